@@ -1,0 +1,97 @@
+//! Time as the project needs it: a wall clock that a person understands and a boot clock
+//! that nobody can set, kept together so that one can vouch for the other.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ffi;
+
+/// Where the kernel says which boot this is (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// A moment, on the wall clock and on the boot clock.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Milliseconds since 1970 in UTC, as this machine believed.
+    pub unix_ms: u64,
+    /// The boot clock, where it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootStamp>,
+}
+
+/// A moment on `CLOCK_BOOTTIME`, which counts suspended time and cannot be set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootStamp {
+    /// The kernel's id of this boot; moments of different boots cannot be compared.
+    pub id: String,
+    /// Milliseconds since that boot.
+    pub ms: u64,
+}
+
+impl Stamp {
+    /// Now. Costs one small read of `/proc`; touches nothing else.
+    #[must_use]
+    pub fn now() -> Self {
+        let boot = std::fs::read_to_string(BOOT_ID)
+            .ok()
+            .zip(ffi::boottime())
+            .map(|(id, since)| BootStamp { id: id.trim_end().to_owned(), ms: millis(since) });
+        Self { unix_ms: unix_ms(), boot }
+    }
+
+    /// How long before `now` this was. Within one boot the boot clock answers, so that a
+    /// wall clock set a day forwards or backwards changes nothing; across boots the wall
+    /// clock has to do, and a moment in its future counts as just now.
+    #[must_use]
+    pub fn age(&self, now: &Self) -> Duration {
+        let ms = match (&self.boot, &now.boot) {
+            (Some(then), Some(now)) if then.id == now.id => now.ms.saturating_sub(then.ms),
+            _ => now.unix_ms.saturating_sub(self.unix_ms),
+        };
+        Duration::from_millis(ms)
+    }
+}
+
+/// Milliseconds since 1970 by the wall clock; 0 for a clock before that.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+/// `d` in whole milliseconds.
+#[must_use]
+pub fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(unix_ms: u64, boot: Option<(&str, u64)>) -> Stamp {
+        Stamp { unix_ms, boot: boot.map(|(id, ms)| BootStamp { id: id.into(), ms }) }
+    }
+
+    #[test]
+    fn age_takes_the_boot_clock_within_a_boot_and_the_wall_clock_across() {
+        const DAY: u64 = 86_400_000;
+        let table = [
+            // (then, now, age in ms)
+            (at(1000, Some(("a", 10))), at(1000 + DAY, Some(("a", 15))), 5),
+            (at(DAY, Some(("a", 10))), at(0, Some(("a", 15))), 5),
+            (at(1000, Some(("a", 10))), at(3000, Some(("b", 1))), 2000),
+            (at(3000, None), at(1000, Some(("b", 1))), 0),
+        ];
+        for (then, now, want) in table {
+            assert_eq!(then.age(&now), Duration::from_millis(want), "{then:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn now_has_both_clocks_on_linux() {
+        let stamp = Stamp::now();
+        assert!(stamp.unix_ms > 1_700_000_000_000);
+        assert!(stamp.boot.is_some());
+    }
+}

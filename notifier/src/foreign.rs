@@ -120,10 +120,22 @@ impl<'de> Deserialize<'de> for Foreign {
 /// `bytes` as visible text on one line; see [`Foreign::visible`].
 #[must_use]
 pub fn visible(bytes: &[u8]) -> String {
+    print(bytes, &[])
+}
+
+/// `bytes` as visible text between quotes, with `"` and `\` escaped, so that where the value
+/// ends is never in doubt.
+#[must_use]
+pub fn quoted(bytes: &[u8]) -> String {
+    format!("\"{}\"", print(bytes, &['"', '\\']))
+}
+
+fn print(bytes: &[u8], escape: &[char]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
+                _ if escape.contains(&c) => out.extend(['\\', c]),
                 _ if !hides(c) => out.push(c),
                 '\0'..='\u{ff}' => push_hex(&mut out, &[u8::try_from(c).unwrap_or(b'?')]),
                 _ => {

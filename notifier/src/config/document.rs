@@ -1,0 +1,299 @@
+//! A TOML document that knows the line of everything in it, and a reader for its tables
+//! that goes on after a mistake.
+
+use std::fmt::Display;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::Finding;
+
+/// A parsed file, and what was found wrong with it so far.
+pub struct Document<'t> {
+    text: &'t str,
+    root: DeTable<'t>,
+    findings: Vec<Finding>,
+    broken: bool,
+}
+
+/// A value with the place it was read from.
+#[derive(Debug, Clone)]
+pub struct Value<T> {
+    /// What was read.
+    pub value: T,
+    span: Range<usize>,
+}
+
+impl<'t> Document<'t> {
+    /// Parses `text`. Syntax errors become findings, all of them; sections that could be
+    /// read in spite of them are there, but [`Document::is_broken`] says so.
+    #[must_use]
+    pub fn parse(text: &'t str) -> Self {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let mut document =
+            Self { text, root: root.into_inner(), findings: Vec::new(), broken: !errors.is_empty() };
+        for error in &errors {
+            document.found(error.span().unwrap_or(0..0), "", error.message());
+        }
+        document
+    }
+
+    /// Whether the file has syntax errors: then no section of it can be relied upon.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Takes the table `[name]` and reads it. `None` when the file has no such table.
+    pub fn table<T>(&mut self, name: &str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> Option<T> {
+        let value = self.root.remove(name)?;
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(table) => Some(self.section(name.to_owned(), span, table, read)),
+            other => {
+                let what = other.type_str();
+                self.found(span, name, format!("a {what}; write it as a table: [{name}]"));
+                None
+            }
+        }
+    }
+
+    /// Ends the reading: every section that nobody took is a finding. `known` names the
+    /// sections that other programs read.
+    #[must_use]
+    pub fn finish(mut self, known: &[&str]) -> Vec<Finding> {
+        let rest: Vec<_> = self
+            .root
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+            .map(|key| (key.span(), key.get_ref().to_string()))
+            .collect();
+        for (span, key) in rest {
+            let message = format!("no such section; there are: {}", known.join(", "));
+            self.found(span, &key, message);
+        }
+        self.findings.sort();
+        self.findings
+    }
+
+    fn section<T>(
+        &mut self,
+        path: String,
+        span: Range<usize>,
+        table: DeTable<'t>,
+        read: impl FnOnce(&mut Section<'_, 't>) -> T,
+    ) -> T {
+        let mut section = Section { document: self, path, span, table, asked: Vec::new() };
+        let result = read(&mut section);
+        section.finish();
+        result
+    }
+
+    fn found(&mut self, span: Range<usize>, key: &str, message: impl Display) {
+        let line = 1 + self.text.bytes().take(span.start).filter(|b| *b == b'\n').count();
+        self.findings.push(Finding { line, key: key.to_owned(), message: message.to_string() });
+    }
+}
+
+/// One table, from which a reader takes the keys it knows. What is left over at the end
+/// is a finding: an unknown key is a mistake, never ignored.
+pub struct Section<'d, 't> {
+    document: &'d mut Document<'t>,
+    path: String,
+    span: Range<usize>,
+    table: DeTable<'t>,
+    asked: Vec<String>,
+}
+
+impl<'t> Section<'_, 't> {
+    /// The value of `key`; `None` when it is absent, or is of another type, which is a finding.
+    pub fn get<T: DeserializeOwned>(&mut self, key: &str) -> Option<Value<T>> {
+        self.asked.push(key.to_owned());
+        let value = self.table.remove(key)?;
+        let span = value.span();
+        match T::deserialize(ValueDeserializer::from(value)) {
+            Ok(value) => Some(Value { value, span }),
+            Err(error) => {
+                self.found(error.span().unwrap_or(span), key, error.message());
+                None
+            }
+        }
+    }
+
+    /// The value of `key`, or `default`.
+    pub fn get_or<T: DeserializeOwned>(&mut self, key: &str, default: T) -> T {
+        self.get(key).map_or(default, |value| value.value)
+    }
+
+    /// The value of `key`; its absence is a finding.
+    pub fn require<T: DeserializeOwned>(&mut self, key: &str) -> Option<Value<T>> {
+        if !self.table.contains_key(key) {
+            self.asked.push(key.to_owned());
+            self.found(self.span.clone(), key, "is missing");
+        }
+        self.get(key)
+    }
+
+    /// The value of `key` as `parse` understands its text; what `parse` says is a finding.
+    pub fn parse<T, E: Display>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Value<T>> {
+        let Value { value, span } = self.get::<String>(key)?;
+        match parse(&value) {
+            Ok(value) => Some(Value { value, span }),
+            Err(error) => {
+                self.found(span, key, error);
+                None
+            }
+        }
+    }
+
+    /// The list at `key`, each entry as `parse` understands it. An entry that `parse` does
+    /// not understand is a finding of its own, and the others stay.
+    pub fn parse_list<T, E: Display>(
+        &mut self,
+        key: &str,
+        mut parse: impl FnMut(&str) -> Result<T, E>,
+    ) -> Option<Vec<Value<T>>> {
+        let entries = self.get::<Vec<Spanned<String>>>(key)?.value;
+        let mut values = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let span = entry.span();
+            match parse(entry.get_ref()) {
+                Ok(value) => values.push(Value { value, span }),
+                Err(error) => self.found(span, key, error),
+            }
+        }
+        Some(values)
+    }
+
+    /// The tables inside the table or array of tables at `key`, each with its name: the key
+    /// in a table of tables, and its number from 1 in an array.
+    pub fn tables<T>(
+        &mut self,
+        key: &str,
+        mut read: impl FnMut(&str, &mut Section<'_, 't>) -> T,
+    ) -> Vec<T> {
+        self.asked.push(key.to_owned());
+        let Some(value) = self.table.remove(key) else { return Vec::new() };
+        let span = value.span();
+        let entries: Vec<(String, Spanned<DeValue<'t>>)> = match value.into_inner() {
+            DeValue::Table(table) => {
+                table.into_iter().map(|(name, value)| (name.into_inner().into_owned(), value)).collect()
+            }
+            DeValue::Array(array) => {
+                array.into_iter().enumerate().map(|(i, value)| ((i + 1).to_string(), value)).collect()
+            }
+            other => {
+                self.found(span, key, format!("a {}, where tables belong", other.type_str()));
+                return Vec::new();
+            }
+        };
+        let mut read_ones = Vec::with_capacity(entries.len());
+        for (name, value) in entries {
+            let path = format!("{}.{key}.{name}", self.path);
+            let span = value.span();
+            match value.into_inner() {
+                DeValue::Table(table) => {
+                    read_ones.push(self.document.section(path, span, table, |s| read(&name, s)));
+                }
+                other => {
+                    let what = other.type_str();
+                    self.document.found(span, &path, format!("a {what}, where a table belongs"));
+                }
+            }
+        }
+        read_ones
+    }
+
+    /// Adds a finding about a value that was read.
+    pub fn reject<T>(&mut self, key: &str, value: &Value<T>, message: impl Display) {
+        self.found(value.span.clone(), key, message);
+    }
+
+    /// Adds a finding about the section as a whole.
+    pub fn reject_section(&mut self, message: impl Display) {
+        let (span, path) = (self.span.clone(), self.path.clone());
+        self.document.found(span, &path, message);
+    }
+
+    /// How many findings there are so far, in the whole document: a reader that drops a
+    /// section with any mistake in it compares this before and after.
+    #[must_use]
+    pub fn findings(&self) -> usize {
+        self.document.findings.len()
+    }
+
+    /// Keys that nobody has asked for yet.
+    #[must_use]
+    pub fn has_unread_keys(&self) -> bool {
+        !self.table.is_empty()
+    }
+
+    /// Leaves the rest of the section to another reader: its keys are no findings.
+    pub fn leave_rest(&mut self) {
+        self.table.clear();
+    }
+
+    fn found(&mut self, span: Range<usize>, key: &str, message: impl Display) {
+        let key = format!("{}.{key}", self.path);
+        self.document.found(span, &key, message);
+    }
+
+    fn finish(mut self) {
+        let rest = std::mem::take(&mut self.table);
+        for key in rest.into_iter().map(|(key, _)| key) {
+            let name = key.get_ref().to_string();
+            let known = self.asked.join(", ");
+            self.found(key.span(), &name, format!("no such key; there are: {known}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(findings: &[Finding]) -> Vec<(usize, &str)> {
+        findings.iter().map(|f| (f.line, f.key.as_str())).collect()
+    }
+
+    #[test]
+    fn all_mistakes_are_found_at_once_with_their_lines() {
+        let text = "[a]\nnumber = \"x\"\nlist = [\"1\", \"two\",\n  \"3\", \"four\"]\nodd = 1\n[b]\n";
+        let mut document = Document::parse(text);
+        let list = document.table("a", |s| {
+            assert!(s.get::<u32>("number").is_none());
+            assert!(s.require::<u32>("absent").is_none());
+            s.parse_list("list", str::parse::<u32>).unwrap()
+        });
+        let values: Vec<u32> = list.unwrap().iter().map(|v| v.value).collect();
+        assert_eq!(values, [1, 3]);
+        let findings = document.finish(&["a"]);
+        assert_eq!(
+            lines(&findings),
+            [(1, "a.absent"), (2, "a.number"), (3, "a.list"), (4, "a.list"), (5, "a.odd"), (6, "b")]
+        );
+    }
+
+    #[test]
+    fn syntax_errors_have_their_line() {
+        let document = Document::parse("[a]\nx = \n[b]\ny = [1\n");
+        assert!(document.is_broken());
+        let findings = document.finish(&["a", "b"]);
+        assert!(findings.iter().any(|f| f.line == 2), "{findings:?}");
+    }
+
+    #[test]
+    fn a_section_that_is_no_table_is_told() {
+        for text in ["a = 1", "[[a]]\nx = 1"] {
+            let mut document = Document::parse(text);
+            assert!(document.table("a", |_| ()).is_none());
+            assert_eq!(lines(&document.finish(&["a"])), [(1, "a")], "{text}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! `[login]`: which logins are watched and which are known good.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::value::{Date, Datetime, Offset, Time};
+
+use super::{Document, Section, Value, duration};
+use crate::foreign::Foreign;
+use crate::known_good::{self, KnownGood, Rule};
+
+/// Longest `hold`: a person who waits for a shell gives up before he waits longer.
+pub const MAX_HOLD: Duration = Duration::from_secs(10);
+
+/// `[login]`, with its defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// PAM services whose sessions are watched. Default `["sshd"]`.
+    pub services: Vec<String>,
+    /// `known-good` and `[[login.allow]]`. Default: nobody is known good.
+    pub known_good: KnownGood,
+    /// How long an alerting login may wait for the provider's answer. Default 0, most 10 s.
+    pub hold: Duration,
+    /// The operator's names for keys, by fingerprint.
+    pub keys: BTreeMap<String, Foreign>,
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        Self {
+            services: vec!["sshd".into()],
+            known_good: KnownGood::default(),
+            hold: Duration::ZERO,
+            keys: BTreeMap::new(),
+        }
+    }
+}
+
+/// Reads `[login]`. What cannot be understood is left out, and always so that more is told,
+/// not less: a bad entry is no entry, and a rule with any mistake in it is no rule.
+pub fn read(document: &mut Document<'_>) -> Login {
+    if document.is_broken() {
+        // A stray quote can move a key from one table to another: trust none of it.
+        document.table("login", |section| section.leave_rest());
+        return Login::default();
+    }
+    document.table("login", section).unwrap_or_default()
+}
+
+fn section(section: &mut Section<'_, '_>) -> Login {
+    let mut login = Login::default();
+    if let Some(services) = section.parse_list("services", service) {
+        login.services = services.into_iter().map(|s| s.value).collect();
+    }
+    let mut rules = Vec::new();
+    if let Some(nets) = section.parse_list("known-good", known_good::parse_net) {
+        let nets = nets.into_iter().map(|net| net.value).collect();
+        rules.push(Rule { name: "known-good".into(), from: Some(nets), ..Rule::default() });
+    }
+    rules.extend(section.tables("allow", allow).into_iter().flatten());
+    if entries(&rules) > known_good::MAX_ENTRIES {
+        let most = known_good::MAX_ENTRIES;
+        section.reject_section(format!("more than {most} entries in known-good and allow; use networks"));
+        rules.clear();
+    }
+    login.known_good = KnownGood { rules };
+    if let Some(hold) = section.parse("hold", duration::parse) {
+        if hold.value > MAX_HOLD {
+            section.reject("hold", &hold, "more than 10s; nobody waits that long for a shell");
+        } else {
+            login.hold = hold.value;
+        }
+    }
+    if let Some(keys) = section.get::<BTreeMap<String, String>>("keys") {
+        login.keys = named_keys(section, &keys);
+    }
+    login
+}
+
+fn service(name: &str) -> Result<String, String> {
+    if name.is_empty() || name.contains('/') {
+        Err(format!("{name:?} is no PAM service; it is the name of a file in /etc/pam.d"))
+    } else {
+        Ok(name.to_owned())
+    }
+}
+
+fn named_keys(
+    section: &mut Section<'_, '_>,
+    keys: &Value<BTreeMap<String, String>>,
+) -> BTreeMap<String, Foreign> {
+    let mut named = BTreeMap::new();
+    for (fingerprint, name) in &keys.value {
+        match known_good::parse_fingerprint(fingerprint) {
+            Ok(fingerprint) => {
+                named.insert(fingerprint, Foreign::from(name.as_str()));
+            }
+            Err(message) => section.reject("keys", keys, message),
+        }
+    }
+    named
+}
+
+/// One `[[login.allow]]`; `None` when there is any mistake in it, because a condition left
+/// out would make the rule wider than its author meant.
+fn allow(number: &str, section: &mut Section<'_, '_>) -> Option<Rule> {
+    let before = section.findings();
+    let list = |list: Option<Vec<Value<_>>>| list.map(|l| l.into_iter().map(|v| v.value).collect());
+    let rule = Rule {
+        name: format!("allow {number}"),
+        users: section.get::<Vec<String>>("users").map(|users| users.value),
+        from: section
+            .parse_list("from", known_good::parse_net)
+            .map(|l| l.into_iter().map(|v| v.value).collect()),
+        keys: list(section.parse_list("keys", known_good::parse_fingerprint)),
+        until: until(section),
+    };
+    if rule.users.is_none() && rule.from.is_none() && rule.keys.is_none() && !section.has_unread_keys() {
+        section.reject_section("a rule without users, from and keys allows everybody; name them");
+    }
+    let sound = section.findings() == before && !section.has_unread_keys();
+    sound.then_some(rule)
+}
+
+fn until(section: &mut Section<'_, '_>) -> Option<i64> {
+    let value = section.get::<Datetime>("until")?;
+    let seconds = unix_seconds(&value.value);
+    if seconds.is_none() {
+        section.reject("until", &value, "a time without a date; write 2027-01-31 or 2027-01-31T18:00:00Z");
+    }
+    seconds
+}
+
+fn entries(rules: &[Rule]) -> usize {
+    let one = |rule: &Rule| {
+        rule.from.as_ref().map_or(0, Vec::len)
+            + rule.users.as_ref().map_or(0, Vec::len)
+            + rule.keys.as_ref().map_or(0, Vec::len)
+    };
+    rules.iter().map(one).sum()
+}
+
+/// Seconds since 1970. A bare date is the moment at which that day begins, and what names no
+/// offset is UTC: a rule then ends a little early for some, and never late.
+fn unix_seconds(datetime: &Datetime) -> Option<i64> {
+    let Date { year, month, day } = datetime.date?;
+    let midnight = days_from_civil(i64::from(year), i64::from(month), i64::from(day)) * 86_400;
+    let Some(Time { hour, minute, second, .. }) = datetime.time else { return Some(midnight) };
+    let of_day = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second.unwrap_or(0));
+    let offset = match datetime.offset {
+        Some(Offset::Custom { minutes }) => i64::from(minutes) * 60,
+        _ => 0,
+    };
+    Some(midnight + of_day - offset)
+}
+
+/// Days since 1970-01-01 of a date of the Gregorian calendar, for years from 0 on: a year
+/// that begins in March puts the leap day last, and months then follow a line of 153/5 days.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Finding;
+
+    fn parse(text: &str) -> (Login, Vec<Finding>) {
+        let mut document = Document::parse(text);
+        let login = read(&mut document);
+        (login, document.finish(&["login"]))
+    }
+
+    #[test]
+    fn the_whole_section_is_read() {
+        let (login, findings) = parse(
+            r#"
+            [login]
+            services = ["sshd", "ssh-tunnel"]
+            known-good = ["203.0.113.7", "2001:db8:1::/48"]
+            hold = "400ms"
+            keys = { "SHA256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" = "alice laptop" }
+            [[login.allow]]
+            users = ["backup"]
+            from = ["198.51.100.0/24"]
+            until = 2027-01-01
+            "#,
+        );
+        assert_eq!(findings, []);
+        assert_eq!(login.services, ["sshd", "ssh-tunnel"]);
+        assert_eq!(login.hold, Duration::from_millis(400));
+        assert_eq!(login.keys.len(), 1);
+        assert_eq!(login.known_good.rules.len(), 2);
+        assert_eq!(login.known_good.rules[1].until, Some(1_798_761_600));
+    }
+
+    #[test]
+    fn a_rule_with_a_mistake_is_no_rule() {
+        let table = [
+            "usres = [\"backup\"]\nfrom = [\"198.51.100.0/24\"]",
+            "users = [\"backup\"]\nfrom = [\"198.51.100.0/33\"]",
+            "users = \"backup\"\nfrom = [\"198.51.100.0/24\"]",
+            "from = [\"198.51.100.0/24\"]\nuntil = \"2027-01-01\"",
+            "from = [\"198.51.100.0/24\"]\nuntil = 10:00:00",
+            "users = [\"a\"]\nkeys = [\"MD5:aa\"]",
+            "until = 2027-01-01",
+            "",
+        ];
+        for rule in table {
+            let (login, findings) = parse(&format!("[[login.allow]]\n{rule}\n"));
+            assert_eq!(login.known_good.rules, [], "{rule}");
+            assert_eq!(findings.len(), 1, "{rule}: {findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_entry_leaves_the_others() {
+        let (login, findings) = parse("[login]\nknown-good = [\"203.0.113.7\", \"300.1.1.1\", \"::1\"]\n");
+        assert_eq!(login.known_good.rules[0].from.as_ref().unwrap().len(), 2);
+        assert_eq!(findings.len(), 1);
+        assert_eq!((findings[0].line, findings[0].key.as_str()), (2, "login.known-good"));
+    }
+
+    #[test]
+    fn nothing_of_a_file_with_a_syntax_error_is_known_good() {
+        let (login, findings) = parse("[login]\nknown-good = [\"203.0.113.7\"]\nhold = \n");
+        assert_eq!(login, Login::default());
+        assert_eq!(findings.len(), 1, "{findings:?}");
+    }
+
+    #[test]
+    fn until_is_read_as_utc_and_a_date_is_its_beginning() {
+        let table = [
+            ("1970-01-01", 0),
+            ("2000-03-01", 951_868_800),
+            ("2024-02-29", 1_709_164_800),
+            ("2027-01-01", 1_798_761_600),
+            ("2027-01-01T00:00:01Z", 1_798_761_601),
+            ("2027-01-01T02:00:00+02:00", 1_798_761_600),
+            ("2027-01-01T00:00:00", 1_798_761_600),
+        ];
+        for (text, want) in table {
+            assert_eq!(unix_seconds(&text.parse().unwrap()), Some(want), "{text}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! What std lacks, each call behind a safe function at once. No raw pointer leaves this file.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -41,4 +42,64 @@ pub fn random_u32() -> Option<u32> {
 pub fn geteuid() -> u32 {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// A moment as this machine's local time shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalTime {
+    /// The year in full.
+    pub year: i32,
+    /// 1 to 12.
+    pub month: u8,
+    /// Day of the month, 1 to 31.
+    pub day: u8,
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub minute: u8,
+    /// 0 to 60: a leap second is shown as such.
+    pub second: u8,
+    /// Short name of the zone at that moment, `CET` or `+03`; empty when it has none.
+    pub zone: String,
+}
+
+// SAFETY: the declaration is POSIX's, and libc (the crate) has it for Windows only.
+unsafe extern "C" {
+    safe fn tzset();
+}
+
+/// `unix_s`, seconds since 1970, in the zone of this machine; `None` for a year past
+/// what libc counts (localtime_r(3)).
+#[must_use]
+pub fn local_time(unix_s: i64) -> Option<LocalTime> {
+    // POSIX frees localtime_r from looking at TZ itself, so it has to be made to.
+    tzset();
+    #[allow(clippy::useless_conversion, reason = "time_t has 32 bits on some machines")]
+    let time: libc::time_t = unix_s.try_into().ok()?;
+    let mut parts = MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: both pointers are to values of ours, and the second is written to only.
+    let filled = unsafe { libc::localtime_r(&time, parts.as_mut_ptr()) };
+    if filled.is_null() {
+        return None;
+    }
+    // SAFETY: the call answered its second argument, so it has filled it.
+    let parts = unsafe { parts.assume_init() };
+    let zone = if parts.tm_zone.is_null() {
+        String::new()
+    } else {
+        // SAFETY: tm_zone is NUL-ended and belongs to libc. glibc never frees a zone's name;
+        // musl keeps it until TZ changes, which nothing in these programs does.
+        let zone = unsafe { CStr::from_ptr(parts.tm_zone) };
+        zone.to_string_lossy().into_owned()
+    };
+    let part = |value: libc::c_int| u8::try_from(value).ok();
+    Some(LocalTime {
+        year: parts.tm_year.checked_add(1900)?,
+        month: part(parts.tm_mon.checked_add(1)?)?,
+        day: part(parts.tm_mday)?,
+        hour: part(parts.tm_hour)?,
+        minute: part(parts.tm_min)?,
+        second: part(parts.tm_sec)?,
+        zone,
+    })
 }

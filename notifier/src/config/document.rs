@@ -60,6 +60,14 @@ impl<'t> Document<'t> {
         }
     }
 
+    /// What has been found so far, in the order of the lines.
+    #[must_use]
+    pub fn findings_so_far(&self) -> Vec<Finding> {
+        let mut findings = self.findings.clone();
+        findings.sort();
+        findings
+    }
+
     /// Ends the reading: every section that nobody took is a finding. `known` names the
     /// sections that other programs read.
     #[must_use]

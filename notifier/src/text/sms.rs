@@ -1,0 +1,101 @@
+//! The short message: one line, in GSM-7, in as many segments as the channel pays for.
+//!
+//! ```text
+//! jump: login alice from 203.0.113.9, key alice laptop, 22 Nov 02:14:07 UTC #k7f3q2
+//! jump: login alice from 127.0.0.1 via tunnel, by password, 22 Nov 02:14:07 UTC, told 41 min late #k7f3q2
+//! jump: CRITICAL disk is full 22 Nov 02:14 UTC #k7f3q2
+//! ```
+//!
+//! The address, the time, the lateness and the id are never cut. What is too long gives way
+//! in the order of [`STEPS`].
+
+use super::{Alphabet, Context, Limits, day, gsm7, headline};
+use crate::clock::Stamp;
+use crate::event::{Event, What};
+
+/// What gives way, in this order, each down to its limit (in septets, quotes included) before
+/// the next is touched: first the hint, which [`compose`] drops, then these.
+///
+/// No name keeps more than 32 at another's cost, the most that useradd(8) takes for a user;
+/// after that the key's name goes before the user's, and the user's before the host's. At
+/// the lowest limits the longest login there can be, from an IPv6 address in full, by a host's
+/// certificate and a thousand methods more, told a thousand days late, fits 160.
+const STEPS: [(fn(&mut Limits) -> &mut usize, usize); 11] = [
+    (|limits| &mut limits.user, 32),
+    (|limits| &mut limits.source, 32),
+    (|limits| &mut limits.host, 32),
+    (|limits| &mut limits.text, 100),
+    (|limits| &mut limits.key, 17),
+    (|limits| &mut limits.factors, 1),
+    (|limits| &mut limits.key, 10),
+    (|limits| &mut limits.user, 6),
+    (|limits| &mut limits.source, 6),
+    (|limits| &mut limits.host, 6),
+    (|limits| &mut limits.text, 6),
+];
+
+/// Most methods told by name; sshd's administrators ask for two, seldom for three.
+const MAX_FACTORS: usize = 3;
+
+/// `event` as a short message of at most `max_segments` segments (0 counts as 1), sent `now`.
+///
+/// `extra` is a hint such as `also logged in: bob`, the first thing to go when room is short.
+/// The answer is GSM-7 throughout. The time is that of this machine's zone.
+#[must_use]
+pub fn sms(event: &Event, extra: Option<&str>, now: &Stamp, max_segments: usize) -> String {
+    compose(event, extra, &Context::here(now), max_segments)
+}
+
+/// [`sms`] in the zone of `context`.
+pub(super) fn compose(
+    event: &Event,
+    extra: Option<&str>,
+    context: &Context,
+    max_segments: usize,
+) -> String {
+    let max_segments = max_segments.max(1);
+    let fits = |text: &str| gsm7::segments(text) <= max_segments;
+    let room = gsm7::capacity(max_segments);
+    let mut limits =
+        Limits { host: room, user: room, source: room, key: room, factors: MAX_FACTORS, text: room };
+
+    let tail = tail(event, context);
+    let line = |limits: &Limits, extra: &str| {
+        format!("{}{tail}{extra} #{}", headline(event, &Alphabet::GSM7, limits), event.id)
+    };
+    if let Some(extra) = extra {
+        let text = line(&limits, &format!(" ({})", Alphabet::GSM7.clean(extra.as_bytes())));
+        if fits(&text) {
+            return text;
+        }
+    }
+    for (limit, least) in STEPS {
+        loop {
+            let text = line(&limits, "");
+            if fits(&text) {
+                return text;
+            }
+            let limit = limit(&mut limits);
+            if *limit <= least {
+                break;
+            }
+            *limit -= 1;
+        }
+    }
+    line(&limits, "")
+}
+
+/// When it was, and how late it is told.
+fn tail(event: &Event, context: &Context) -> String {
+    let time = match event.what {
+        What::Login(_) => context.moment(&event.at, |local| {
+            format!("{} {:02}:{:02}:{:02}", day(local), local.hour, local.minute, local.second)
+        }),
+        What::Note(_) => context.moment(&event.at, |local| {
+            format!("{} {:02}:{:02}", day(local), local.hour, local.minute)
+        }),
+    };
+    let comma = if matches!(event.what, What::Login(_)) { "," } else { "" };
+    let late = context.lateness(&event.at).map(|late| format!(", {late}")).unwrap_or_default();
+    format!("{comma} {time}{late}")
+}

@@ -1,0 +1,323 @@
+//! The flow of a session: facts, verdict, record, and nothing that can wait.
+//!
+//! It sees PAM through a trait and changes nothing in the host process: no signal,
+//! umask, directory, environment, thread or child; every descriptor is close-on-exec and
+//! closed again on return.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use notifier::clock::Stamp;
+use notifier::config::{self, Document, host::Host, login::Login as Policy};
+use notifier::event::{Event, FORMAT, Login, Severity, What};
+use notifier::foreign::Foreign;
+use notifier::known_good::{self, Facts, Now, Verdict};
+use notifier::spool::{Spool, drop as drop_dir};
+use notifier::syslog::{Level, Line, Log, Source};
+
+use crate::auth_info;
+
+/// The tag in syslog.
+const TAG: &str = "pam_bastion";
+
+/// Most of a PAM variable that is read, in bytes. A certificate for a 16,384-bit RSA key
+/// is some 6 KB of base64; a list of several factors fits as well.
+const MAX_ENV: usize = 64 * 1024;
+
+/// How often `hold` looks whether the alert has been sent. A `stat` costs 2 µs.
+const HOLD_STEP: Duration = Duration::from_millis(5);
+
+/// What PAM knows, each as bytes or not at all.
+pub trait Pam {
+    /// `PAM_USER`.
+    fn user(&self) -> Option<Vec<u8>>;
+    /// `PAM_SERVICE`.
+    fn service(&self) -> Option<Vec<u8>>;
+    /// `PAM_RHOST`.
+    fn rhost(&self) -> Option<Vec<u8>>;
+    /// A variable of the PAM environment, at most `most` bytes of it.
+    fn env(&self, name: &CStr, most: usize) -> Option<Vec<u8>>;
+}
+
+/// The arguments in the PAM line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arguments {
+    /// `config=PATH`.
+    pub config: PathBuf,
+    /// Arguments that mean nothing.
+    pub unknown: Vec<Foreign>,
+}
+
+impl Arguments {
+    /// Reads the arguments; one that is not known is kept for the log.
+    pub fn parse<'a>(args: impl Iterator<Item = &'a OsStr>) -> Self {
+        let mut parsed = Self { config: config::DEFAULT_PATH.into(), unknown: Vec::new() };
+        for arg in args {
+            match arg.as_bytes().strip_prefix(b"config=") {
+                Some(path) => parsed.config = Path::new(OsStr::from_bytes(path)).to_owned(),
+                None => parsed.unknown.push(Foreign::new(arg.as_bytes())),
+            }
+        }
+        parsed
+    }
+}
+
+/// An open session, kept in the PAM handle until it ends.
+#[derive(Debug)]
+pub struct Opened {
+    log: Log,
+    spool: Spool,
+    login: Login,
+    since: Instant,
+    /// An alert that could not be put into the spool: the session's end is another chance.
+    unsent: RefCell<Option<Event>>,
+    /// sshd ends the session of a user with a nologin shell twice.
+    closed: Cell<bool>,
+}
+
+/// `pam_sm_open_session`: `None` when the service is not one of `[login] services`.
+pub fn open(pam: &impl Pam, arguments: &Arguments) -> Option<Opened> {
+    let since = Instant::now();
+    let settings = Settings::load(&arguments.config);
+    let service = pam.service().unwrap_or_default();
+    if !settings.policy.services.iter().any(|name| name.as_bytes() == service) {
+        return None;
+    }
+    test_hook(pam);
+    let log = Log::new(&settings.host.syslog, TAG, Source::Login);
+    settings.remark(&log, arguments);
+
+    let (login, doubt) = facts(pam, &service, &settings.policy.keys);
+    let spool = Spool::new(&settings.host.spool);
+    let (unsent, closed) = (RefCell::new(None), Cell::new(false));
+    let mut opened = Opened { log, spool, login, since, unsent, closed };
+    let at = Stamp::now();
+    match doubt.map_or_else(|| verdict(&settings, &opened.login, &at), Verdict::Alert) {
+        Verdict::KnownGood(rule) => {
+            let line = describe("login", &opened.login);
+            opened.log.say(Level::Info, &line.word("verdict", "known-good").text("rule", &rule));
+        }
+        Verdict::Alert(reason) => {
+            opened.login.reason = reason;
+            let event = Event {
+                version: FORMAT,
+                id: drop_dir::new_id(at.unix_ms),
+                at,
+                host: settings.host.name,
+                severity: Severity::Warning,
+                what: What::Login(opened.login.clone()),
+            };
+            if opened.raise(&event) {
+                opened.hold(&event, settings.policy.hold);
+            } else {
+                opened.unsent = RefCell::new(Some(event));
+            }
+        }
+    }
+    Some(opened)
+}
+
+/// `pam_sm_close_session`: logs the end, once, and how long the session was.
+pub fn close(opened: &Opened) {
+    if opened.closed.replace(true) {
+        return;
+    }
+    if let Some(event) = opened.unsent.take() {
+        opened.raise(&event);
+    }
+    let line = describe("logout", &opened.login).word("seconds", opened.since.elapsed().as_secs());
+    opened.log.say(Level::Info, &line);
+}
+
+/// Tells the log that the module has panicked. Reads no configuration: that may be what did it.
+pub fn report_panic(text: &str) {
+    let log = Log::new(&Host::default().syslog, TAG, Source::Login);
+    log.say(Level::Alert, &Line::new("panic").text("message", text).text("effect", "no alert was made for a login"));
+}
+
+impl Opened {
+    /// Puts the alert into the spool and its record into the log, and answers whether the
+    /// spool took it. Where it did not, the record is all there is, at the highest level.
+    fn raise(&self, event: &Event) -> bool {
+        let line = describe("login", &self.login)
+            .word("verdict", "alert")
+            .word("alert", event.id)
+            .text("reason", &self.login.reason);
+        match drop_dir::publish(&self.spool, event, drop_dir::Sync::BySender) {
+            Ok(_) => {
+                self.log.say(Level::Notice, &line);
+                true
+            }
+            Err(error) => {
+                self.log.say(Level::Alert, &line.text("not-spooled", &error.to_string()));
+                false
+            }
+        }
+    }
+
+    /// Waits until the sender has an answer for this alert, at most `hold`.
+    fn hold(&self, event: &Event, hold: Duration) {
+        if hold.is_zero() {
+            return;
+        }
+        let name = notifier::spool::file_name(event);
+        let ends = [self.spool.sent().join(&name), self.spool.failed().join(&name)];
+        let begun = Instant::now();
+        while begun.elapsed() < hold && !ends.iter().any(|end| end.exists()) {
+            std::thread::sleep(HOLD_STEP.min(hold));
+        }
+    }
+}
+
+/// The parts of the configuration that a login needs, and what was wrong with them.
+struct Settings {
+    host: Host,
+    policy: Policy,
+    /// When the rules were written, in seconds since 1970.
+    written_s: i64,
+    problem: Option<String>,
+}
+
+impl Settings {
+    /// Reads the file; whatever is wrong with it, the defaults stand in, by which every
+    /// login over sshd is told.
+    fn load(path: &Path) -> Self {
+        let source = match config::read_file(path) {
+            Ok(source) => source,
+            Err(error) => {
+                let (host, policy) = (Host::default(), Policy::default());
+                return Self { host, policy, written_s: 0, problem: Some(error.to_string()) };
+            }
+        };
+        let mut document = Document::parse(&source.text);
+        let host = config::host::read(&mut document);
+        let policy = config::login::read(&mut document);
+        // The sections of other programs are for `bastion check` to judge, not for a login.
+        let findings = document.findings_so_far();
+        let problem = findings.first().map(|first| match findings.len() {
+            1 => first.to_string(),
+            n => format!("{first} (and {} more; see: bastion check)", n.saturating_sub(1)),
+        });
+        Self { host, policy, written_s: unix_seconds(source.modified), problem }
+    }
+
+    fn remark(&self, log: &Log, arguments: &Arguments) {
+        let file = arguments.config.to_string_lossy();
+        if let Some(problem) = &self.problem {
+            let line = Line::new("config-problem").text("file", &file).text("message", problem);
+            log.say(Level::Warning, &line.text("effect", "what was not understood is left out, so more is told"));
+        }
+        for unknown in &arguments.unknown {
+            let line = Line::new("config-problem").foreign("argument", unknown);
+            log.say(Level::Warning, &line.text("message", "the PAM line takes config=PATH and nothing else"));
+        }
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_secs()).ok()).unwrap_or(0)
+}
+
+fn verdict(settings: &Settings, login: &Login, at: &Stamp) -> Verdict {
+    let keys: Vec<&str> =
+        login.auth.iter().filter_map(|f| f.key.as_ref()).map(|k| k.fingerprint.as_str()).collect();
+    let unix_s = i64::try_from(at.unix_ms / 1000).unwrap_or(i64::MAX);
+    settings.policy.known_good.verdict(&Facts {
+        user: login.user.as_bytes(),
+        source: login.source,
+        keys: &keys,
+        now: Now { unix_s, not_before_s: settings.written_s },
+    })
+}
+
+/// The facts of the login, and why they cannot be trusted, if they cannot.
+///
+/// The source is the first word of `SSH_CONNECTION`, which sshd puts into the PAM
+/// environment, and `PAM_RHOST` where that is missing. `PAM_RHOST` may be a host name that the
+/// client's own name server gave (UseDNS), so only an address counts. The PAM environment,
+/// in turn, may have been changed by the user: `pam_env.so user_readenv=1`, which
+/// Debian 12 has in /etc/pam.d/sshd, reads `~/.pam_environment`. `PAM_RHOST` cannot be changed
+/// that way; where the two are different addresses, nothing about this login is known good.
+fn facts(pam: &impl Pam, service: &[u8], names: &BTreeMap<String, Foreign>) -> (Login, Option<String>) {
+    let user = Foreign::new(&pam.user().unwrap_or_default());
+    let connection = pam.env(c"SSH_CONNECTION", MAX_ENV);
+    let client = connection.as_deref().map(first_word);
+    let rhost = pam.rhost();
+    let by_connection = client.and_then(address);
+    let by_rhost = rhost.as_deref().and_then(address);
+    let doubt = match (by_connection, by_rhost) {
+        (Some(a), Some(b)) if a != b => {
+            Some(format!("SSH_CONNECTION says {a}, sshd says {b}: has ~/.pam_environment changed it?"))
+        }
+        _ => None,
+    };
+    let source = if doubt.is_some() { by_rhost } else { by_connection.or(by_rhost) };
+    let no_address = || rhost.as_deref().or(client).filter(|name| !name.is_empty()).map(Foreign::new);
+    let mut auth = pam.env(c"SSH_AUTH_INFO_0", MAX_ENV).map(|info| auth_info::parse(&info)).unwrap_or_default();
+    for key in auth.iter_mut().filter_map(|factor| factor.key.as_mut()) {
+        key.name = names.get(&key.fingerprint).cloned();
+    }
+    let login = Login {
+        user,
+        service: Foreign::new(service),
+        source,
+        source_name: if source.is_none() { no_address() } else { None },
+        auth,
+        reason: String::new(),
+        pid: std::process::id(),
+    };
+    (login, doubt)
+}
+
+fn first_word(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == b' ').next().unwrap_or_default()
+}
+
+fn address(bytes: &[u8]) -> Option<std::net::IpAddr> {
+    known_good::parse_address(std::str::from_utf8(bytes).ok()?)
+}
+
+/// The record of a login, without its verdict.
+fn describe(event: &'static str, login: &Login) -> Line {
+    let mut line = Line::new(event).foreign("user", &login.user).foreign("service", &login.service);
+    line = match (&login.source, &login.source_name) {
+        (Some(ip), _) => line.word("from", ip),
+        (None, Some(name)) => line.word("from", "unknown").foreign("rhost", name),
+        (None, None) => line.word("from", "unknown"),
+    };
+    if login.via_tunnel() {
+        line = line.word("via", "tunnel");
+    }
+    for factor in &login.auth {
+        line = line.foreign("auth", &factor.method);
+        let Some(key) = &factor.key else { continue };
+        line = line.word("key", &key.fingerprint);
+        if let Some(name) = &key.name {
+            line = line.foreign("key-name", name);
+        }
+        if let Some(certificate) = &key.certificate {
+            line = line
+                .foreign("cert", &certificate.key_id)
+                .word("serial", certificate.serial)
+                .word("ca", &certificate.ca);
+        }
+    }
+    if login.auth.is_empty() { line.word("auth", "unknown") } else { line }
+}
+
+/// Lets a test see what a panic in the middle of the flow does; not in a release build.
+fn test_hook(pam: &impl Pam) {
+    #[cfg(debug_assertions)]
+    #[expect(clippy::panic, reason = "it is there to panic")]
+    if pam.env(c"BASTION_TEST_PANIC", 1).is_some() {
+        panic!("asked to by BASTION_TEST_PANIC");
+    }
+    let _ = pam;
+}
+
+#[cfg(test)]
+mod tests;

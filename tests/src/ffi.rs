@@ -1,0 +1,196 @@
+//! Foreign calls: signals, limits, a socket option that std lacks, and libpam.
+//!
+//! The only module of this crate with unsafe code. Raw pointers do not leave it.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+/// Turns the `-1` of a system call into the error in `errno`.
+fn checked(result: c_int) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// kill(2).
+///
+/// # Errors
+///
+/// As kill(2): the process is gone, or the number is no signal.
+pub fn kill(pid: u32, signal: i32) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    if pid <= 1 {
+        return Err(io::Error::other("0, 1 and -1 mean others than one process of ours"));
+    }
+    // SAFETY: kill takes two integers and touches no memory of this process.
+    checked(unsafe { libc::kill(pid, signal) })
+}
+
+/// Makes the next close of this TCP socket send RST (`SO_LINGER` with 0 seconds).
+///
+/// # Errors
+///
+/// As setsockopt(2).
+pub fn reset_on_close(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let size = libc::socklen_t::try_from(size_of_val(&linger)).map_err(io::Error::other)?;
+    let value = ptr::from_ref(&linger).cast::<c_void>();
+    // SAFETY: `value` points to a live `linger` of `size` bytes, and the descriptor is open
+    // for as long as it is borrowed.
+    checked(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, size)
+    })
+}
+
+/// Sets the soft limit of open files, and answers what it was.
+///
+/// # Errors
+///
+/// As setrlimit(2): above the hard limit.
+pub fn set_open_files(soft: u64) -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live `rlimit` that the call fills.
+    checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    let before = limit.rlim_cur;
+    limit.rlim_cur = soft;
+    // SAFETY: `limit` is a live `rlimit` that the call only reads.
+    checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    Ok(before)
+}
+
+/// The largest file that this process may write; SIGXFSZ is ignored, so that a longer one
+/// is an error (`EFBIG`) as on a full disk.
+///
+/// # Errors
+///
+/// As setrlimit(2).
+pub fn set_file_size(bytes: u64) -> io::Result<()> {
+    // SAFETY: ignoring a signal replaces no handler that other code relies on.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: `limit` is a live `rlimit` that the call only reads.
+    checked(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) })
+}
+
+/// The opaque handle of libpam.
+#[repr(C)]
+struct PamHandle {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+struct PamConv {
+    conv: extern "C" fn(c_int, *const c_void, *mut c_void, *mut c_void) -> c_int,
+    data: *mut c_void,
+}
+
+#[link(name = "pam")]
+unsafe extern "C" {
+    fn pam_start_confdir(
+        service: *const c_char,
+        user: *const c_char,
+        conv: *const PamConv,
+        confdir: *const c_char,
+        handle: *mut *mut PamHandle,
+    ) -> c_int;
+    fn pam_end(handle: *mut PamHandle, status: c_int) -> c_int;
+    fn pam_set_item(handle: *mut PamHandle, item: c_int, value: *const c_void) -> c_int;
+    fn pam_putenv(handle: *mut PamHandle, name_value: *const c_char) -> c_int;
+    fn pam_open_session(handle: *mut PamHandle, flags: c_int) -> c_int;
+    fn pam_close_session(handle: *mut PamHandle, flags: c_int) -> c_int;
+}
+
+/// `PAM_SUCCESS`.
+pub const PAM_SUCCESS: c_int = 0;
+/// `PAM_CONV_ERR` (Linux-PAM `_pam_types.h`).
+const PAM_CONV_ERR: c_int = 19;
+
+/// Nobody is there to be asked, as in sshd's session phase.
+extern "C" fn no_conversation(
+    _: c_int,
+    _: *const c_void,
+    _: *mut c_void,
+    _: *mut c_void,
+) -> c_int {
+    PAM_CONV_ERR
+}
+
+/// Which fact [`Pam::set`] sets (Linux-PAM `_pam_types.h`).
+#[derive(Debug, Clone, Copy)]
+#[repr(i32)]
+pub enum Item {
+    /// `PAM_USER`.
+    User = 2,
+    /// `PAM_TTY`.
+    Tty = 3,
+    /// `PAM_RHOST`.
+    Rhost = 4,
+}
+
+/// An open PAM transaction.
+pub struct Pam {
+    handle: *mut PamHandle,
+    /// libpam keeps only a pointer to it.
+    _conv: Box<PamConv>,
+    last: c_int,
+}
+
+impl Pam {
+    /// `pam_start_confdir`: `service` as configured in the directory `confdir`.
+    ///
+    /// # Errors
+    ///
+    /// libpam's return code.
+    pub fn start(service: &CStr, confdir: &CStr) -> Result<Self, c_int> {
+        let conv = Box::new(PamConv { conv: no_conversation, data: ptr::null_mut() });
+        let mut handle = ptr::null_mut();
+        // SAFETY: all strings end in NUL and live through the call (libpam copies them);
+        // no user is a documented value; `conv` lives in a box that is dropped after
+        // pam_end; `handle` is a live pointer that the call fills.
+        let code = unsafe {
+            pam_start_confdir(
+                service.as_ptr(),
+                ptr::null(),
+                &raw const *conv,
+                confdir.as_ptr(),
+                &raw mut handle,
+            )
+        };
+        if code == PAM_SUCCESS { Ok(Self { handle, _conv: conv, last: code }) } else { Err(code) }
+    }
+
+    /// `pam_set_item` of a text item.
+    pub fn set(&mut self, item: Item, value: &CString) -> c_int {
+        // SAFETY: the handle is live until drop; text items are NUL-terminated and copied.
+        self.last = unsafe { pam_set_item(self.handle, item as c_int, value.as_ptr().cast()) };
+        self.last
+    }
+
+    /// `pam_putenv`: `NAME=VALUE`.
+    pub fn put_env(&mut self, name_value: &CString) -> c_int {
+        // SAFETY: the handle is live until drop; the text is NUL-terminated and copied.
+        self.last = unsafe { pam_putenv(self.handle, name_value.as_ptr()) };
+        self.last
+    }
+
+    /// `pam_open_session` without flags.
+    pub fn open_session(&mut self) -> c_int {
+        // SAFETY: the handle is live until drop.
+        self.last = unsafe { pam_open_session(self.handle, 0) };
+        self.last
+    }
+
+    /// `pam_close_session` without flags.
+    pub fn close_session(&mut self) -> c_int {
+        // SAFETY: the handle is live until drop.
+        self.last = unsafe { pam_close_session(self.handle, 0) };
+        self.last
+    }
+}
+
+impl Drop for Pam {
+    fn drop(&mut self) {
+        // SAFETY: the handle came from pam_start_confdir and is ended here, once.
+        unsafe { pam_end(self.handle, self.last) };
+    }
+}

@@ -199,6 +199,18 @@ impl Host {
         files
     }
 
+    /// Whether something in the machine listens on this TCP port (IPv4).
+    #[must_use]
+    pub fn listens(&self, port: u16) -> bool {
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid)).unwrap_or_default();
+        let port = format!(":{port:04X}");
+        table.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            // Local address, remote address, state 0A: LISTEN.
+            words.next().is_some_and(|local| local.ends_with(&port)) && words.nth(1) == Some("0A")
+        })
+    }
+
     /// All that syslog received so far.
     #[must_use]
     pub fn syslog_lines(&self) -> Vec<Line> {
@@ -257,7 +269,7 @@ impl Host {
     /// When the queue takes no end.
     pub fn wedge_syslog(&self) {
         if let Some(collector) = &self.collector {
-            collector.signal(libc::SIGSTOP);
+            collector.stop();
         }
         let socket = UnixDatagram::unbound().expect("a socket");
         socket.set_nonblocking(true).expect("a socket can be non-blocking");
@@ -280,6 +292,10 @@ impl Host {
     #[must_use]
     pub fn sshd(&self) -> Option<&Daemon> {
         self.sshd.as_ref()
+    }
+
+    pub(crate) fn end_sshd(&mut self) {
+        self.sshd = None;
     }
 
     pub(crate) fn keep_sshd(&mut self, daemon: Daemon) {

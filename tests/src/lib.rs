@@ -20,6 +20,7 @@ pub mod pam;
 pub mod process;
 pub mod provider;
 pub mod sender;
+pub mod spool;
 pub mod syslog;
 pub mod twilio;
 pub mod wait;

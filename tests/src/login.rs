@@ -42,7 +42,6 @@ Match User dropbox
 
 const SSH_CONFIG: &str = "
 Host *
-    IdentityFile /root/keys/id_ed25519
     IdentitiesOnly yes
     BatchMode yes
     ConnectTimeout 20
@@ -61,6 +60,16 @@ impl Host {
         self.set_stack(Stack::Bastion);
         self.write("/etc/ssh/sshd_config", self.sshd_config(), 0o644);
         self.write("/root/ssh_config", SSH_CONFIG, 0o644);
+        self.restart_sshd();
+    }
+
+    /// Ends a running sshd and starts one with the `/etc/ssh/sshd_config` as it is now.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub fn restart_sshd(&mut self) {
+        self.end_sshd();
         let daemon = self.spawn(&["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/sshd_config"]);
         wait_for("sshd to listen", DEADLINE, || {
             daemon.output().contains("listening on").then_some(())

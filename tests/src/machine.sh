@@ -89,6 +89,9 @@ cd /
 umount -l /old
 rmdir /old
 
+# Read by libpam beside /etc/pam.d/sshd, which the test writes.
+printf '%s\n' 'session required pam_deny.so' >/etc/pam.d/other
+
 # The spool, as the package makes it.
 install -d -m 755 /var/spool/bastion
 install -d -m 3730 -o _bastion -g _bastion-drop /var/spool/bastion/drop
@@ -97,7 +100,7 @@ install -d -m 755 -o _bastion -g _bastion /run/bastion
 install -d -m 750 -o _bastion -g _bastion /var/lib/bastion
 
 # Keys: one of the client, one of the server, and a CA that signs for certy alone.
-ssh-keygen -q -t ed25519 -N '' -C 'alice@laptop' -f /root/keys/id_ed25519
+ssh-keygen -q -t ed25519 -N '' -C 'alice@laptop' -f /root/.ssh/id_ed25519
 ssh-keygen -q -t ed25519 -N '' -C 'stranger' -f /root/keys/stranger
 ssh-keygen -q -t ed25519 -N '' -C 'ca' -f /etc/ssh/user_ca
 ssh-keygen -q -t ed25519 -N '' -C 'certy@laptop' -f /root/keys/certy
@@ -105,9 +108,9 @@ ssh-keygen -q -s /etc/ssh/user_ca -I 'certy id 7' -z 4711 -n certy /root/keys/ce
 ssh-keygen -q -t ed25519 -N '' -C 'host' -f /etc/ssh/ssh_host_ed25519_key
 for user in alice bob tunnel dropbox forced certy; do
     install -d -o $user -g $user /home/$user /home/$user/.ssh
-    if [ $user != certy ]; then cat /root/keys/id_ed25519.pub >/home/$user/.ssh/authorized_keys; fi
+    if [ $user != certy ]; then cat /root/.ssh/id_ed25519.pub >/home/$user/.ssh/authorized_keys; fi
 done
-cat /root/keys/id_ed25519.pub >/root/.ssh/authorized_keys
+cat /root/.ssh/id_ed25519.pub >/root/.ssh/authorized_keys
 chown dropbox:dropbox /srv/sftp/upload
 
 echo "ready $outer_pid"

@@ -50,7 +50,7 @@ impl Output {
     /// # Panics
     ///
     /// With all that the process said, when it is not.
-    #[must_use]
+    #[expect(clippy::must_use_candidate, reason = "often called for the panic alone")]
     pub fn ok(self) -> Self {
         assert!(self.code == Some(0), "{self:?}");
         self
@@ -164,6 +164,22 @@ impl Daemon {
     pub fn signal(&self, signal: i32) {
         // An error means that it has ended already, which the caller sees by other means.
         let _ = ffi::kill(self.pid, signal);
+        if matches!(signal, libc::SIGCONT | libc::SIGKILL) {
+            // nsenter stops itself when its child stops, and would not see the end.
+            let _ = ffi::kill(self.helper.id(), libc::SIGCONT);
+        }
+    }
+
+    /// SIGSTOP, and waits until it has stopped: the signal alone lets it go on for a moment.
+    ///
+    /// # Panics
+    ///
+    /// When it does not stop.
+    pub fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.pid);
+        let stopped = || std::fs::read_to_string(&stat).is_ok_and(|line| line.contains(") T "));
+        assert!(wait_until(Duration::from_secs(5), stopped), "the process does not stop");
     }
 
     /// Whether it still runs.

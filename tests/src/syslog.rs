@@ -26,8 +26,10 @@ impl Line {
             Some((number, rest)) => (number.parse().ok(), rest),
             None => (None, datagram),
         };
-        // "Mmm dd hh:mm:ss tag[pid]: text", as syslog(3) and the syslog crate write it.
-        let rest = rest.get(16..).unwrap_or(rest);
+        // "Mmm dd hh:mm:ss tag[pid]: text" by syslog(3); the time may be left to the daemon.
+        let timed =
+            rest.get(..16).filter(|time| time.ends_with(' ') && time.matches(':').count() == 2);
+        let rest = timed.map_or(rest, |_| &rest[16..]);
         let (head, text) = rest.split_once(": ").unwrap_or(("", rest));
         let tag = head.rsplit(' ').next().unwrap_or(head);
         let tag = tag.split('[').next().unwrap_or(tag);
@@ -38,6 +40,23 @@ impl Line {
     #[must_use]
     pub fn severity(&self) -> Option<u8> {
         self.priority.map(|p| p & 7)
+    }
+
+    /// The value of `key=value` or `key="value"` in the text; of several, the first. Escapes
+    /// are left as they are.
+    #[must_use]
+    pub fn field(&self, key: &str) -> Option<&str> {
+        let (_, rest) = self.text.split_once(&format!(" {key}="))?;
+        match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').map(|(value, _)| value),
+            None => Some(rest.split(' ').next().unwrap_or(rest)),
+        }
+    }
+
+    /// The first word of the text: `login`, `logout`, `config-problem`.
+    #[must_use]
+    pub fn event(&self) -> &str {
+        self.text.split(' ').next().unwrap_or_default()
     }
 
     /// The facility's number: 3 daemon, 10 authpriv.
@@ -64,6 +83,12 @@ mod tests {
         assert_eq!((line.facility(), line.severity()), (Some(10), Some(5)));
         assert_eq!(line.tag, "sshd");
         assert_eq!(line.text, "login user=a\\nb");
+    }
+
+    #[test]
+    fn a_line_without_a_time_is_taken_apart() {
+        let line = Line::parse("17 <85>pam_bastion[12]: login user=\"a\"").unwrap();
+        assert_eq!((line.tag.as_str(), line.text.as_str()), ("pam_bastion", "login user=\"a\""));
     }
 
     #[test]

@@ -4,9 +4,9 @@
 use std::fmt::Display;
 use std::ops::Range;
 
-use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue};
+use toml::value::Datetime;
 
 use super::Finding;
 
@@ -16,6 +16,43 @@ pub struct Document<'t> {
     root: DeTable<'t>,
     findings: Vec<Finding>,
     broken: bool,
+}
+
+/// A type that a value in the file can be.
+///
+/// Not serde's `Deserialize`: that stops at the first mistake in a list, and the code it makes
+/// for each type would double the size of the PAM module.
+pub trait FromToml: Sized {
+    /// What the file has to hold, as a person calls it: `a string`.
+    const WANTED: &'static str;
+
+    /// The value, or `None` when it is of another type.
+    fn from_toml(value: &DeValue<'_>) -> Option<Self>;
+}
+
+impl FromToml for String {
+    const WANTED: &'static str = "a string in quotes";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_str().map(str::to_owned)
+    }
+}
+
+impl FromToml for u32 {
+    const WANTED: &'static str = "a whole number";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        let number = value.as_integer()?;
+        u32::from_str_radix(number.as_str(), number.radix()).ok()
+    }
+}
+
+impl FromToml for Datetime {
+    const WANTED: &'static str = "a date without quotes, as 2027-01-31";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_datetime().copied()
+    }
 }
 
 /// A value with the place it was read from.
@@ -117,26 +154,18 @@ pub struct Section<'d, 't> {
 
 impl<'t> Section<'_, 't> {
     /// The value of `key`; `None` when it is absent, or is of another type, which is a finding.
-    pub fn get<T: DeserializeOwned>(&mut self, key: &str) -> Option<Value<T>> {
-        self.asked.push(key.to_owned());
-        let value = self.table.remove(key)?;
-        let span = value.span();
-        match T::deserialize(ValueDeserializer::from(value)) {
-            Ok(value) => Some(Value { value, span }),
-            Err(error) => {
-                self.found(error.span().unwrap_or(span), key, error.message());
-                None
-            }
-        }
+    pub fn get<T: FromToml>(&mut self, key: &str) -> Option<Value<T>> {
+        let value = self.take(key)?;
+        self.read(key, &value)
     }
 
     /// The value of `key`, or `default`.
-    pub fn get_or<T: DeserializeOwned>(&mut self, key: &str, default: T) -> T {
+    pub fn get_or<T: FromToml>(&mut self, key: &str, default: T) -> T {
         self.get(key).map_or(default, |value| value.value)
     }
 
     /// The value of `key`; its absence is a finding.
-    pub fn require<T: DeserializeOwned>(&mut self, key: &str) -> Option<Value<T>> {
+    pub fn require<T: FromToml>(&mut self, key: &str) -> Option<Value<T>> {
         if !self.table.contains_key(key) {
             self.asked.push(key.to_owned());
             self.found(self.span.clone(), key, "is missing");
@@ -167,16 +196,37 @@ impl<'t> Section<'_, 't> {
         key: &str,
         mut parse: impl FnMut(&str) -> Result<T, E>,
     ) -> Option<Vec<Value<T>>> {
-        let entries = self.get::<Vec<Spanned<String>>>(key)?.value;
+        let list = self.take(key)?;
+        let Some(entries) = list.get_ref().as_array() else {
+            self.mistyped(key, &list, "a list: [\"..\", \"..\"]");
+            return None;
+        };
         let mut values = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let span = entry.span();
-            match parse(entry.get_ref()) {
+        for entry in entries.iter() {
+            let Some(Value { value, span }) = self.read::<String>(key, entry) else { continue };
+            match parse(&value) {
                 Ok(value) => values.push(Value { value, span }),
                 Err(error) => self.found(span, key, error),
             }
         }
         Some(values)
+    }
+
+    /// The table of strings at `key`, in the order of its keys. A value that is no string is a
+    /// finding of its own.
+    pub fn strings(&mut self, key: &str) -> Vec<(String, Value<String>)> {
+        let Some(table) = self.take(key) else { return Vec::new() };
+        let Some(entries) = table.get_ref().as_table() else {
+            self.mistyped(key, &table, "a table: { \"..\" = \"..\" }");
+            return Vec::new();
+        };
+        let mut strings = Vec::with_capacity(entries.len());
+        for (name, value) in entries {
+            if let Some(value) = self.read(key, value) {
+                strings.push((name.get_ref().to_string(), value));
+            }
+        }
+        strings
     }
 
     /// The tables inside the table or array of tables at `key`, each with its name: the key
@@ -186,8 +236,7 @@ impl<'t> Section<'_, 't> {
         key: &str,
         mut read: impl FnMut(&str, &mut Section<'_, 't>) -> T,
     ) -> Vec<T> {
-        self.asked.push(key.to_owned());
-        let Some(value) = self.table.remove(key) else { return Vec::new() };
+        let Some(value) = self.take(key) else { return Vec::new() };
         let span = value.span();
         let entries: Vec<(String, Spanned<DeValue<'t>>)> = match value.into_inner() {
             DeValue::Table(table) => {
@@ -245,6 +294,24 @@ impl<'t> Section<'_, 't> {
     /// Leaves the rest of the section to another reader: its keys are no findings.
     pub fn leave_rest(&mut self) {
         self.table.clear();
+    }
+
+    fn take(&mut self, key: &str) -> Option<Spanned<DeValue<'t>>> {
+        self.asked.push(key.to_owned());
+        self.table.remove(key)
+    }
+
+    fn read<T: FromToml>(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Value<T>> {
+        let read = T::from_toml(value.get_ref()).map(|read| Value { value: read, span: value.span() });
+        if read.is_none() {
+            self.mistyped(key, value, T::WANTED);
+        }
+        read
+    }
+
+    fn mistyped(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) {
+        let found = value.get_ref().type_str();
+        self.found(value.span(), key, format!("found {found}, where {wanted} belongs"));
     }
 
     fn found(&mut self, span: Range<usize>, key: &str, message: impl Display) {

@@ -50,12 +50,11 @@ pub fn read(document: &mut Document<'_>) -> Login {
 fn section(section: &mut Section<'_, '_>) -> Login {
     let mut login = Login::default();
     if let Some(services) = section.parse_list("services", service) {
-        login.services = services.into_iter().map(|s| s.value).collect();
+        login.services = values(services);
     }
     let mut rules = Vec::new();
     if let Some(nets) = section.parse_list("known-good", known_good::parse_net) {
-        let nets = nets.into_iter().map(|net| net.value).collect();
-        rules.push(Rule { name: "known-good".into(), from: Some(nets), ..Rule::default() });
+        rules.push(Rule { name: "known-good".into(), from: Some(values(nets)), ..Rule::default() });
     }
     rules.extend(section.tables("allow", allow).into_iter().flatten());
     if entries(&rules) > known_good::MAX_ENTRIES {
@@ -71,8 +70,13 @@ fn section(section: &mut Section<'_, '_>) -> Login {
             login.hold = hold.value;
         }
     }
-    if let Some(keys) = section.get::<BTreeMap<String, String>>("keys") {
-        login.keys = named_keys(section, &keys);
+    for (fingerprint, name) in section.strings("keys") {
+        match known_good::parse_fingerprint(&fingerprint) {
+            Ok(fingerprint) => {
+                login.keys.insert(fingerprint, Foreign::from(name.value.as_str()));
+            }
+            Err(message) => section.reject("keys", &name, message),
+        }
     }
     login
 }
@@ -85,34 +89,15 @@ fn service(name: &str) -> Result<String, String> {
     }
 }
 
-fn named_keys(
-    section: &mut Section<'_, '_>,
-    keys: &Value<BTreeMap<String, String>>,
-) -> BTreeMap<String, Foreign> {
-    let mut named = BTreeMap::new();
-    for (fingerprint, name) in &keys.value {
-        match known_good::parse_fingerprint(fingerprint) {
-            Ok(fingerprint) => {
-                named.insert(fingerprint, Foreign::from(name.as_str()));
-            }
-            Err(message) => section.reject("keys", keys, message),
-        }
-    }
-    named
-}
-
 /// One `[[login.allow]]`; `None` when there is any mistake in it, because a condition left
 /// out would make the rule wider than its author meant.
 fn allow(number: &str, section: &mut Section<'_, '_>) -> Option<Rule> {
     let before = section.findings();
-    let list = |list: Option<Vec<Value<_>>>| list.map(|l| l.into_iter().map(|v| v.value).collect());
     let rule = Rule {
         name: format!("allow {number}"),
-        users: section.get::<Vec<String>>("users").map(|users| users.value),
-        from: section
-            .parse_list("from", known_good::parse_net)
-            .map(|l| l.into_iter().map(|v| v.value).collect()),
-        keys: list(section.parse_list("keys", known_good::parse_fingerprint)),
+        users: section.parse_list("users", |name| Ok::<_, String>(name.to_owned())).map(values),
+        from: section.parse_list("from", known_good::parse_net).map(values),
+        keys: section.parse_list("keys", known_good::parse_fingerprint).map(values),
         until: until(section),
     };
     if rule.users.is_none() && rule.from.is_none() && rule.keys.is_none() && !section.has_unread_keys() {
@@ -120,6 +105,10 @@ fn allow(number: &str, section: &mut Section<'_, '_>) -> Option<Rule> {
     }
     let sound = section.findings() == before && !section.has_unread_keys();
     sound.then_some(rule)
+}
+
+fn values<T>(list: Vec<Value<T>>) -> Vec<T> {
+    list.into_iter().map(|value| value.value).collect()
 }
 
 fn until(section: &mut Section<'_, '_>) -> Option<i64> {

@@ -92,7 +92,7 @@ const ALIKE: &[(&str, &str)] = &[
 /// Septets that `c` takes, or `None` for a character that GSM-7 has not.
 #[must_use]
 pub fn width(c: char) -> Option<usize> {
-    if BASIC.contains(c) {
+    if c.is_ascii_alphanumeric() || BASIC.contains(c) {
         Some(1)
     } else if EXTENSION.contains(c) {
         Some(2)

@@ -50,7 +50,7 @@ impl<'a> Context<'a> {
         format!("{} {zone}", write(&local)).trim_end().to_owned()
     }
 
-    /// `told 41 min late`, of an event that was then and is told now; `None` when in time.
+    /// How late an event of `at` is told, as `41 min`; `None` when it is told in time.
     fn lateness(&self, at: &Stamp) -> Option<String> {
         let age = at.age(self.now);
         let minutes = age.as_secs() / 60;
@@ -61,7 +61,7 @@ impl<'a> Context<'a> {
             // Some clock was wrong; a longer number would say no more.
             _ => "999+ days".to_owned(),
         };
-        (age > LATE_AFTER).then(|| format!("told {late} late"))
+        (age > LATE_AFTER).then_some(late)
     }
 }
 

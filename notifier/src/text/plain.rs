@@ -5,8 +5,8 @@ use crate::clock::Stamp;
 use crate::event::{Event, Factor, Login, What};
 use crate::foreign;
 
-/// Limits of a subject, in characters. It stays under 350 whatever the names hold, so that its
-/// bytes keep to the 998 of a mail header's line (RFC 5322, 2.1.1).
+/// Limits of a subject, in characters. Whatever the names hold, its bytes then keep to the 998
+/// of a mail header's line (RFC 5322, 2.1.1).
 const SUBJECT: Limits = Limits { host: 32, user: 32, source: 32, key: 32, factors: 3, text: 100 };
 
 /// One line: what, where and who, how late, and the id.
@@ -28,7 +28,8 @@ pub fn body(event: &Event, extra: Option<&str>, now: &Stamp) -> String {
 
 /// [`subject`] in the zone of `context`.
 pub(super) fn subject_in(event: &Event, context: &Context) -> String {
-    let late = context.lateness(&event.at).map(|late| format!(", {late}")).unwrap_or_default();
+    let late =
+        context.lateness(&event.at).map(|late| format!(", told {late} late")).unwrap_or_default();
     format!("{}{late} #{}", headline(event, &Alphabet::UNICODE, &SUBJECT), event.id)
 }
 
@@ -50,12 +51,7 @@ pub(super) fn body_in(event: &Event, extra: Option<&str>, context: &Context) -> 
     }
     match &event.what {
         What::Login(login) => facts.login(login),
-        What::Note(note) => {
-            facts.line("text", "");
-            for line in note.text.lines() {
-                facts.line("  ", line);
-            }
-        }
+        What::Note(note) => facts.text(&note.text),
     }
     if let Some(extra) = extra {
         facts.line("hint", extra);
@@ -68,15 +64,18 @@ struct Facts(String);
 
 impl Facts {
     fn line(&mut self, word: &str, value: &str) {
-        self.0.push_str(word);
-        if !word.trim_start().is_empty() {
-            self.0.push(':');
-            if !value.is_empty() {
-                self.0.push(' ');
-            }
-        }
-        self.0.push_str(&foreign::visible(value.as_bytes()));
+        let line = format!("{word}: {}", foreign::visible(value.as_bytes()));
+        self.0.push_str(line.trim_end());
         self.0.push('\n');
+    }
+
+    fn text(&mut self, text: &str) {
+        self.line("text", "");
+        for line in text.lines() {
+            let line = format!("  {}", foreign::visible(line.replace('\t', " ").as_bytes()));
+            self.0.push_str(line.trim_end());
+            self.0.push('\n');
+        }
     }
 
     fn login(&mut self, login: &Login) {

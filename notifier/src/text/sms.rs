@@ -56,8 +56,14 @@ pub(super) fn compose(
     let max_segments = max_segments.max(1);
     let fits = |text: &str| gsm7::segments(text) <= max_segments;
     let room = gsm7::capacity(max_segments);
-    let mut limits =
-        Limits { host: room, user: room, source: room, key: room, factors: MAX_FACTORS, text: room };
+    let mut limits = Limits {
+        host: room,
+        user: room,
+        source: room,
+        key: room,
+        factors: MAX_FACTORS,
+        text: room,
+    };
 
     let tail = tail(event, context);
     let line = |limits: &Limits, extra: &str| {
@@ -69,18 +75,27 @@ pub(super) fn compose(
             return text;
         }
     }
+    if fits(&line(&limits, "")) {
+        return line(&limits, "");
+    }
     for (limit, least) in STEPS {
-        loop {
-            let text = line(&limits, "");
-            if fits(&text) {
-                return text;
-            }
-            let limit = limit(&mut limits);
-            if *limit <= least {
-                break;
-            }
-            *limit -= 1;
+        let most = std::mem::replace(limit(&mut limits), least);
+        if !fits(&line(&limits, "")) {
+            continue;
         }
+        // The least fits and the most does not: halve the space between.
+        let (mut least, mut most) = (least, most);
+        while most.saturating_sub(least) > 1 {
+            let middle = usize::midpoint(least, most);
+            *limit(&mut limits) = middle;
+            if fits(&line(&limits, "")) {
+                least = middle;
+            } else {
+                most = middle;
+            }
+        }
+        *limit(&mut limits) = least;
+        break;
     }
     line(&limits, "")
 }
@@ -96,6 +111,7 @@ fn tail(event: &Event, context: &Context) -> String {
         }),
     };
     let comma = if matches!(event.what, What::Login(_)) { "," } else { "" };
-    let late = context.lateness(&event.at).map(|late| format!(", {late}")).unwrap_or_default();
+    let late =
+        context.lateness(&event.at).map(|late| format!(", told {late} late")).unwrap_or_default();
     format!("{comma} {time}{late}")
 }

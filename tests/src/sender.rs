@@ -1,0 +1,79 @@
+//! The sender, `bastion run`, and the configuration that tests give it.
+
+use crate::host::{CONFIG, Host, require};
+use crate::process::Daemon;
+use crate::provider::{ACCOUNT_SID, AUTH_TOKEN};
+
+/// `[login]` with two known-good places; [`crate::host::KNOWN`] is one of them.
+pub const LOGIN: &str = "[host]\nname = \"jump\"\n\n[login]\nknown-good = [\"203.0.113.0/29\", \
+                         \"203.0.113.9\", \"2001:db8:ffff::/48\"]\n";
+
+/// Number that messages come from.
+pub const FROM: &str = "+15550100";
+/// Number that messages go to.
+pub const TO: &str = "+15550101";
+
+/// Path of the auth token's file inside the machine.
+pub const TOKEN_FILE: &str = "/etc/bastion/twilio-token";
+
+/// `[notify]` with one channel, `sms`, at `base_url`.
+#[must_use]
+pub fn sms(base_url: &str) -> String {
+    format!(
+        "\n[notify]\nroute = [\"sms\"]\n\n[notify.channel.sms]\ntype = \"twilio\"\n\
+         account-sid = \"{ACCOUNT_SID}\"\nauth-token-file = \"{TOKEN_FILE}\"\n\
+         from = \"{FROM}\"\nto = [\"{TO}\"]\nbase-url = \"{base_url}\"\n"
+    )
+}
+
+impl Host {
+    /// The configuration of most tests: [`LOGIN`], and [`sms`] at `base_url`; the token's file
+    /// with it.
+    pub fn configure(&self, base_url: &str) {
+        self.write_token(AUTH_TOKEN);
+        self.write_config(&format!("{LOGIN}{}", sms(base_url)));
+    }
+
+    /// Writes the auth token's file: `_bastion` alone can read it.
+    pub fn write_token(&self, token: &str) {
+        self.write(TOKEN_FILE, token, 0o600);
+        self.sh(&format!("chown _bastion {TOKEN_FILE}"));
+    }
+
+    /// Starts `bastion run` as its unit does: own user, and the group that can read what
+    /// writers drop.
+    ///
+    /// # Panics
+    ///
+    /// When it has not been built.
+    #[must_use]
+    pub fn spawn_sender(&self) -> Daemon {
+        self.spawn_sender_with(&[])
+    }
+
+    /// The same with more environment: `NAME=VALUE`.
+    ///
+    /// # Panics
+    ///
+    /// When it has not been built.
+    #[must_use]
+    pub fn spawn_sender_with(&self, environment: &[&str]) -> Daemon {
+        require("bastion");
+        let mut words = AS_BASTION.to_vec();
+        words.push("env");
+        words.extend(environment);
+        words.extend(["/artefacts/bastion", "run", "--config", CONFIG]);
+        self.spawn(&words)
+    }
+}
+
+/// What runs the rest of its arguments as the sender's user.
+pub const AS_BASTION: &[&str] = &[
+    "setpriv",
+    "--reuid=_bastion",
+    "--regid=_bastion",
+    "--groups=_bastion-drop",
+    "--inh-caps=-all",
+    "--no-new-privs",
+    "--",
+];

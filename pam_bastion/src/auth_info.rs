@@ -27,8 +27,8 @@ pub const MAX_FACTORS: usize = 8;
 /// limit), certified by another one, is 9 KiB of base64; sshd takes up to 256 KiB from a peer.
 pub const MAX_LINE: usize = 32 * 1024;
 
-/// The key types that have a certificate form: the plain name, the certificate's name, and the
-/// number of fields of the key proper, which are the same in both (PROTOCOL.certkeys, PROTOCOL.u2f).
+/// The key types that have a certificate form: the plain name, the certificate's name, and how
+/// many fields the key proper has, the same in both (PROTOCOL.certkeys and PROTOCOL.u2f).
 const FAMILIES: [(&[u8], &[u8], usize); 8] = [
     (b"ssh-ed25519", b"ssh-ed25519-cert-v01@openssh.com", 1),
     (b"ssh-rsa", b"ssh-rsa-cert-v01@openssh.com", 2),

@@ -313,7 +313,10 @@ impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // What a person asks for first when an end-to-end test has failed.
-            eprintln!("-- syslog of the test's machine\n{}", self.read("/var/log/syslog"));
+            let log = self.read("/var/log/syslog");
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(40)..];
+            eprintln!("-- end of the syslog of the test's machine\n{}", last.join("\n"));
             if let Some(sshd) = &self.sshd {
                 eprintln!("-- its sshd\n{}", sshd.output());
             }

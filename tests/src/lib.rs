@@ -2,12 +2,35 @@
 //!
 //! [`host::Host`] is a throwaway machine in namespaces of its own, with a real sshd, a
 //! real libpam, a syslog that can be wedged and a spool; [`provider::Provider`] is a
-//! stand-in for Twilio that misbehaves on request; `pamrun` (a binary of this package)
-//! calls the PAM module without sshd. No rig touches a file of the machine it
-//! runs on, and no packet leaves it.
+//! stand-in for Twilio that misbehaves on request; [`pam::PamRun`] calls the PAM module
+//! without sshd. No rig touches a file of the machine it runs on, no packet leaves it, and
+//! nothing is left when a test is killed.
 //!
-//! A rig that cannot work (no root, no sshd) panics and says what is missing: a test
-//! that was skipped in silence proves nothing.
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use bastion_tests::fault::Fault;
+//! use bastion_tests::host::{Host, UNKNOWN};
+//! use bastion_tests::provider::Provider;
+//!
+//! let mut host = Host::new();
+//! let mut provider = Provider::start(&host);
+//! host.configure(&provider.url());
+//! host.start_sshd();
+//! let sender = host.spawn_sender();
+//! provider.fault(&Fault::status(429).retry_after("3").times(1));
+//! let mark = host.mark();
+//! host.ssh(&["-b", UNKNOWN, "alice@jump", "true"]).ok();
+//! let sms = provider.wait_accepted(1, Duration::from_secs(10));
+//! assert!(sms[0].body().contains("alice"));
+//! assert_eq!(host.lines_since(&mark, "login").len(), 1);
+//! # drop(sender);
+//! ```
+//!
+//! The tests take root, iproute2, openssh and curl, and what `cargo build --workspace` builds:
+//! `bastion` and `libpam_bastion.so` are taken from the directory `BASTION_ARTEFACTS`, by default
+//! the target directory of the running test. A rig that cannot work panics and
+//! says what is missing: a test that was skipped in silence proves nothing.
 #![deny(unsafe_code)]
 
 pub mod certificates;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::host::{CONFIG, DEADLINE, Host, MODULE};
+use crate::host::{CONFIG, DEADLINE, Host, MODULE, require};
 use crate::process::Output;
 use crate::wait::wait_for;
 
@@ -50,6 +50,14 @@ Host *
     LogLevel ERROR
 ";
 
+/// Of two values, ssh takes the first; arguments come before both files.
+const PASSWORD_CONFIG: &str = "
+Host *
+    BatchMode no
+    PubkeyAuthentication no
+    NumberOfPasswordPrompts 1
+";
+
 impl Host {
     /// Starts sshd on port 22 with the PAM stack of the documentation.
     ///
@@ -86,21 +94,33 @@ impl Host {
         format!("{extra}{SSHD_CONFIG}")
     }
 
+    /// A machine with the documentation's PAM line, [`Host::configure`]d (with no provider
+    /// there), and a running sshd.
+    ///
+    /// # Panics
+    ///
+    /// When the module has not been built, or sshd does not come up.
+    #[must_use]
+    pub fn with_sshd() -> Self {
+        require("libpam_bastion.so");
+        let mut host = Self::new();
+        host.configure("http://127.0.0.1:9");
+        host.start_sshd();
+        host
+    }
+
     /// Writes `/etc/pam.d/sshd`; sshd reads it for each connection.
     pub fn set_stack(&self, stack: Stack) {
         let ours = format!("-session optional {MODULE} config={CONFIG}\n");
         let ours = if stack == Stack::Bastion { &ours } else { "" };
-        self.set_session(ours);
+        self.set_session(&format!("session required pam_permit.so\n{ours}"));
     }
 
-    /// Writes `/etc/pam.d/sshd` with `session` as the last lines of the session stack.
+    /// Writes `/etc/pam.d/sshd` with `session` as the lines of the session stack.
     pub fn set_session(&self, session: &str) {
         // pam_unix is there for the password logins only; as an account or session module
         // it would write to syslog and wait for it.
-        let stack = format!(
-            "auth required pam_unix.so\naccount required pam_permit.so\n\
-             session required pam_permit.so\n{session}"
-        );
+        let stack = format!("auth required pam_unix.so\naccount required pam_permit.so\n{session}");
         self.write("/etc/pam.d/sshd", stack, 0o644);
     }
 
@@ -122,20 +142,9 @@ impl Host {
     #[must_use]
     pub fn ssh_password(&self, password: &str, args: &[&str]) -> Output {
         self.write("/root/askpass", format!("#!/bin/sh\necho '{password}'\n"), 0o755);
-        let mut words = vec![
-            "env",
-            "SSH_ASKPASS=/root/askpass",
-            "SSH_ASKPASS_REQUIRE=force",
-            "ssh",
-            "-F",
-            "/root/ssh_config",
-            "-o",
-            "BatchMode=no",
-            "-o",
-            "PubkeyAuthentication=no",
-            "-o",
-            "NumberOfPasswordPrompts=1",
-        ];
+        self.write("/root/password_config", format!("{PASSWORD_CONFIG}{SSH_CONFIG}"), 0o644);
+        let mut words = vec!["env", "SSH_ASKPASS=/root/askpass", "SSH_ASKPASS_REQUIRE=force"];
+        words.extend(["ssh", "-F", "/root/password_config"]);
         words.extend(args);
         self.run(&words)
     }

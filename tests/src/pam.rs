@@ -14,12 +14,14 @@ use crate::process::Output;
 pub struct Report {
     /// Each session that was opened.
     pub rounds: Vec<Round>,
-    /// Resident memory in KiB: after the first `pam_start`, so with the module loaded.
-    pub rss_before_kib: u64,
-    /// Resident memory in KiB after the last session.
-    pub rss_after_kib: u64,
-    /// Resident memory in KiB after `pam_end`.
-    pub rss_ended_kib: u64,
+    /// Before `pam_start`, so without the module.
+    pub memory_bare: Memory,
+    /// After the first `pam_start`: the module is loaded.
+    pub memory_before: Memory,
+    /// After the last session, before `pam_end`.
+    pub memory_after: Memory,
+    /// After `pam_end`.
+    pub memory_ended: Memory,
     /// State of the process before the first session.
     pub before: State,
     /// State of the process after the last one.
@@ -47,6 +49,15 @@ impl Report {
         times.sort_unstable();
         Duration::from_nanos(times.get(times.len() / 2).copied().unwrap_or(0))
     }
+}
+
+/// Memory of the process, in KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Resident (`VmRSS`): with the pages of libraries, which processes share.
+    pub resident_kib: u64,
+    /// The part that is the process's own (`RssAnon`).
+    pub own_kib: u64,
 }
 
 /// One session.
@@ -84,6 +95,7 @@ pub struct State {
 /// The arguments of one `pamrun`.
 #[derive(Debug, Clone)]
 pub struct PamRun {
+    environment: Vec<String>,
     words: Vec<String>,
 }
 
@@ -101,7 +113,7 @@ impl PamRun {
     /// Our module without any fact but the user. `user` may be `hex:` and hex digits.
     #[must_use]
     pub fn bare(user: &str) -> Self {
-        Self { words: Vec::new() }
+        Self { environment: Vec::new(), words: Vec::new() }
             .with(&["--module", MODULE, "--config", CONFIG, "--service", "sshd"])
             .with(&["--user", user, "--close"])
     }
@@ -125,10 +137,25 @@ impl PamRun {
         self
     }
 
+    /// With `NAME=VALUE` in the process environment, which is not PAM's.
+    #[must_use]
+    pub fn process_env(mut self, name_value: &str) -> Self {
+        self.environment.push(name_value.to_owned());
+        self
+    }
+
+    /// The same without our module: the control.
+    #[must_use]
+    pub fn without_module(self) -> Self {
+        self.with(&["--module", ""])
+    }
+
     /// Runs it, `deadline` at most.
     #[must_use]
     pub fn output(&self, host: &Host, deadline: Duration) -> Output {
-        let mut words = vec!["/rigs/pamrun"];
+        let mut words = vec!["env"];
+        words.extend(self.environment.iter().map(String::as_str));
+        words.push("/rigs/pamrun");
         words.extend(self.words.iter().map(String::as_str));
         host.run_with(deadline, &words, b"")
     }

@@ -88,7 +88,6 @@ impl Host {
     /// # Panics
     ///
     /// When an end is missing for [`DEADLINE`].
-    #[expect(clippy::must_use_candidate, reason = "often called for the waiting alone")]
     pub fn wait_ended(&self, mark: &Mark) -> usize {
         let begun = || self.lines_since(mark, "login").len();
         let ended = || self.lines_since(mark, "logout").len();
@@ -96,5 +95,26 @@ impl Host {
             panic!("{} sessions began, {} ended: {:#?}", begun(), ended(), self.syslog_lines());
         }
         ended()
+    }
+
+    /// Waits until at least `count` sessions have ended since `mark`.
+    ///
+    /// # Panics
+    ///
+    /// When they do not within [`DEADLINE`].
+    pub fn wait_ended_at_least(&self, mark: &Mark, count: usize) {
+        self.wait_lines(mark, "logout", count);
+    }
+
+    /// Waits for `count` lines with this event word since `mark`, and answers all of them.
+    ///
+    /// # Panics
+    ///
+    /// When they do not come within [`DEADLINE`].
+    pub fn wait_lines(&self, mark: &Mark, event: &str, count: usize) -> Vec<Line> {
+        if !wait_until(DEADLINE, || self.lines_since(mark, event).len() >= count) {
+            panic!("{count} lines {event:?} did not come: {:#?}", self.syslog_lines());
+        }
+        self.lines_since(mark, event)
     }
 }

@@ -42,15 +42,48 @@ impl Line {
         self.priority.map(|p| p & 7)
     }
 
-    /// The value of `key=value` or `key="value"` in the text; of several, the first. Escapes
-    /// are left as they are.
+    /// The value of `key=value` or `key="value"`, quotes and escapes taken off; of several,
+    /// the first. A value cannot be mistaken for a key: this reads from the left.
     #[must_use]
-    pub fn field(&self, key: &str) -> Option<&str> {
-        let (_, rest) = self.text.split_once(&format!(" {key}="))?;
-        match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').map(|(value, _)| value),
-            None => Some(rest.split(' ').next().unwrap_or(rest)),
+    pub fn field(&self, key: &str) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.bytes()).into_owned();
+        let mut rest = text.split_once(' ')?.1;
+        loop {
+            let (name, value) = rest.split_once('=')?;
+            let (value, tail) = take_value(value);
+            if name == key {
+                return Some(value);
+            }
+            rest = tail.strip_prefix(' ')?;
         }
+    }
+
+    /// The bytes of the text, as the program sent them.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.text.len());
+        let mut rest = self.text.as_bytes();
+        while let Some((&byte, tail)) = rest.split_first() {
+            rest = tail;
+            if byte != b'\\' {
+                out.push(byte);
+                continue;
+            }
+            let Some((&kind, tail)) = rest.split_first() else { break };
+            rest = tail;
+            out.push(match kind {
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                b'x' => {
+                    let digits = std::str::from_utf8(rest.get(..2).unwrap_or_default());
+                    rest = rest.get(2..).unwrap_or_default();
+                    u8::from_str_radix(digits.unwrap_or_default(), 16).unwrap_or(b'?')
+                }
+                other => other,
+            });
+        }
+        out
     }
 
     /// The first word of the text: `login`, `logout`, `config-problem`.
@@ -64,6 +97,30 @@ impl Line {
     pub fn facility(&self) -> Option<u8> {
         self.priority.map(|p| p >> 3)
     }
+}
+
+/// The value at the start of `text`, and what follows it.
+fn take_value(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(' ').unwrap_or(text.len());
+        return (text[..end].to_owned(), &text[end..]);
+    };
+    let mut value = String::new();
+    let mut escaped = false;
+    for (at, c) in quoted.char_indices() {
+        match c {
+            '\\' if !escaped => escaped = true,
+            '"' if !escaped => return (value, &quoted[at + 1..]),
+            _ => {
+                if escaped && !matches!(c, '"' | '\\') {
+                    value.push('\\');
+                }
+                value.push(c);
+                escaped = false;
+            }
+        }
+    }
+    (value, "")
 }
 
 impl fmt::Debug for Line {
@@ -89,6 +146,22 @@ mod tests {
     fn a_line_without_a_time_is_taken_apart() {
         let line = Line::parse("17 <85>pam_bastion[12]: login user=\"a\"").unwrap();
         assert_eq!((line.tag.as_str(), line.text.as_str()), ("pam_bastion", "login user=\"a\""));
+    }
+
+    #[test]
+    fn bytes_come_back_as_they_were() {
+        let line = Line::parse("17 <85>t: a\\nb\\x1b[\\\\x0a \\xc3\\xa9").unwrap();
+        assert_eq!(line.bytes(), b"a\nb\x1b[\\x0a \xc3\xa9");
+    }
+
+    #[test]
+    fn a_value_cannot_play_a_key() {
+        let user = r#"login user="a\\" verdict=good \\\\ \\x0a" verdict=alert from=::1"#;
+        let line = Line::parse(&format!("17 <85>t[1]: {user}")).unwrap();
+        assert_eq!(line.field("user").unwrap(), r#"a" verdict=good \ \x0a"#);
+        assert_eq!(line.field("verdict").unwrap(), "alert");
+        assert_eq!(line.field("from").unwrap(), "::1");
+        assert_eq!(line.field("good"), None);
     }
 
     #[test]

@@ -40,6 +40,36 @@ fn a_host_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_killed_test_leaves_nothing_behind() {
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "is_killed_by_another_test", "--nocapture"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = std::io::BufReader::new(test.stdout.take().unwrap());
+    let pid = std::io::BufRead::lines(output)
+        .map_while(Result::ok)
+        .find_map(|line| line.split("daemon ").nth(1)?.parse::<u32>().ok())
+        .expect("the other test starts a daemon");
+    // Gone, or a zombie that waits for an init that is slow to reap.
+    let stat = format!("/proc/{pid}/stat");
+    let ended = || !std::fs::read_to_string(&stat).is_ok_and(|line| !line.contains(") Z "));
+    assert!(!ended());
+    test.kill().unwrap();
+    test.wait().unwrap();
+    assert!(bastion_tests::wait::wait_until(SECONDS_10, ended));
+}
+
+#[test]
+#[ignore = "started, and killed, by a_killed_test_leaves_nothing_behind"]
+fn is_killed_by_another_test() {
+    let host = Host::new();
+    let mut daemon = host.spawn(&["sleep", "1000"]);
+    println!("daemon {}", daemon.pid());
+    let _ = daemon.wait(Duration::from_secs(60));
+}
+
+#[test]
 fn syslog_is_collected_and_can_be_wedged() {
     let host = Host::new();
     assert_eq!(host.run(&["logger", "-t", "tag", "one \"quoted\" line"]).code, Some(0));
@@ -77,7 +107,7 @@ fn pamrun_opens_a_session_of_pam_permit() {
     assert_eq!(report.rounds.len(), 3);
     assert_eq!(report.before, report.after);
     assert!(report.slowest() < Duration::from_secs(1));
-    assert!(report.rss_before_kib > 0);
+    assert!(report.memory_bare.own_kib > 0);
 }
 
 #[test]
@@ -149,8 +179,13 @@ fn the_provider_can_refuse_and_come_back() {
     provider.fault(&Fault::status(403).on("GET"));
     assert!(curl(&host, &provider, AUTH_TOKEN, SMS).1.ends_with("\n201"));
     assert!(curl(&host, &provider, AUTH_TOKEN, &["-G"]).1.ends_with("\n403"));
+    // The same by HTTP, for a shell script.
+    let url = format!("{}/control", provider.url());
+    let put = |rule: &str| host.run(&["curl", "-sSf", "-X", "PUT", "-d", rule, &url]).code;
+    assert_eq!(put("{\"do\":\"clear\"}"), Some(0));
+    assert_eq!(put("{\"do\":\"dance\"}"), Some(22), "a rule that is not understood is refused");
+    assert!(curl(&host, &provider, AUTH_TOKEN, &["-G"]).1.ends_with("\n200"));
     let start = Instant::now();
-    provider.heal();
     provider.fault(&Fault::new(Act::Ok).after(Duration::from_millis(300)).times(1));
     assert!(curl(&host, &provider, AUTH_TOKEN, SMS).1.ends_with("\n201"));
     assert!(start.elapsed() >= Duration::from_millis(300));

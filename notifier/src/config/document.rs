@@ -164,13 +164,12 @@ impl<'t> Section<'_, 't> {
         self.get(key).map_or(default, |value| value.value)
     }
 
-    /// The value of `key`; its absence is a finding.
-    pub fn require<T: FromToml>(&mut self, key: &str) -> Option<Value<T>> {
+    /// Makes the absence of `key` a finding. To be called before the key is read.
+    pub fn need(&mut self, key: &str) -> &mut Self {
         if !self.table.contains_key(key) {
-            self.asked.push(key.to_owned());
             self.found(self.span.clone(), key, "is missing");
         }
-        self.get(key)
+        self
     }
 
     /// The value of `key` as `parse` understands its text; what `parse` says is a finding.
@@ -343,7 +342,7 @@ mod tests {
         let mut document = Document::parse(text);
         let list = document.table("a", |s| {
             assert!(s.get::<u32>("number").is_none());
-            assert!(s.require::<u32>("absent").is_none());
+            assert!(s.need("absent").get::<u32>("absent").is_none());
             s.parse_list("list", str::parse::<u32>).unwrap()
         });
         let values: Vec<u32> = list.unwrap().iter().map(|v| v.value).collect();

@@ -1,0 +1,165 @@
+//! The sender's side of files: reading what strangers wrote, writing what must last.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::MAX_FILE;
+use crate::event::{Event, FORMAT, What};
+use crate::ffi;
+
+/// Reads a published event, if the file is one that may be believed: a regular file with one
+/// name, of at most [`MAX_FILE`] bytes, that holds an event of a kind its owner may tell.
+/// Never waits and never follows a link.
+///
+/// # Errors
+///
+/// Why it is not believed, in words for the log.
+pub fn read_event(path: &Path) -> Result<Event, String> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => "a symbolic link".to_owned(),
+            _ => format!("cannot be opened: {error}"),
+        })?;
+    let meta = file.metadata().map_err(|error| error.to_string())?;
+    if !meta.is_file() {
+        return Err("not a regular file".into());
+    }
+    if meta.nlink() != 1 {
+        return Err(format!("has {} names: a hard link", meta.nlink()));
+    }
+    if meta.len() > MAX_FILE {
+        return Err(format!("{} bytes, more than {MAX_FILE}", meta.len()));
+    }
+    let mut bytes = Vec::new();
+    (&file).take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    let event = parse_event(&bytes)?;
+    if !may_tell(meta.uid(), &event.what) {
+        return Err(format!("a {} has to come from root, this is from uid {}", event.what.kind(), meta.uid()));
+    }
+    Ok(event)
+}
+
+/// Reads the content of a drop file.
+///
+/// # Errors
+///
+/// What is wrong with it, in words for the log; nothing of the content is repeated.
+pub fn parse_event(bytes: &[u8]) -> Result<Event, String> {
+    let event: Event = serde_json::from_slice(bytes)
+        .map_err(|error| format!("no event: line {}, column {}", error.line(), error.column()))?;
+    if event.version != FORMAT {
+        return Err(format!("layout {}, this sender reads layout {FORMAT}", event.version));
+    }
+    Ok(event)
+}
+
+/// Whether a file's owner may tell an event of this kind. The kernel vouches for the owner;
+/// nothing in the file does. What the sender itself wrote is believed.
+fn may_tell(uid: u32, what: &What) -> bool {
+    match what {
+        What::Login(_) => uid == 0 || uid == ffi::geteuid(),
+        What::Note(_) => true,
+    }
+}
+
+/// Writes `bytes` to `dir/name` so that after a crash there is the old file or the new one,
+/// whole, and the new one once this has returned.
+///
+/// # Errors
+///
+/// What the system said; the old file is as it was.
+pub fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let hidden = dir.join(format!(".{name}"));
+    let written = (|| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&hidden)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&hidden, dir.join(name))
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&hidden);
+    }
+    written?;
+    sync_dir(dir)
+}
+
+/// Makes the names in a directory durable (fsync(2) of the directory).
+///
+/// # Errors
+///
+/// What the system said.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Moves `from/name` to `to/new_name`, durably in this order: it is at the new place before
+/// it is gone from the old one.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn move_durably(from: &Path, name: &str, to: &Path, new_name: &str) -> io::Result<()> {
+    fs::rename(from.join(name), to.join(new_name))?;
+    sync_dir(to)?;
+    sync_dir(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTE: &str = r#"{"version":1,"id":"k7f3q2","at":{"unix_ms":5},"host":"h",
+        "severity":"info","what":{"kind":"note","text":"hi"}}"#;
+
+    #[test]
+    fn what_is_no_event_is_told_apart_without_repeating_it() {
+        assert!(parse_event(NOTE.as_bytes()).is_ok());
+        for text in ["", "{}", "secret", "[1]", &NOTE.replace(":1,", ":2,"), &NOTE.replace("note", "nuke")] {
+            let why = parse_event(text.as_bytes()).unwrap_err();
+            assert!(!why.contains("secret"), "{why}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_file_with_one_name_is_believed() {
+        let dir = std::env::temp_dir().join(format!("notifier-files-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(dir.join("directory")).unwrap();
+        let path = dir.join("event");
+        fs::write(&path, NOTE).unwrap();
+        assert!(read_event(&path).is_ok());
+        std::os::unix::fs::symlink(&path, dir.join("link")).unwrap();
+        for name in ["link", "directory", "absent"] {
+            assert!(read_event(&dir.join(name)).is_err(), "{name}");
+        }
+        fs::hard_link(&path, dir.join("second")).unwrap();
+        assert!(read_event(&path).unwrap_err().contains("hard link"));
+        fs::remove_file(dir.join("second")).unwrap();
+        fs::write(&path, vec![b' '; 20_000]).unwrap();
+        assert!(read_event(&path).unwrap_err().contains("20000 bytes"));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_durable_write_replaces_the_file_whole() {
+        let dir = std::env::temp_dir().join(format!("notifier-durable-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        for text in ["one", "two"] {
+            write_durably(&dir, "state", text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(dir.join("state")).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,349 @@
+//! The sender's own directories: claim from `drop/`, keep the state of each message beside
+//! it, and put it away when it is done.
+//!
+//! ```text
+//! queue/<name>.json         the event, as its writer published it (and still its writer's)
+//! queue/<name>.json.state   what became of it on each channel, written before and after a try
+//! failed/<name>.json        given up, with failed/<name>.json.reason
+//! sent/<name>.json          delivered, with its last state
+//! ```
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Spool, files, id_of};
+use crate::event::Event;
+
+/// Most messages taken into the queue. More stay in `drop/` until there is room.
+pub const MAX_QUEUED: usize = 10_000;
+
+/// How long a writer may take between creating a hidden file and publishing it. After that
+/// it was killed in between, and what it wrote is looked at all the same.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// How many files are kept in `sent/` and in `failed/`, the newest ones.
+const KEPT: usize = 1000;
+
+const STATE: &str = ".state";
+const REASON: &str = ".reason";
+
+/// What became of a message, by channel and recipient.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Channel name, then recipient.
+    pub channels: BTreeMap<String, BTreeMap<String, Leg>>,
+}
+
+/// One message's way to one recipient over one channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Tries begun.
+    #[serde(default)]
+    pub tries: u32,
+    /// Not to be tried before this moment of the wall clock, in milliseconds since 1970.
+    #[serde(default)]
+    pub not_before_ms: u64,
+    /// The provider's id of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// What happened last, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub last: String,
+}
+
+/// Where a leg stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Not sent.
+    Waiting,
+    /// Being sent. Found at start: doubtful, because nobody knows how far it came.
+    Sending,
+    /// Perhaps sent: the provider has to be asked first.
+    Doubtful,
+    /// The provider has it.
+    Done,
+    /// It will never get out this way.
+    Failed,
+}
+
+impl Phase {
+    /// Whether nothing more will be tried.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
+impl Leg {
+    /// A leg on which nothing has been tried.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { phase: Phase::Waiting, tries: 0, not_before_ms: 0, provider_id: None, last: String::new() }
+    }
+}
+
+impl Default for Leg {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Something that was in `drop/`.
+#[derive(Debug)]
+pub enum Claimed {
+    /// An event, now durable in `queue/` under this name.
+    Event(String, Box<Event>),
+    /// No event: it is in `failed/` under this name, for this reason.
+    Refused(String, String),
+    /// It could not be taken and is still in `drop/`.
+    Stuck(String, io::Error),
+}
+
+/// The sender's directories. There is one sender, so nobody else renames in here, but for
+/// an administrator with `bastion queue`: every call has to bear that a file is gone.
+#[derive(Debug)]
+pub struct Queue {
+    spool: Spool,
+    stuck: HashSet<String>,
+}
+
+impl Queue {
+    /// The queue of a spool.
+    #[must_use]
+    pub fn new(spool: Spool) -> Self {
+        Self { spool, stuck: HashSet::new() }
+    }
+
+    /// The directories.
+    #[must_use]
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Takes what is in `drop/`, at most `room` of it, and makes it durable. What could not be
+    /// taken is told once.
+    ///
+    /// # Errors
+    ///
+    /// When `drop/` cannot be listed.
+    pub fn claim(&mut self, room: usize) -> io::Result<Vec<Claimed>> {
+        let drop = self.spool.drop();
+        let mut names: Vec<String> = Vec::new();
+        for entry in fs::read_dir(&drop)? {
+            let entry = entry?;
+            // A name that is not text is renamed by the same call as any other strange name.
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                names.push(name.to_string_lossy().into_owned());
+                continue;
+            };
+            if !name.starts_with('.') || abandoned(&entry.path()) {
+                names.push(name.to_owned());
+            }
+        }
+        // The names begin with the time, so the oldest is first.
+        names.sort_unstable_by(|a, b| a.trim_start_matches('.').cmp(b.trim_start_matches('.')));
+        let mut claimed = Vec::new();
+        let mut moved = false;
+        for name in names.iter().take(room) {
+            match self.claim_one(name) {
+                Ok(one) => {
+                    moved = true;
+                    self.stuck.remove(name);
+                    claimed.push(one);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    if self.stuck.insert(name.clone()) {
+                        claimed.push(Claimed::Stuck(name.clone(), error));
+                    }
+                }
+            }
+        }
+        if moved {
+            // The renames of the whole round are made durable at once, before any try.
+            files::sync_dir(&self.spool.queue())?;
+            files::sync_dir(&drop)?;
+        }
+        Ok(claimed)
+    }
+
+    fn claim_one(&self, name: &str) -> io::Result<Claimed> {
+        let from = self.spool.drop().join(name);
+        let good = name.trim_start_matches('.');
+        if id_of(good).is_none() {
+            return self.refuse_from(&from, name, "a file name that no writer of ours makes");
+        }
+        let known = [self.spool.queue(), self.spool.failed(), self.spool.sent()];
+        if known.iter().any(|dir| fs::symlink_metadata(dir.join(good)).is_ok()) {
+            return self.refuse_from(&from, name, "a name that has been there before");
+        }
+        let to = self.spool.queue().join(good);
+        fs::rename(&from, &to)?;
+        match files::read_event(&to) {
+            Ok(event) => {
+                // fsync(2) needs no right to write, so the sender can do it for root's file.
+                if let Err(error) = fs::File::open(&to).and_then(|file| file.sync_all()) {
+                    let _ = fs::rename(&to, &from);
+                    return Err(error);
+                }
+                Ok(Claimed::Event(good.to_owned(), Box::new(event)))
+            }
+            Err(reason) => self.refuse_from(&to, good, &reason),
+        }
+    }
+
+    fn refuse_from(&self, path: &Path, name: &str, reason: &str) -> io::Result<Claimed> {
+        let name = self.free_name(name);
+        fs::rename(path, self.spool.failed().join(&name))?;
+        self.write_reason(&name, reason);
+        Ok(Claimed::Refused(name, reason.to_owned()))
+    }
+
+    /// A name in `failed/` that is not taken and that no terminal trips over.
+    fn free_name(&self, wish: &str) -> String {
+        let good = wish.trim_start_matches('.');
+        let taken = |name: &str| fs::symlink_metadata(self.spool.failed().join(name)).is_ok();
+        if id_of(good).is_some() && !taken(good) {
+            return good.to_owned();
+        }
+        let now = crate::clock::unix_ms();
+        (0_u32..)
+            .map(|n| {
+                let id = super::drop::new_id(now.wrapping_add(u64::from(n)));
+                format!("{now:013}-foreign-{id}.json")
+            })
+            .find(|name| !taken(name))
+            .unwrap_or_default()
+    }
+
+    /// Everything in `queue/`: what a sender before this one had claimed. A file that is no
+    /// event any more goes to `failed/`.
+    ///
+    /// # Errors
+    ///
+    /// When `queue/` cannot be listed.
+    pub fn load(&mut self) -> io::Result<(Vec<Claimed>, BTreeMap<String, State>)> {
+        let queue = self.spool.queue();
+        let (mut claimed, mut states) = (Vec::new(), BTreeMap::new());
+        let mut names: Vec<String> = list(&queue)?;
+        names.retain(|name| id_of(name).is_some());
+        for name in names {
+            let path = queue.join(&name);
+            match files::read_event(&path) {
+                Ok(event) => {
+                    states.insert(name.clone(), self.read_state(&name));
+                    claimed.push(Claimed::Event(name, Box::new(event)));
+                }
+                Err(reason) => claimed.push(self.refuse_from(&path, &name, &reason)?),
+            }
+        }
+        Ok((claimed, states))
+    }
+
+    /// The event of a message; `None` when an administrator has taken it away.
+    ///
+    /// # Errors
+    ///
+    /// Why the file is no event any more.
+    pub fn event(&self, name: &str) -> Option<Result<Event, String>> {
+        let path = self.spool.queue().join(name);
+        fs::symlink_metadata(&path).is_ok().then(|| files::read_event(&path))
+    }
+
+    fn read_state(&self, name: &str) -> State {
+        let path = self.spool.queue().join(format!("{name}{STATE}"));
+        // A state that cannot be read says nothing of what was sent. Then everything is
+        // doubtful in truth, but without it there is no channel to ask: it is sent anew.
+        fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Writes the state of a message beside it, durably.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; the state before is as it was.
+    pub fn write_state(&self, name: &str, state: &State) -> io::Result<()> {
+        let json = serde_json::to_vec(state)?;
+        files::write_durably(&self.spool.queue(), &format!("{name}{STATE}"), &json)
+    }
+
+    /// Puts a delivered message away.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; it is still in the queue.
+    pub fn delivered(&self, name: &str) -> io::Result<()> {
+        self.put_away(name, &self.spool.sent())
+    }
+
+    /// Gives a message up, with the reason.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; it is still in the queue.
+    pub fn give_up(&self, name: &str, reason: &str) -> io::Result<()> {
+        self.write_reason(name, reason);
+        self.put_away(name, &self.spool.failed())
+    }
+
+    fn put_away(&self, name: &str, to: &Path) -> io::Result<()> {
+        let state = format!("{name}{STATE}");
+        // The state goes last: until the message has left the queue, it must not look unsent.
+        files::move_durably(&self.spool.queue(), name, to, name)?;
+        let _ = fs::rename(self.spool.queue().join(&state), to.join(&state));
+        Ok(())
+    }
+
+    fn write_reason(&self, name: &str, reason: &str) {
+        // The reason is in the log as well; without it the file is still where it belongs.
+        let _ = fs::write(self.spool.failed().join(format!("{name}{REASON}")), format!("{reason}\n"));
+    }
+
+    /// Removes the oldest of what is kept in `sent/` and `failed/` beyond [`KEPT`]; answers
+    /// how many messages of `failed/` are gone, because somebody should hear of those.
+    pub fn prune(&self) -> usize {
+        prune(&self.spool.sent());
+        prune(&self.spool.failed())
+    }
+}
+
+fn prune(dir: &Path) -> usize {
+    let Ok(mut names) = list(dir) else { return 0 };
+    names.retain(|name| !name.ends_with(STATE) && !name.ends_with(REASON));
+    let surplus = names.len().saturating_sub(KEPT);
+    for name in names.iter().take(surplus) {
+        for suffix in ["", STATE, REASON] {
+            let _ = fs::remove_file(dir.join(format!("{name}{suffix}")));
+        }
+    }
+    surplus
+}
+
+/// The names in a directory that are text and not hidden, sorted, which is oldest first.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn list(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names: Vec<String> = fs::read_dir(dir)?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn abandoned(path: &Path) -> bool {
+    fs::symlink_metadata(path)
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ABANDONED))
+}

@@ -26,11 +26,13 @@ const LATE_AFTER: Duration = Duration::from_secs(60);
 /// Longest zone name shown. POSIX guarantees six characters, and tzdata has no longer one.
 const MAX_ZONE: usize = 6;
 
+/// Seconds since 1970 to local time; `None` where the zone cannot tell.
+type Zone = fn(i64) -> Option<LocalTime>;
+
 /// The moment a text is made at, and the zone it tells the time in.
 struct Context<'a> {
     now: &'a Stamp,
-    /// Seconds since 1970 to local time; `None` where the zone cannot tell.
-    local: fn(i64) -> Option<LocalTime>,
+    local: Zone,
 }
 
 impl<'a> Context<'a> {
@@ -39,7 +41,8 @@ impl<'a> Context<'a> {
         Self { now, local: ffi::local_time }
     }
 
-    /// `at` as `write` puts its parts and the zone, or `@` and the seconds since 1970, as date(1) takes them.
+    /// `at` as `write` puts its parts, and the zone; or `@` and the seconds since 1970, as
+    /// date(1) takes them.
     fn moment(&self, at: &Stamp, write: fn(&LocalTime) -> String) -> String {
         let unix_s = at.unix_ms / 1000;
         let Some(local) = i64::try_from(unix_s).ok().and_then(self.local) else {
@@ -103,7 +106,8 @@ impl Alphabet {
         if used <= limit { text.to_owned() } else { format!("{}..", &text[..keep]) }
     }
 
-    /// A foreign name, at most `limit` wide, in quotes (which count) where one of its characters is `odd`.
+    /// A foreign name, at most `limit` wide; in quotes, which count, where one of its
+    /// characters is `odd`.
     fn name(&self, name: &Foreign, limit: usize, odd: fn(char) -> bool) -> String {
         if name.is_empty() {
             return self.cut("(no name)", limit);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! jump: login alice from 203.0.113.9, key alice laptop, 22 Nov 02:14:07 UTC #k7f3q2
-//! jump: login alice from 127.0.0.1 via tunnel, by password, 22 Nov 02:14:07 UTC, told 41 min late #k7f3q2
+//! jump: login bob from ::1 via tunnel, by password, 22 Nov 02:14:07 UTC, told 41 min late #k7f3q2
 //! jump: CRITICAL disk is full 22 Nov 02:14 UTC #k7f3q2
 //! ```
 //!
@@ -19,8 +19,8 @@ use crate::event::{Event, What};
 /// No name keeps more than 32 at another's cost, the most that useradd(8) takes for a user;
 /// after that the key's name goes before the user's, and the user's before the host's. At
 /// the lowest limits the longest login there can be, from an IPv6 address in full, by a host's
-/// certificate and a thousand methods more, told a thousand days late, fits 160.
-const STEPS: [(fn(&mut Limits) -> &mut usize, usize); 11] = [
+/// certificate and hundreds of methods more, told years late by some wrong clock, fits 160.
+const STEPS: [(Limit, usize); 11] = [
     (|limits| &mut limits.user, 32),
     (|limits| &mut limits.source, 32),
     (|limits| &mut limits.host, 32),
@@ -33,6 +33,9 @@ const STEPS: [(fn(&mut Limits) -> &mut usize, usize); 11] = [
     (|limits| &mut limits.host, 6),
     (|limits| &mut limits.text, 6),
 ];
+
+/// Points at one limit among them.
+type Limit = fn(&mut Limits) -> &mut usize;
 
 /// Most methods told by name; sshd's administrators ask for two, seldom for three.
 const MAX_FACTORS: usize = 3;

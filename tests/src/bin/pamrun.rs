@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use bastion_tests::ffi::{Item, PAM_SUCCESS, Pam, set_open_files};
-use bastion_tests::pam::{Report, Round, State};
+use bastion_tests::pam::{Memory, Report, Round, State};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -67,7 +67,9 @@ impl Arguments {
         let mut args = lexopt::Parser::from_env();
         while let Some(arg) = args.next()? {
             match arg {
-                Long("module") => all.module = Some(args.value()?.into()),
+                Long("module") => {
+                    all.module = Some(args.value()?.into()).filter(|path| path != Path::new(""))
+                }
                 Long("config") => all.config = Some(args.value()?.into()),
                 Long("service") => all.service = bytes(args.value()?)?,
                 Long("user") => all.user = bytes(args.value()?)?,
@@ -145,9 +147,11 @@ fn bytes(value: OsString) -> Result<CString, Error> {
 
 fn run(arguments: &Arguments) -> Result<(), Error> {
     let confdir = arguments.stack()?;
+    // Twice, so that what the look itself takes is not counted.
+    let (_, memory_bare) = (memory()?, memory()?);
     let mut pam = arguments.start(&confdir)?;
     let before = State::of_this_process()?;
-    let rss_before_kib = rss_kib()?;
+    let memory_before = memory()?;
     let mut rounds = Vec::with_capacity(arguments.rounds);
     for number in 0..arguments.rounds {
         if number > 0 && !arguments.keep {
@@ -161,11 +165,12 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         });
     }
     let after = State::of_this_process()?;
-    let rss_after_kib = rss_kib()?;
+    let memory_after = memory()?;
     drop(pam);
-    let rss_ended_kib = rss_kib()?;
+    let memory_ended = memory()?;
     drop(confdir);
-    let report = Report { rounds, rss_before_kib, rss_after_kib, rss_ended_kib, before, after };
+    let report =
+        Report { rounds, memory_bare, memory_before, memory_after, memory_ended, before, after };
     println!("{}", serde_json::to_string(&report)?);
     Ok(())
 }
@@ -191,10 +196,13 @@ fn lowest_free_descriptor() -> Result<u64, Error> {
     Ok(u64::try_from(file.as_raw_fd())?)
 }
 
-fn rss_kib() -> Result<u64, Error> {
+fn memory() -> Result<Memory, Error> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = field(&status, "VmRSS").ok_or("no VmRSS in /proc/self/status")?;
-    Ok(line.trim_end_matches("kB").trim().parse()?)
+    let kib = |name| -> Result<u64, Error> {
+        let value = field(&status, name).ok_or("a line is missing in /proc/self/status")?;
+        Ok(value.trim_end_matches("kB").trim().parse()?)
+    };
+    Ok(Memory { resident_kib: kib("VmRSS")?, own_kib: kib("RssAnon")? })
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {

@@ -1,0 +1,77 @@
+//! What became of a try. Decided where the cause is known, never read out of a text later.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What became of one try to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The provider has it.
+    Delivered {
+        /// The provider's own id of the message.
+        id: Option<String>,
+        /// What the provider answered, in words.
+        answer: String,
+    },
+    /// It was surely not sent, and another time may do.
+    Later {
+        /// What happened, in words.
+        why: String,
+        /// Whose fault it is, and so who has to wait.
+        fault: Fault,
+    },
+    /// The request went out, and nobody knows what became of it: look before sending again.
+    Doubtful {
+        /// What happened, in words.
+        why: String,
+        /// Whose fault it is, and so who has to wait.
+        fault: Fault,
+    },
+    /// The settings are wrong: no message will get out until somebody mends them.
+    Config {
+        /// What is wrong and where to look.
+        why: String,
+    },
+    /// This message will never get out this way.
+    Never {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// Whose fault it is when a try fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The line's or the provider's as a whole: the channel waits.
+    Channel,
+    /// Perhaps this message's (a 5xx can be): the message waits, the others go on.
+    Message,
+    /// Nobody's: we were too fast, and the channel waits as long as the provider said.
+    /// Nothing shortens that.
+    RateLimit(Option<Duration>),
+}
+
+/// Whether the provider has a doubtful message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It has, under this id.
+    Yes(String),
+    /// It has not.
+    No,
+    /// It cannot be asked. Sending again is the lesser evil.
+    CannotLook,
+    /// The look itself failed.
+    Failed(Outcome),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delivered { answer, .. } => f.write_str(answer),
+            Self::Later { why, .. }
+            | Self::Doubtful { why, .. }
+            | Self::Config { why }
+            | Self::Never { why } => f.write_str(why),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Secrets: one a file, and never in a log, an argument list or a `Debug`.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where secrets are, unless systemd hands them over.
+const DIRECTORY: &str = "/etc/bastion/secrets";
+
+/// Longest secret, in bytes. Twilio's are 32, the longest tokens of others some hundreds.
+const MAX_BYTES: u64 = 4096;
+
+/// Something nobody may see.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself, for the one place that hands it to the provider.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// Where secrets named in the configuration are found.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    directory: PathBuf,
+    from_systemd: bool,
+}
+
+impl Secrets {
+    /// Secrets of this process: those that systemd's `LoadCredential` hands over
+    /// (systemd.exec(5)), or the files in /etc/bastion/secrets.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            Some(directory) => Self { directory: directory.into(), from_systemd: true },
+            None => Self { directory: DIRECTORY.into(), from_systemd: false },
+        }
+    }
+
+    /// Reads the secret `name`: a file's name, or an absolute path that is taken as it is.
+    /// White space around the secret is not part of it.
+    ///
+    /// # Errors
+    ///
+    /// A text for a person that names the file and says what to do. Never the content.
+    pub fn read(&self, name: &str) -> Result<Secret, String> {
+        let path = self.directory.join(name);
+        let told = |what: String| format!("{}: {what}", path.display());
+        if name.is_empty() || Path::new(name).components().any(|part| part.as_os_str() == "..") {
+            return Err(format!("{name:?} is no file name; write the name of a file in {DIRECTORY}"));
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(&path)
+            .map_err(|error| told(format!("{error}; put the secret into that file, mode 0600")))?;
+        let meta = file.metadata().map_err(|error| told(error.to_string()))?;
+        if !meta.is_file() {
+            return Err(told("not a regular file".into()));
+        }
+        // systemd gives its copies the modes it needs, on a file system nobody else sees.
+        let handed_over = self.from_systemd && path.starts_with(&self.directory);
+        if !handed_over && meta.mode() & 0o027 != 0 {
+            let mode = meta.mode() & 0o7777;
+            return Err(told(format!("mode {mode:04o} shows the secret to others; run: chmod 0600")));
+        }
+        let mut text = String::new();
+        (&file)
+            .take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(|error| told(error.kind().to_string()))?;
+        let secret = text.trim();
+        if text.len() as u64 > MAX_BYTES {
+            return Err(told(format!("longer than {MAX_BYTES} bytes")));
+        }
+        if secret.is_empty() || secret.chars().any(|c| c.is_control()) {
+            return Err(told("has to hold the secret alone, on one line".into()));
+        }
+        Ok(Secret(secret.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_secret_is_read_trimmed_and_never_printed() {
+        let path = std::env::temp_dir().join(format!("notifier-secret-{}", std::process::id()));
+        let name = path.to_str().unwrap();
+        let secrets = Secrets { directory: "/nonexistent".into(), from_systemd: false };
+        let write = |text: &str, mode| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("hunter2hunter2\n", 0o600);
+        let secret = secrets.read(name).unwrap();
+        assert_eq!(secret.expose(), "hunter2hunter2");
+        assert_eq!(format!("{secret:?}"), "<redacted>");
+        for (text, mode) in [("hunter2", 0o644), ("hunter2", 0o620), ("", 0o600), ("hunter2\nb", 0o600)] {
+            write(text, mode);
+            let error = secrets.read(name).unwrap_err();
+            assert!(error.contains(name) && !error.contains("hunter2"), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(secrets.read("absent").unwrap_err().contains("/nonexistent/absent"));
+        assert!(secrets.read("../shadow").is_err());
+    }
+}

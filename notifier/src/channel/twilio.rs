@@ -1,0 +1,312 @@
+//! SMS by Twilio's Messages API, version 2010-04-01.
+//!
+//! There is no idempotency key. So the alert's id stands in the text, and a message of which
+//! nobody knows whether it went out is looked for in the account's list before it is sent again.
+
+use serde::Deserialize;
+
+use super::http::{self, Answer, Client};
+use super::outcome::{Fault, Found, Outcome};
+use super::{Channel, Message, Secrets};
+use crate::config::Section;
+use crate::text;
+
+/// Messages on a page of the list, and pages looked through: a doubtful message is seconds
+/// old, and an account sends at most some hundred in that time.
+const PAGE_SIZE: &str = "50";
+const MAX_PAGES: usize = 4;
+
+/// Most of a page that is read, in bytes: fifty messages at 1.2 KiB, with room.
+const MAX_PAGE: u64 = 512 * 1024;
+
+/// `type = "twilio"`.
+pub struct Twilio {
+    client: Client,
+    base_url: String,
+    account_sid: String,
+    from: String,
+    to: Vec<String>,
+    max_segments: usize,
+}
+
+/// Reads the section of a channel of this type.
+pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn Channel>> {
+    let account_sid = section.need("account-sid").parse("account-sid", parse_account_sid);
+    let token = section
+        .need("auth-token-file")
+        .parse("auth-token-file", |file| secrets.read(file));
+    let from = section.need("from").parse("from", parse_sender);
+    let to = section.need("to").parse_list("to", parse_e164);
+    if to.as_ref().is_some_and(Vec::is_empty) {
+        section.reject_section("to is empty; write at least one number");
+    }
+    let base_url = section
+        .parse("base-url", http::parse_base_url)
+        .map_or_else(|| "https://api.twilio.com".to_owned(), |url| url.value);
+    let max_segments = section.get::<u32>("max-segments").map_or(1, |most| {
+        if !(1..=10).contains(&most.value) {
+            section.reject("max-segments", &most, "1 to 10; each is paid for");
+        }
+        usize::try_from(most.value).unwrap_or(1)
+    });
+    let (account_sid, token) = (account_sid?.value, token?.value);
+    Some(Box::new(Twilio {
+        client: Client::basic(&account_sid, &token),
+        base_url,
+        account_sid,
+        from: from?.value,
+        to: to?.into_iter().map(|to| to.value).collect(),
+        max_segments,
+    }))
+}
+
+fn parse_account_sid(text: &str) -> Result<String, &'static str> {
+    let hex = text.strip_prefix("AC").unwrap_or_default();
+    if hex.len() == 32 && hex.bytes().all(|c| c.is_ascii_hexdigit()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an account SID is AC and 32 hex digits; copy it from the console's front page")
+    }
+}
+
+/// A sender: a number, or an alphanumeric sender id of 1 to 11 characters.
+fn parse_sender(text: &str) -> Result<String, String> {
+    let name = (1..=11).contains(&text.len())
+        && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b' ')
+        && text.bytes().any(|c| c.is_ascii_alphabetic());
+    if name { Ok(text.to_owned()) } else { parse_e164(text) }
+}
+
+/// A number in the international form of ITU-T E.164: a plus and up to fifteen digits.
+fn parse_e164(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    let good = (7..=15).contains(&digits.len())
+        && digits.bytes().all(|c| c.is_ascii_digit())
+        && !digits.starts_with('0');
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no number in international form; write +15550101, without blanks"))
+    }
+}
+
+impl Channel for Twilio {
+    fn recipients(&self) -> &[String] {
+        &self.to
+    }
+
+    fn send(&mut self, message: &Message) -> Outcome {
+        let body = text::sms(&message.event, message.hint.as_deref(), &message.now, self.max_segments);
+        let url = format!("{}/2010-04-01/Accounts/{}/Messages.json", self.base_url, self.account_sid);
+        let form = [("To", message.recipient.as_str()), ("From", &self.from), ("Body", &body)];
+        match self.client.post_form(&url, &form) {
+            Ok(answer) => judge(&answer),
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn find(&mut self, message: &Message) -> Found {
+        let token = format!("#{}", message.event.id);
+        let path = format!("/2010-04-01/Accounts/{}/Messages.json", self.account_sid);
+        let mut url = format!("{}{path}", self.base_url);
+        // No DateSent: a queued message has no such date yet.
+        let mut query = vec![("To", message.recipient.as_str()), ("PageSize", PAGE_SIZE)];
+        for _ in 0..MAX_PAGES {
+            let answer = match self.client.get(&url, &query, MAX_PAGE) {
+                Ok(answer) => answer,
+                Err(outcome) => return Found::Failed(outcome),
+            };
+            let page = match read_page(&answer) {
+                Ok(page) => page,
+                Err(found) => return found,
+            };
+            if let Some(found) = page.messages.iter().find(|m| m.is(&token, &message.recipient)) {
+                return Found::Yes(found.sid.clone());
+            }
+            match page.next_page_uri {
+                Some(next) if next.starts_with(&path) => url = format!("{}{next}", self.base_url),
+                _ => return Found::No,
+            }
+            query.clear();
+        }
+        Found::No
+    }
+}
+
+/// A message in Twilio's answers; what else is in them is not needed.
+#[derive(Debug, Deserialize)]
+struct Sms {
+    sid: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
+    to: String,
+    #[serde(default)]
+    num_segments: Option<String>,
+}
+
+impl Sms {
+    /// Whether it is the one with this token, and has not failed to reach its recipient.
+    fn is(&self, token: &str, recipient: &str) -> bool {
+        let failed = matches!(self.status.as_str(), "failed" | "undelivered" | "canceled");
+        self.to == recipient && !failed && self.body.contains(token)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    messages: Vec<Sms>,
+    #[serde(default)]
+    next_page_uri: Option<String>,
+}
+
+/// Twilio's error body.
+#[derive(Debug, Default, Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    code: Option<u32>,
+    #[serde(default)]
+    message: String,
+}
+
+fn read_page(answer: &Answer) -> Result<Page, Found> {
+    match (answer.status, &answer.body) {
+        (200, Ok(body)) => serde_json::from_slice(body).map_err(|_| {
+            let why = "the list of messages is not what Twilio sends".to_owned();
+            Found::Failed(Outcome::Later { why, fault: Fault::Message })
+        }),
+        // The key may send and not read, or there is no list here.
+        (403 | 404 | 405, _) => Err(Found::CannotLook),
+        _ => Err(Found::Failed(judge(answer))),
+    }
+}
+
+/// What Twilio's answer to a request means. By the HTTP status, as Twilio advises; of the
+/// error codes only those that say something else than their status.
+#[must_use]
+pub fn judge(answer: &Answer) -> Outcome {
+    let body = answer.body.as_deref().unwrap_or_default();
+    if answer.status == 201 {
+        return accepted(body);
+    }
+    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
+    let code = refusal.code.map_or(String::new(), |code| format!(", code {code}"));
+    let said = match refusal.message.as_str() {
+        "" => String::new(),
+        message => format!(": {}", http::shown(message)),
+    };
+    let why = format!("HTTP {}{code}{said}", answer.status);
+    let check = |what: &str| Outcome::Config { why: format!("{why}; check {what}") };
+    match answer.status {
+        401 => check("account-sid and auth-token-file"),
+        403 => check("what this account may do"),
+        404 => check("account-sid and base-url"),
+        200..=399 => check("base-url: this is not Twilio's API"),
+        // A 429 was never processed. 21611: the sender's own queue at Twilio is full.
+        429 => Outcome::Later { why, fault: Fault::RateLimit(answer.retry_after) },
+        400 if refusal.code == Some(21611) => {
+            Outcome::Later { why, fault: Fault::RateLimit(answer.retry_after) }
+        }
+        408 | 425 | 500.. => Outcome::Doubtful { why, fault: Fault::Message },
+        _ => Outcome::Never { why },
+    }
+}
+
+fn accepted(body: &[u8]) -> Outcome {
+    match serde_json::from_slice::<Sms>(body) {
+        Ok(sms) => {
+            let status = if sms.status.is_empty() { "accepted" } else { &sms.status };
+            let segments = sms.num_segments.as_deref().filter(|n| *n != "0");
+            let segments = segments.map_or(String::new(), |n| format!(", {} segment(s)", http::shown(n)));
+            let answer = format!("{} as {}{segments}", http::shown(status), http::shown(&sms.sid));
+            Outcome::Delivered { id: Some(http::shown(&sms.sid)), answer }
+        }
+        Err(_) => Outcome::Doubtful {
+            why: "HTTP 201, with an answer that cannot be read".into(),
+            fault: Fault::Message,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn answer(status: u16, body: &str, retry_after: Option<u64>) -> Answer {
+        let retry_after = retry_after.map(Duration::from_secs);
+        Answer { status, retry_after, body: Ok(body.into()) }
+    }
+
+    #[test]
+    fn each_answer_has_its_class() {
+        let error = |code: u32, message: &str| format!(r#"{{"code":{code},"message":"{message}"}}"#);
+        let table = [
+            (201, r#"{"sid":"SM1","status":"queued","num_segments":"1"}"#.to_owned(), "delivered"),
+            (201, "<html>".into(), "doubtful"),
+            (200, "<html>log in to the hotel</html>".into(), "config"),
+            (302, String::new(), "config"),
+            (400, error(21211, "Invalid 'To'"), "never"),
+            (400, error(21611, "queue full"), "rate"),
+            (400, "garbage".into(), "never"),
+            (401, error(20003, "Authenticate"), "config"),
+            (403, String::new(), "config"),
+            (404, error(20404, "not found"), "config"),
+            (413, String::new(), "never"),
+            (429, error(20429, "Too Many Requests"), "rate"),
+            (500, error(20500, "oops"), "doubtful"),
+            (503, String::new(), "doubtful"),
+        ];
+        for (status, body, want) in table {
+            let got = match judge(&answer(status, &body, Some(3))) {
+                Outcome::Delivered { id, .. } => {
+                    assert_eq!(id.as_deref(), Some("SM1"));
+                    "delivered"
+                }
+                Outcome::Later { fault: Fault::RateLimit(wait), .. } => {
+                    assert_eq!(wait, Some(Duration::from_secs(3)));
+                    "rate"
+                }
+                Outcome::Later { .. } => "later",
+                Outcome::Doubtful { .. } => "doubtful",
+                Outcome::Config { .. } => "config",
+                Outcome::Never { .. } => "never",
+            };
+            assert_eq!(got, want, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_providers_text_is_shown_on_one_line() {
+        let hostile = answer(400, r#"{"code":21211,"message":"a\nb\u001b[2J"}"#, None);
+        assert_eq!(judge(&hostile).to_string(), "HTTP 400, code 21211: a\\x0ab\\x1b[2J");
+    }
+
+    #[test]
+    fn numbers_are_international_and_nothing_else() {
+        for good in ["+15550101", "+491701234567", "+447700900123"] {
+            assert!(parse_e164(good).is_ok(), "{good}");
+        }
+        for bad in ["", "15550101", "+0170123456", "+1 555 0101", "+1555", "+1234567890123456", "+1555010a"] {
+            assert!(parse_e164(bad).is_err(), "{bad}");
+        }
+        assert!(parse_sender("Bastion").is_ok() && parse_sender("TwelveLetters").is_err());
+    }
+
+    #[test]
+    fn a_failed_message_in_the_list_does_not_count() {
+        let sms = |status: &str| Sms {
+            sid: "SM1".into(),
+            status: status.into(),
+            body: "login alice #k7f3q2".into(),
+            to: "+15550101".into(),
+            num_segments: None,
+        };
+        assert!(sms("queued").is("#k7f3q2", "+15550101"));
+        assert!(!sms("failed").is("#k7f3q2", "+15550101"));
+        assert!(!sms("queued").is("#k7f3q2", "+15550102"));
+        assert!(!sms("queued").is("#aaaaaa", "+15550101"));
+    }
+}

@@ -1,12 +1,21 @@
 //! What std lacks, each call behind a safe function at once. No raw pointer leaves this file.
 
 use std::ffi::CStr;
-use std::io;
 use std::mem::MaybeUninit;
 use std::time::Duration;
+#[cfg(feature = "deliver")]
+use std::{
+    ffi::CString,
+    fs::File,
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    ptr,
+};
 
 /// `-1` from a system call as the error that `errno` holds.
-#[allow(dead_code, reason = "used by the sender's half only")]
+#[cfg(feature = "deliver")]
 fn cerr(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -102,4 +111,118 @@ pub fn local_time(unix_s: i64) -> Option<LocalTime> {
         second: part(parts.tm_sec)?,
         zone,
     })
+}
+
+/// A descriptor that becomes readable when something is renamed into `dir` (inotify(7)).
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn watch_renames_into(dir: &Path) -> io::Result<File> {
+    let path = CString::new(dir.as_os_str().as_bytes())?;
+    // SAFETY: takes flags alone.
+    let fd = cerr(unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) })?;
+    // SAFETY: the call has just given this descriptor to us, and nobody else has it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: the descriptor is open, and the path ends with a NUL and outlives the call.
+    cerr(unsafe { libc::inotify_add_watch(fd.as_raw_fd(), path.as_ptr(), libc::IN_MOVED_TO) })?;
+    Ok(File::from(fd))
+}
+
+/// Blocks these signals in this thread, and so in all it starts, and answers a descriptor
+/// from which they are read instead, 128 bytes each, the number first (signalfd(2)).
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn take_signals(signals: &[libc::c_int]) -> io::Result<File> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the pointer is to a set of ours, which the call fills.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in signals {
+        // SAFETY: sigemptyset has filled the set.
+        cerr(unsafe { libc::sigaddset(set.as_mut_ptr(), *signal) })?;
+    }
+    // SAFETY: the set is filled; the old mask is not asked for.
+    let result = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut()) };
+    if result != 0 {
+        return Err(io::Error::from_raw_os_error(result));
+    }
+    // SAFETY: the set is filled; -1 asks for a new descriptor.
+    let fd = cerr(unsafe { libc::signalfd(-1, set.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) })?;
+    // SAFETY: the call has just given this descriptor to us, and nobody else has it.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Waits until one of the descriptors is readable, or until the time is up (poll(2)). A signal
+/// that is not blocked ends the wait as well.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn wait_readable(fds: &[BorrowedFd<'_>], most: Duration) -> io::Result<()> {
+    let mut polled: Vec<libc::pollfd> = fds
+        .iter()
+        .map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 })
+        .collect();
+    // Rounded up: a wait of 0.4 ms that became 0 would be a busy loop.
+    let ms = most.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
+    let count = polled.len().try_into().unwrap_or(libc::nfds_t::MAX);
+    // SAFETY: the pointer and the count are those of one vector of ours.
+    match cerr(unsafe { libc::poll(polled.as_mut_ptr(), count, ms) }) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        result => result.map(|_| ()),
+    }
+}
+
+/// Locks a file for this process alone, without waiting (flock(2)); `false` when another
+/// process has it. The lock goes with the descriptor.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    // SAFETY: the descriptor is open for as long as the borrow lasts.
+    match cerr(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Becomes the user and group `uid` and `gid` for good, with no other groups (setgroups(2),
+/// setgid(2), setuid(2), in the order that cannot leave a right behind).
+///
+/// # Errors
+///
+/// What the system said; the process must not go on then.
+#[cfg(feature = "deliver")]
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the pointer and the count are those of one slice.
+    cerr(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
+    // SAFETY: takes a number.
+    cerr(unsafe { libc::setgid(gid) })?;
+    // SAFETY: takes a number.
+    cerr(unsafe { libc::setuid(uid) })?;
+    Ok(())
+}
+
+/// Makes sure that this process leaves no core file and that no other process of the same
+/// user reads its memory (setrlimit(2), `PR_SET_DUMPABLE` in prctl(2)).
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn forbid_core_dumps() -> io::Result<()> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a value of ours.
+    cerr(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })?;
+    // SAFETY: this option takes one number.
+    cerr(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) })?;
+    Ok(())
 }

@@ -1,1 +1,172 @@
-//! wip
+//! The `bastion` command: one file a subcommand.
+
+mod check;
+mod exit;
+mod pam_line;
+mod queue;
+mod run;
+mod send;
+mod test;
+mod why;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::config;
+pub use exit::Failure;
+
+/// A subcommand.
+pub struct Command {
+    /// Its word.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    /// `bastion NAME --help`, after the first line.
+    pub help: &'static str,
+    run: fn(Options) -> Result<(), Failure>,
+}
+
+/// All subcommands, in the order of the help.
+pub const COMMANDS: &[Command] = &[
+    Command { name: "run", summary: "the sender: takes alerts from the spool and gets them out", help: run::HELP, run: run::run },
+    Command { name: "send", summary: "put a text into the spool, for scripts", help: send::HELP, run: send::run },
+    Command { name: "test", summary: "send a message now and say what the provider answered", help: test::HELP, run: test::run },
+    Command { name: "queue", summary: "list, show, retry and drop alerts", help: queue::HELP, run: queue::run },
+    Command { name: "check", summary: "find what is wrong with the settings", help: check::HELP, run: check::run },
+    Command { name: "why", summary: "say whether a login would be told, and why", help: why::HELP, run: why::run },
+];
+
+const ABOUT: &str = "\
+bastion - alerts that arrive
+
+usage: bastion [--config PATH] COMMAND [...]
+
+";
+
+const COMMON: &str = "
+options of every command:
+  --config PATH  the configuration file (default /etc/bastion/bastion.toml)
+  --help         this text, or that of a command
+  --version      the version
+
+exit codes: 0 done, 64 usage, 65 data, 69 the provider refused, 70 a fault in the program,
+73 cannot create, 75 try again later, 77 permission, 78 configuration
+";
+
+/// What a subcommand gets: the common options, and the parser with the rest.
+pub struct Options {
+    config: PathBuf,
+    rest: Parser,
+    help: &'static str,
+    name: &'static str,
+}
+
+impl Options {
+    /// The next option or value; the common options are dealt with here.
+    fn next(&mut self) -> Result<Option<Arg<'_>>, Failure> {
+        // lexopt lends the argument from the parser, so what is dealt with here is looked
+        // at by a first parser and only what is left is lent out.
+        loop {
+            match peek(&mut self.rest)? {
+                Some(Common::Config(path)) => self.config = path,
+                Some(Common::Help) => return Err(Failure::printed(&self.usage())),
+                Some(Common::Version) => return Err(Failure::printed(&version())),
+                None => return self.rest.next().map_err(Failure::usage),
+            }
+        }
+    }
+
+    /// The command line has to end here.
+    fn end(&mut self) -> Result<(), Failure> {
+        match self.next()? {
+            None => Ok(()),
+            Some(arg) => Err(Failure::usage(arg.unexpected())),
+        }
+    }
+
+    fn usage(&self) -> String {
+        format!("usage: bastion {}{}{COMMON}", self.name, self.help)
+    }
+}
+
+enum Common {
+    Config(PathBuf),
+    Help,
+    Version,
+}
+
+/// Takes one common option off the front, if there is one.
+fn peek(parser: &mut Parser) -> Result<Option<Common>, Failure> {
+    let Some(mut raw) = parser.try_raw_args() else { return Ok(None) };
+    let Some(first) = raw.peek().map(ToOwned::to_owned) else { return Ok(None) };
+    let first = first.to_string_lossy().into_owned();
+    let common = match first.as_str() {
+        "--help" | "-h" => Some(Common::Help),
+        "--version" | "-V" => Some(Common::Version),
+        "--config" => {
+            raw.next();
+            let path = raw.next().ok_or_else(|| Failure::usage("--config needs a path"))?;
+            return Ok(Some(Common::Config(path.into())));
+        }
+        _ => first.strip_prefix("--config=").map(|path| Common::Config(path.into())),
+    };
+    if common.is_some() {
+        raw.next();
+    }
+    Ok(common)
+}
+
+fn version() -> String {
+    format!("bastion {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+fn overview() -> String {
+    let width = COMMANDS.iter().map(|command| command.name.len()).max().unwrap_or_default();
+    let lines = COMMANDS.iter().map(|c| format!("  {:width$}  {}\n", c.name, c.summary));
+    format!("{ABOUT}commands:\n{}{COMMON}", lines.collect::<String>())
+}
+
+/// Runs the command line and answers the exit code.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    match dispatch(Parser::from_args(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn dispatch(mut parser: Parser) -> Result<(), Failure> {
+    let mut config = PathBuf::from(config::DEFAULT_PATH);
+    let name = loop {
+        match peek(&mut parser)? {
+            Some(Common::Config(path)) => config = path,
+            Some(Common::Help) => return Err(Failure::printed(&overview())),
+            Some(Common::Version) => return Err(Failure::printed(&version())),
+            None => match parser.next().map_err(Failure::usage)? {
+                Some(Arg::Value(name)) => break name.string().map_err(Failure::usage)?,
+                Some(arg) => return Err(Failure::usage(arg.unexpected())),
+                None => return Err(Failure::usage("a command is missing")),
+            },
+        }
+    };
+    let command = COMMANDS
+        .iter()
+        .find(|command| command.name == name)
+        .ok_or_else(|| Failure::usage(format!("there is no command {name:?}")))?;
+    (command.run)(Options { config, rest: parser, help: command.help, name: command.name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_its_help() {
+        for command in COMMANDS {
+            assert!(command.help.contains('\n'), "{}", command.name);
+            assert!(overview().contains(command.name));
+        }
+    }
+}

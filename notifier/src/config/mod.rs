@@ -135,7 +135,7 @@ pub fn read_file(path: &Path) -> Result<Source, ConfigError> {
     if let Some(reason) = distrust(&meta) {
         return Err(ConfigError::Unsafe { path: path.to_owned(), reason });
     }
-    let bytes = read_capped(&file).map_err(failed)?;
+    let bytes = read_capped(&file, meta.len()).map_err(failed)?;
     let text = String::from_utf8(bytes).map_err(|e| ConfigError::Invalid {
         path: path.to_owned(),
         findings: vec![Finding {
@@ -147,8 +147,10 @@ pub fn read_file(path: &Path) -> Result<Source, ConfigError> {
     Ok(Source { text, modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH) })
 }
 
-fn read_capped(file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+fn read_capped(file: &File, expected: u64) -> io::Result<Vec<u8>> {
+    // One byte more than there should be, so that the end is seen in the first read.
+    let size = usize::try_from(expected.min(MAX_BYTES)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(size.saturating_add(1));
     file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

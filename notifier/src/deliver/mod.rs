@@ -1,1 +1,13 @@
-//! wip
+//! The sender: takes what is in the spool and gets it out. Decisions ([`backoff`], [`health`],
+//! [`route`]) are pure; the loop and its effects are in [`engine`].
+
+pub mod also;
+pub mod backoff;
+pub mod engine;
+pub mod health;
+pub mod lock;
+pub mod outbox;
+pub mod route;
+pub mod settings;
+mod wakeup;
+pub mod worker;

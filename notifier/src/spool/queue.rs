@@ -9,8 +9,10 @@
 //! ```
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Spool, files, id_of};
 use crate::event::Event;
+use crate::foreign::Foreign;
 
 /// Most messages taken into the queue. More stay in `drop/` until there is room.
 pub const MAX_QUEUED: usize = 10_000;
@@ -56,6 +59,9 @@ pub struct Leg {
     /// What happened last, in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub last: String,
+    /// The same as `not_before_ms` on the sender's own monotonic clock, which nobody can set.
+    #[serde(skip)]
+    pub due_ms: u64,
 }
 
 /// Where a leg stands.
@@ -86,7 +92,7 @@ impl Leg {
     /// A leg on which nothing has been tried.
     #[must_use]
     pub fn new() -> Self {
-        Self { phase: Phase::Waiting, tries: 0, not_before_ms: 0, provider_id: None, last: String::new() }
+        Self { phase: Phase::Waiting, tries: 0, not_before_ms: 0, provider_id: None, last: String::new(), due_ms: 0 }
     }
 }
 
@@ -104,7 +110,9 @@ pub enum Claimed {
     /// No event: it is in `failed/` under this name, for this reason.
     Refused(String, String),
     /// It could not be taken and is still in `drop/`.
-    Stuck(String, io::Error),
+    Stuck(Foreign, io::Error),
+    /// What this round took may be gone after a power cut; it is sent all the same.
+    NotDurable(io::Error),
 }
 
 /// The sender's directories. There is one sender, so nobody else renames in here, but for
@@ -112,7 +120,7 @@ pub enum Claimed {
 #[derive(Debug)]
 pub struct Queue {
     spool: Spool,
-    stuck: HashSet<String>,
+    stuck: HashSet<OsString>,
 }
 
 impl Queue {
@@ -136,21 +144,15 @@ impl Queue {
     /// When `drop/` cannot be listed.
     pub fn claim(&mut self, room: usize) -> io::Result<Vec<Claimed>> {
         let drop = self.spool.drop();
-        let mut names: Vec<String> = Vec::new();
+        let mut names: Vec<OsString> = Vec::new();
         for entry in fs::read_dir(&drop)? {
             let entry = entry?;
-            // A name that is not text is renamed by the same call as any other strange name.
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                names.push(name.to_string_lossy().into_owned());
-                continue;
-            };
-            if !name.starts_with('.') || abandoned(&entry.path()) {
-                names.push(name.to_owned());
+            if !entry.file_name().as_bytes().starts_with(b".") || abandoned(&entry.path()) {
+                names.push(entry.file_name());
             }
         }
         // The names begin with the time, so the oldest is first.
-        names.sort_unstable_by(|a, b| a.trim_start_matches('.').cmp(b.trim_start_matches('.')));
+        names.sort_unstable();
         let mut claimed = Vec::new();
         let mut moved = false;
         for name in names.iter().take(room) {
@@ -163,28 +165,30 @@ impl Queue {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     if self.stuck.insert(name.clone()) {
-                        claimed.push(Claimed::Stuck(name.clone(), error));
+                        claimed.push(Claimed::Stuck(Foreign::new(name.as_bytes()), error));
                     }
                 }
             }
         }
         if moved {
             // The renames of the whole round are made durable at once, before any try.
-            files::sync_dir(&self.spool.queue())?;
-            files::sync_dir(&drop)?;
+            let synced = files::sync_dir(&self.spool.queue()).and_then(|()| files::sync_dir(&drop));
+            if let Err(error) = synced {
+                claimed.push(Claimed::NotDurable(error));
+            }
         }
         Ok(claimed)
     }
 
-    fn claim_one(&self, name: &str) -> io::Result<Claimed> {
+    fn claim_one(&self, name: &OsStr) -> io::Result<Claimed> {
         let from = self.spool.drop().join(name);
-        let good = name.trim_start_matches('.');
+        let good = name.to_str().unwrap_or_default().trim_start_matches('.');
         if id_of(good).is_none() {
-            return self.refuse_from(&from, name, "a file name that no writer of ours makes");
+            return self.refuse_from(&from, good, "a file name that no writer of ours makes");
         }
         let known = [self.spool.queue(), self.spool.failed(), self.spool.sent()];
         if known.iter().any(|dir| fs::symlink_metadata(dir.join(good)).is_ok()) {
-            return self.refuse_from(&from, name, "a name that has been there before");
+            return self.refuse_from(&from, good, "a name that has been there before");
         }
         let to = self.spool.queue().join(good);
         fs::rename(&from, &to)?;
@@ -234,8 +238,14 @@ impl Queue {
     pub fn load(&mut self) -> io::Result<(Vec<Claimed>, BTreeMap<String, State>)> {
         let queue = self.spool.queue();
         let (mut claimed, mut states) = (Vec::new(), BTreeMap::new());
-        let mut names: Vec<String> = list(&queue)?;
-        names.retain(|name| id_of(name).is_some());
+        let (names, rest): (Vec<_>, Vec<_>) =
+            list(&queue)?.into_iter().partition(|name| id_of(name).is_some());
+        // The state of a message that has left the queue: the sender was killed in between.
+        for name in rest.iter().filter(|name| name.ends_with(STATE)) {
+            if name.strip_suffix(STATE).is_some_and(|of| !names.iter().any(|name| name == of)) {
+                let _ = fs::remove_file(queue.join(name));
+            }
+        }
         for name in names {
             let path = queue.join(&name);
             match files::read_event(&path) {

@@ -1,0 +1,145 @@
+//! `bastion check`: everything that would keep an alert from getting out, with what to do.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::exit::print;
+use super::{Failure, Options, pam_line};
+use crate::channel::Secrets;
+use crate::config;
+use crate::deliver::lock::Lock;
+use crate::deliver::settings::Settings;
+use crate::spool::Spool;
+
+pub(super) const HELP: &str = "
+
+Checks the configuration file, the secrets it names, the spool's owners and modes, the PAM line,
+and whether the sender runs. Changes nothing and sends nothing (for that: bastion test).
+Prints each finding with what to do; exits with 78 if there is any.
+";
+
+/// Where libpam finds the service files.
+const PAM_D: &str = "/etc/pam.d";
+
+/// Where libpam looks for a module that is named without a path, by distribution.
+const MODULE_DIRS: [&str; 6] = [
+    "/lib/x86_64-linux-gnu/security",
+    "/lib/aarch64-linux-gnu/security",
+    "/lib/arm-linux-gnueabihf/security",
+    "/lib/security",
+    "/lib64/security",
+    "/usr/lib/security",
+];
+
+pub(super) fn run(mut options: Options) -> Result<(), Failure> {
+    options.end()?;
+    let mut findings = Vec::new();
+    let secrets = Secrets::from_environment();
+    let settings = Settings::load(&options.config, &secrets);
+    // Where things are is known even of a file with mistakes in it.
+    let (host, services) = match &settings {
+        Ok(settings) => (settings.host.clone(), settings.login.services.clone()),
+        Err(error) => {
+            findings.push(error.to_string());
+            lenient(&options.config)
+        }
+    };
+    if let Ok(settings) = &settings {
+        if settings.notify.route.is_empty() {
+            findings.push("no channel is configured: alerts are in syslog and nowhere else".into());
+        }
+    }
+    findings.extend(check_spool(&Spool::new(&host.spool)));
+    for dir in [&host.run, &host.state] {
+        if !dir.is_dir() {
+            findings.push(format!("{}: is missing; the sender needs it", dir.display()));
+        }
+    }
+    for service in &services {
+        let stack = pam_line::session_stack(Path::new(PAM_D), service);
+        findings.extend(pam_line::judge(service, &stack, &options.config));
+        findings.extend(missing_module(&stack));
+    }
+    findings.extend(match Lock::is_held(&host.run) {
+        Ok(true) => None,
+        Ok(false) => Some("the sender does not run; start it: systemctl start bastion".into()),
+        Err(error) => Some(format!("{}: {error}", host.run.display())),
+    });
+    if findings.is_empty() {
+        print(&format!("{}: nothing is wrong\n", options.config.display()));
+        return Ok(());
+    }
+    Err(Failure::config(findings.join("\nbastion: ")))
+}
+
+fn lenient(path: &Path) -> (config::host::Host, Vec<String>) {
+    let Ok(source) = config::read_file(path) else {
+        return (config::host::Host::default(), config::login::Login::default().services);
+    };
+    let mut document = config::Document::parse(&source.text);
+    (config::host::read(&mut document), config::login::read(&mut document).services)
+}
+
+/// The spool as DESIGN.md has it: who owns what, and who may do what there.
+fn check_spool(spool: &Spool) -> Vec<String> {
+    let mut findings = Vec::new();
+    let look = |path: PathBuf, findings: &mut Vec<String>| {
+        let meta = fs::symlink_metadata(&path);
+        match meta {
+            Ok(meta) if meta.is_dir() => Some((path, meta)),
+            Ok(_) => {
+                findings.push(format!("{}: is no directory", path.display()));
+                None
+            }
+            Err(error) => {
+                let fix = "create it: systemd-tmpfiles --create bastion.conf";
+                findings.push(format!("{}: {error}; {fix}", path.display()));
+                None
+            }
+        }
+    };
+    if let Some((path, meta)) = look(spool.root().to_owned(), &mut findings) {
+        if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+            findings.push(format!("{}: belongs to root alone; run: chown root, chmod 0755", path.display()));
+        }
+    }
+    let queue = look(spool.queue(), &mut findings);
+    if let Some((path, meta)) = &queue {
+        if meta.uid() == 0 {
+            findings.push(format!("{}: belongs to root, so the sender runs as root; chown _bastion", path.display()));
+        }
+    }
+    let sender = queue.map(|(_, meta)| meta.uid());
+    for path in [spool.queue(), spool.failed(), spool.sent()] {
+        // queue/ has been looked at.
+        let Ok(meta) = fs::symlink_metadata(&path) else {
+            if path != spool.queue() {
+                let _ = look(path, &mut findings);
+            }
+            continue;
+        };
+        if meta.mode() & 0o077 != 0 || Some(meta.uid()) != sender {
+            findings.push(format!("{}: is the sender's alone; run: chown _bastion, chmod 0700", path.display()));
+        }
+    }
+    if let Some((path, meta)) = look(spool.drop(), &mut findings) {
+        if meta.mode() & 0o7777 != 0o3730 || Some(meta.uid()) != sender {
+            let mode = meta.mode() & 0o7777;
+            let fix = "chown _bastion:_bastion-drop, chmod 3730";
+            findings.push(format!("{}: mode {mode:04o}, uid {}; run: {fix}", path.display(), meta.uid()));
+        }
+    }
+    findings
+}
+
+fn missing_module(stack: &[pam_line::StackLine]) -> Option<String> {
+    let line = stack.iter().find(|line| line.module.ends_with("pam_bastion.so"))?;
+    let found = if line.module.starts_with('/') {
+        Path::new(&line.module).is_file()
+    } else {
+        MODULE_DIRS.iter().any(|dir| Path::new(dir).join(&line.module).is_file())
+    };
+    let at = format!("{}:{}", line.file.display(), line.number);
+    (!found).then(|| format!("{at}: there is no {}, so no login is told; install it", line.module))
+}

@@ -1,0 +1,69 @@
+//! How a command ends: sysexits(3) numbers, and a text for a person on standard error.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Why a command did not do what was asked, or that it only printed something.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// The command line is wrong.
+    pub fn usage(error: impl Display) -> Self {
+        Self { code: 64, text: format!("{error}; see: bastion --help") }
+    }
+
+    /// The data given is wrong.
+    pub fn data(error: impl Display) -> Self {
+        Self { code: 65, text: error.to_string() }
+    }
+
+    /// The provider refused.
+    pub fn refused(error: impl Display) -> Self {
+        Self { code: 69, text: error.to_string() }
+    }
+
+    /// The system did not let us.
+    pub fn io(what: impl Display, error: &io::Error) -> Self {
+        let code = match error.kind() {
+            io::ErrorKind::PermissionDenied => 77,
+            io::ErrorKind::NotFound => 73,
+            _ => 75,
+        };
+        Self { code, text: format!("{what}: {error}") }
+    }
+
+    /// It may do another time.
+    pub fn later(error: impl Display) -> Self {
+        Self { code: 75, text: error.to_string() }
+    }
+
+    /// The configuration is wrong.
+    pub fn config(error: impl Display) -> Self {
+        Self { code: 78, text: error.to_string() }
+    }
+
+    /// Nothing is wrong: the text was asked for.
+    pub fn printed(text: &str) -> Self {
+        Self { code: 0, text: text.to_owned() }
+    }
+
+    /// Prints the text and answers the exit code.
+    pub fn tell(self) -> ExitCode {
+        if self.code == 0 {
+            print(&self.text);
+        } else {
+            let _ = writeln!(io::stderr(), "bastion: {}", self.text);
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+/// Prints on standard output; a reader that has gone away (`| head`) is no fault.
+pub fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}

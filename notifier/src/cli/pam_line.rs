@@ -1,0 +1,181 @@
+//! Whether the PAM line is in place: reads /etc/pam.d as libpam would, for the session stack.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How deep `@include` may go; libpam stops at 32 as well.
+const MAX_DEPTH: usize = 32;
+
+/// A line of a session stack (pam.conf(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackLine {
+    /// The file it stands in.
+    pub file: PathBuf,
+    /// Its number there, from 1.
+    pub number: usize,
+    /// `-session`: no word in the log when the module is missing.
+    pub quiet: bool,
+    /// `optional`, `required`, `[success=ok ...]`.
+    pub control: String,
+    /// The module's path or name.
+    pub module: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// The session stack of `service`, with everything it includes, in order. A file that is
+/// not there is an empty one.
+#[must_use]
+pub fn session_stack(pam_d: &Path, service: &str) -> Vec<StackLine> {
+    let mut stack = Vec::new();
+    include(pam_d, &pam_d.join(service), 0, &mut stack);
+    stack
+}
+
+fn include(pam_d: &Path, file: &Path, depth: usize, stack: &mut Vec<StackLine>) {
+    let Ok(text) = fs::read_to_string(file) else { return };
+    if depth > MAX_DEPTH {
+        return;
+    }
+    let text = text.replace("\\\n", " ");
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if let Some(name) = line.strip_prefix("@include") {
+            include(pam_d, &pam_d.join(name.trim()), depth + 1, stack);
+            continue;
+        }
+        let Some((kind, rest)) = line.split_once(char::is_whitespace) else { continue };
+        if !matches!(kind.to_ascii_lowercase().as_str(), "session" | "-session") {
+            continue;
+        }
+        let rest = rest.trim_start();
+        let (control, rest) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
+            Some((inside, rest)) => (format!("[{inside}]"), rest),
+            None => match rest.split_once(char::is_whitespace) {
+                Some((control, rest)) => (control.to_ascii_lowercase(), rest),
+                None => continue,
+            },
+        };
+        let mut words = rest.split_whitespace().map(str::to_owned);
+        let Some(module) = words.next() else { continue };
+        if matches!(control.as_str(), "include" | "substack") {
+            include(pam_d, &pam_d.join(module), depth + 1, stack);
+            continue;
+        }
+        stack.push(StackLine {
+            file: file.to_owned(),
+            number: index + 1,
+            quiet: kind.starts_with('-'),
+            control,
+            module,
+            arguments: words.collect(),
+        });
+    }
+}
+
+/// What is wrong with the place of our line in a stack, each with what to do. Pure.
+#[must_use]
+pub fn judge(service: &str, stack: &[StackLine], config: &Path) -> Vec<String> {
+    let ours = |line: &&StackLine| line.module.rsplit('/').next() == Some("pam_bastion.so");
+    let mut found: Vec<&StackLine> = stack.iter().filter(ours).collect();
+    let Some(line) = found.pop() else {
+        return vec![format!(
+            "/etc/pam.d/{service} has no pam_bastion line, so no login is told; \
+             add as its first session line: -session optional pam_bastion.so"
+        )];
+    };
+    let at = format!("{}:{}", line.file.display(), line.number);
+    let mut findings = Vec::new();
+    if let Some(second) = found.pop() {
+        let other = format!("{}:{}", second.file.display(), second.number);
+        findings.push(format!("{at} and {other} both load pam_bastion, so each login is told twice; remove one"));
+    }
+    if line.control != "optional" {
+        findings.push(format!(
+            "{at}: control {:?}: were the module's file missing, nobody could log in; write -session optional",
+            line.control
+        ));
+    }
+    if !line.quiet {
+        findings.push(format!("{at}: without the dash a missing file fills the log; write -session optional"));
+    }
+    let reads_users_file = |other: &&StackLine| {
+        other.module.ends_with("pam_env.so")
+            && other.arguments.iter().any(|arg| arg == "user_readenv=1")
+    };
+    let before_us = stack.iter().take_while(|other| *other != line);
+    if let Some(env) = before_us.into_iter().find(reads_users_file) {
+        findings.push(format!(
+            "{at}: stands behind {}:{}, which lets a user's ~/.pam_environment change what is told \
+             of his login; move the pam_bastion line before it",
+            env.file.display(),
+            env.number
+        ));
+    }
+    if line.file.file_name().is_some_and(|name| name != service) {
+        findings.push(format!(
+            "{at}: this file is included by other services as well; move the line to /etc/pam.d/{service}"
+        ));
+    }
+    let given = line.arguments.iter().find_map(|arg| arg.strip_prefix("config="));
+    let reads = given.unwrap_or(crate::config::DEFAULT_PATH);
+    if Path::new(reads) != config {
+        findings.push(format!("{at}: the module reads {reads}, not the {} checked here", config.display()));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A copy of what matters in Debian 12's /etc/pam.d, with `line` put at `place`.
+    fn stack(place: &str, line: &str) -> Vec<String> {
+        let dir = std::env::temp_dir().join(format!(
+            "notifier-pam-{}-{:?}", std::process::id(), std::thread::current().id()
+        ));
+        fs::create_dir_all(&dir).unwrap();
+        let at = |here: &str| if here == place { format!("{line}\n") } else { String::new() };
+        let sshd = format!(
+            "# comment\n@include common-auth\n{}session    required   pam_loginuid.so\n@include common-session\n\
+             session required pam_env.so \\\n  user_readenv=1 envfile=/etc/default/locale\n{}",
+            at("first"), at("last")
+        );
+        fs::write(dir.join("sshd"), sshd).unwrap();
+        let common = format!("session [default=1] pam_permit.so\nsession required pam_unix.so # {}\n{}", "x", at("common"));
+        fs::write(dir.join("common-session"), common).unwrap();
+        let findings = judge("sshd", &session_stack(&dir, "sshd"), Path::new(crate::config::DEFAULT_PATH));
+        fs::remove_dir_all(&dir).unwrap();
+        findings
+    }
+
+    #[test]
+    fn each_wrong_place_is_told_and_the_right_one_is_not() {
+        let good = "-session optional pam_bastion.so";
+        let table: &[(&str, &str, Option<&str>)] = &[
+            ("first", good, None),
+            ("first", "-session optional /usr/lib/x86_64-linux-gnu/security/pam_bastion.so", None),
+            ("nowhere", good, Some("no pam_bastion line")),
+            ("first", "#-session optional pam_bastion.so", Some("no pam_bastion line")),
+            ("first", "auth optional pam_bastion.so", Some("no pam_bastion line")),
+            ("first", "-session required pam_bastion.so", Some("nobody could log in")),
+            ("first", "session optional pam_bastion.so", Some("dash")),
+            ("last", good, Some("pam_environment")),
+            ("common", good, Some("other services")),
+            ("first", "-session optional pam_bastion.so config=/x", Some("/x")),
+        ];
+        for (place, line, want) in table {
+            let findings = stack(place, line);
+            match want {
+                None => assert_eq!(findings, [""; 0], "{place} {line}"),
+                Some(want) => assert!(findings.len() == 1 && findings[0].contains(want), "{place} {line}: {findings:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn two_lines_are_one_too_many() {
+        let twice = "-session optional pam_bastion.so\n-session optional pam_bastion.so";
+        assert!(stack("first", twice)[0].contains("twice"));
+    }
+}

@@ -1,0 +1,68 @@
+//! `bastion run`.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::{Failure, Options};
+use crate::channel::Secrets;
+use crate::config::host::Host;
+use crate::deliver::engine::Engine;
+use crate::deliver::settings::Settings;
+use crate::ffi;
+use crate::spool::Spool;
+use crate::syslog::{Level, Line, Log, Source};
+
+pub(super) const HELP: &str = " [--stderr]
+
+Takes alerts from the spool and delivers them, until it gets SIGTERM or SIGINT; then it ends
+the try that is under way. It runs as the owner of the spool's queue/: started by root, it
+reads the secrets and then becomes that user.
+
+  --stderr  repeat every log line on standard error
+
+signals:
+  SIGUSR1   try everything now, the line is back
+  SIGHUP    read the configuration again; a broken one is told and the old one stays
+";
+
+pub(super) fn run(mut options: Options) -> Result<(), Failure> {
+    let mut to_stderr = false;
+    while let Some(arg) = options.next()? {
+        match arg {
+            lexopt::Arg::Long("stderr") => to_stderr = true,
+            arg => return Err(Failure::usage(arg.unexpected())),
+        }
+    }
+    // A core file would hold the secrets.
+    ffi::forbid_core_dumps().map_err(|error| Failure::io("forbid core dumps", &error))?;
+    let secrets = Secrets::from_environment();
+    let settings = Settings::load(&options.config, &secrets).map_err(Failure::config)?;
+    let log = Log::new(&settings.host.syslog, "bastion", Source::Daemon);
+    let log = if to_stderr { log.and_stderr() } else { log };
+    step_down(&settings.host, &log)?;
+    let mut engine = Engine::start(&options.config, settings, secrets, log.clone()).map_err(|error| {
+        log.say(Level::Error, &Line::new("sender-failed").text("message", &error.to_string()));
+        Failure::later(error)
+    })?;
+    engine.run().map_err(Failure::later)
+}
+
+/// The sender talks to the network, so it does not stay root. The owner of queue/ is who it is
+/// meant to be, and the group of drop/ is how it reads what root wrote.
+pub(super) fn step_down(host: &Host, log: &Log) -> Result<(), Failure> {
+    if ffi::geteuid() != 0 {
+        return Ok(());
+    }
+    let spool = Spool::new(&host.spool);
+    let look = |dir: std::path::PathBuf| {
+        fs::metadata(&dir).map_err(|error| Failure::io(format!("look at {}", dir.display()), &error))
+    };
+    let (queue, drop) = (look(spool.queue())?, look(spool.drop())?);
+    if queue.uid() == 0 {
+        let line = Line::new("sender-is-root").text("message", "queue/ belongs to root; give it to a user of its own");
+        log.say(Level::Warning, &line);
+        return Ok(());
+    }
+    ffi::become_user(queue.uid(), queue.gid(), &[drop.gid()])
+        .map_err(|error| Failure::io(format!("become uid {}", queue.uid()), &error))
+}

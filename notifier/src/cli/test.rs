@@ -1,0 +1,77 @@
+//! `bastion test`: one message over each channel, now, and the provider's answer in words.
+
+use lexopt::ValueExt;
+
+use super::exit::print;
+use super::{Failure, Options};
+use crate::channel::{Channel, Message, Outcome, Secrets};
+use crate::clock::Stamp;
+use crate::deliver::settings::Settings;
+use crate::event::{Event, FORMAT, Note, Severity, What};
+use crate::foreign::Foreign;
+use crate::spool::drop;
+use crate::syslog::{Log, Source};
+
+pub(super) const HELP: &str = " [CHANNEL...]
+
+Sends a test message over each channel of the route, or over those that are named, at once
+and not through the spool, and says for each recipient what the provider answered. Limits
+and waits do not count.
+";
+
+pub(super) fn run(mut options: Options) -> Result<(), Failure> {
+    let mut names: Vec<String> = Vec::new();
+    while let Some(arg) = options.next()? {
+        match arg {
+            lexopt::Arg::Value(name) => names.push(name.string().map_err(Failure::usage)?),
+            arg => return Err(Failure::usage(arg.unexpected())),
+        }
+    }
+    let settings = Settings::load(&options.config, &Secrets::from_environment()).map_err(Failure::config)?;
+    let log = Log::new(&settings.host.syslog, "bastion", Source::Daemon);
+    // The secrets are read; what talks to the network need not be root.
+    super::run::step_down(&settings.host, &log)?;
+    if names.is_empty() {
+        names.clone_from(&settings.notify.route);
+    }
+    if names.is_empty() {
+        return Err(Failure::config("no channel is configured: alerts are in syslog and nowhere else"));
+    }
+    let mut channels = settings.notify.channels;
+    let mut worst: Option<Failure> = None;
+    for name in names {
+        let channel = channels
+            .iter_mut()
+            .find(|(known, _)| *known == name)
+            .ok_or_else(|| Failure::usage(format!("there is no channel {name:?} in the configuration")))?;
+        worst = try_channel(&name, channel.1.as_mut(), &settings.host.name).or(worst);
+    }
+    worst.map_or(Ok(()), Err)
+}
+
+fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Option<Failure> {
+    let mut worst = None;
+    for recipient in channel.recipients().to_vec() {
+        let at = Stamp::now();
+        let event = Event {
+            version: FORMAT,
+            id: drop::new_id(at.unix_ms),
+            at: at.clone(),
+            host: host.clone(),
+            severity: Severity::Info,
+            what: What::Note(Note { text: "test: alerts get out this way".into() }),
+        };
+        let outcome = channel.send(&Message { event, hint: None, now: at, recipient: recipient.clone() });
+        let said = format!("{name} to {recipient}: {outcome}");
+        worst = match outcome {
+            Outcome::Delivered { .. } => {
+                print(&format!("{said}\n"));
+                worst
+            }
+            Outcome::Later { .. } | Outcome::Doubtful { .. } => Some(Failure::later(said)),
+            Outcome::Config { .. } => Some(Failure::config(said)),
+            Outcome::Never { .. } => Some(Failure::refused(said)),
+        };
+    }
+    worst
+}

@@ -1,0 +1,240 @@
+//! The loop of `bastion run`: sleep, take in, send, learn. One thread decides and writes; the
+//! channels' threads only talk to their providers.
+
+use std::fmt;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use super::lock::{self, Lock};
+use super::outbox::Outbox;
+use super::route::Stop;
+use super::settings::{Notify, Settings};
+use super::wakeup::{Request, Wakeup};
+use super::worker::{Report, Worker};
+use crate::channel::Secrets;
+use crate::clock::millis;
+use crate::config::host::Host;
+use crate::spool::Spool;
+use crate::spool::queue::Queue;
+use crate::syslog::{Level, Line, Log};
+
+/// How often `drop/` is looked at when nothing says that there is something. A notification
+/// is a hint and can be lost; the directory is the truth.
+const RESCAN: Duration = Duration::from_secs(30);
+
+/// How often `sent/` and `failed/` are pruned.
+const PRUNE: Duration = Duration::from_secs(3600);
+
+/// Why the sender could not start or go on.
+#[derive(Debug)]
+pub enum EngineError {
+    /// Another sender runs.
+    Locked(PathBuf),
+    /// A directory or a descriptor that it cannot do without.
+    Io {
+        /// What was tried, and on what.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked(path) => write!(f, "another sender has {}", path.display()),
+            Self::Io { what, source } => write!(f, "{what}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Locked(_) => None,
+        }
+    }
+}
+
+/// The sender at work.
+pub struct Engine {
+    config: PathBuf,
+    secrets: Secrets,
+    host: Host,
+    log: Log,
+    outbox: Outbox,
+    workers: Vec<Worker>,
+    reports: Receiver<Report>,
+    report_to: Sender<Report>,
+    wakeup: Wakeup,
+    bell: UnixStream,
+    begun: Instant,
+    stopping: bool,
+    reloading: bool,
+    _lock: Lock,
+}
+
+impl Engine {
+    /// Takes the lock, takes over the signals, and takes up the queue. Sends nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`].
+    pub fn start(config: &Path, settings: Settings, secrets: Secrets, log: Log) -> Result<Self, EngineError> {
+        let Settings { host, notify, .. } = settings;
+        let failed = |what: String| move |source| EngineError::Io { what, source };
+        let lock_path = lock::path(&host.run);
+        let lock = Lock::take(&host.run)
+            .map_err(failed(format!("lock {}", lock_path.display())))?
+            .ok_or(EngineError::Locked(lock_path))?;
+        let spool = Spool::new(&host.spool);
+        for dir in [spool.drop(), spool.queue(), spool.failed(), spool.sent()] {
+            std::fs::read_dir(&dir).map_err(failed(format!("open {}", dir.display())))?;
+        }
+        let (wakeup, bell) =
+            Wakeup::new(&spool.drop()).map_err(failed(format!("watch {}", spool.drop().display())))?;
+        let (report_to, reports) = mpsc::channel();
+        let outbox = Outbox::new(Queue::new(spool), log.clone(), host.name.clone(), host.state.clone());
+        let mut engine = Self {
+            config: config.to_owned(),
+            secrets,
+            host,
+            log,
+            outbox,
+            workers: Vec::new(),
+            reports,
+            report_to,
+            wakeup,
+            bell,
+            begun: Instant::now(),
+            stopping: false,
+            reloading: false,
+            _lock: lock,
+        };
+        engine.employ(notify).map_err(failed("start a thread for each channel".into()))?;
+        engine.outbox.load(0).map_err(failed("read the queue".into()))?;
+        Ok(engine)
+    }
+
+    /// Sends until it is told to stop; then ends what is under way, which takes no longer
+    /// than a request may take.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Io`] when it cannot even sleep.
+    pub fn run(&mut self) -> Result<(), EngineError> {
+        let started = Line::new("sender-started").word("waiting", self.outbox.len());
+        self.log.say(Level::Info, &started.word("channels", self.workers.len()));
+        let mut pruned: Option<Instant> = None;
+        loop {
+            while let Ok(report) = self.reports.try_recv() {
+                self.learn(&report);
+            }
+            self.outbox.claim();
+            let idle = self.workers.iter().all(|worker| !worker.busy);
+            if self.reloading && idle {
+                self.reload();
+            }
+            if self.stopping && idle {
+                break;
+            }
+            let wake_ms = if self.stopping || self.reloading { u64::MAX } else { self.send_due() };
+            if pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
+                self.outbox.prune();
+                pruned = Some(Instant::now());
+            }
+            let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms())).min(RESCAN);
+            let requests = self
+                .wakeup
+                .sleep(wait)
+                .map_err(|source| EngineError::Io { what: "wait for something to do".into(), source })?;
+            requests.into_iter().for_each(|request| self.obey(request));
+        }
+        let stopped = Line::new("sender-stopped").word("waiting", self.outbox.len());
+        self.log.say(Level::Info, &stopped);
+        Ok(())
+    }
+
+    fn now_ms(&self) -> u64 {
+        millis(self.begun.elapsed())
+    }
+
+    fn send_due(&mut self) -> u64 {
+        loop {
+            let now_ms = self.now_ms();
+            let is_idle = |name: &str| self.workers.iter().any(|worker| worker.name == name && !worker.busy);
+            let (due, wake_ms) = self.outbox.due(now_ms, is_idle);
+            if due.is_empty() {
+                return wake_ms;
+            }
+            for due in due {
+                let Some(job) = self.outbox.begin(&due, now_ms) else { continue };
+                let worker = self.workers.iter_mut().find(|worker| worker.name == due.channel);
+                if let Some(Err(report)) = worker.map(|worker| worker.hand_over(job)) {
+                    self.learn(&report);
+                }
+            }
+        }
+    }
+
+    fn learn(&mut self, report: &Report) {
+        if let Some(worker) = self.workers.iter_mut().find(|worker| worker.name == report.channel) {
+            worker.busy = false;
+        }
+        self.outbox.learn(report, self.now_ms());
+    }
+
+    fn obey(&mut self, request: Request) {
+        match request {
+            Request::Stop => self.stopping = true,
+            Request::Reload => self.reloading = true,
+            Request::TryNow => {
+                self.outbox.kick(self.now_ms());
+                self.log.say(Level::Info, &Line::new("try-now").word("waiting", self.outbox.len()));
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        self.reloading = false;
+        let file = self.config.display().to_string();
+        let loaded = Settings::load(&self.config, &self.secrets).map_err(|error| error.to_string());
+        let result = loaded.and_then(|settings| {
+            let Host { spool, run, state, .. } = &settings.host;
+            if (spool, run, state) != (&self.host.spool, &self.host.run, &self.host.state) {
+                return Err("spool, run and state cannot change while the sender runs; restart it".into());
+            }
+            self.employ(settings.notify).map_err(|error| error.to_string())
+        });
+        match result {
+            Ok(()) => {
+                self.outbox.kick(self.now_ms());
+                self.log.say(Level::Info, &Line::new("config-reloaded").text("file", &file));
+            }
+            Err(error) => {
+                let line = Line::new("config-kept").text("file", &file).text("message", &error);
+                self.log.say(Level::Error, &line.text("effect", "the old configuration stays in force"));
+            }
+        }
+    }
+
+    /// Starts the threads of a configuration's channels; those before it end by themselves.
+    fn employ(&mut self, notify: Notify) -> io::Result<()> {
+        let Notify { route, patience, channels } = notify;
+        let mut workers = Vec::with_capacity(channels.len());
+        for (name, channel) in channels.into_iter().filter(|(name, _)| route.contains(name)) {
+            workers.push(Worker::start(&name, channel, self.report_to.clone(), &self.bell)?);
+        }
+        self.workers = workers;
+        let stop = |name: &String| {
+            let worker = self.workers.iter().find(|worker| worker.name == *name)?;
+            Some(Stop { channel: name.clone(), recipients: worker.recipients.clone() })
+        };
+        self.outbox.set_route(route.iter().filter_map(stop).collect(), patience);
+        Ok(())
+    }
+}

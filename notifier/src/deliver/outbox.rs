@@ -1,0 +1,449 @@
+//! The messages that are not yet out: what is known of each, in memory and on disk in step.
+//!
+//! The file is the truth. The state of a message is written before a try (`sending`) and after
+//! it, so that a sender that was killed in between knows which messages to look for at the
+//! provider. A disk that takes no more writes does not stop the sending: an alert
+//! twice is better than none, and a full disk may be what the alert is about.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::health::{Health, resume};
+use super::route::{self, Step, Stop, View};
+use super::worker::{Job, Report};
+use super::{also, backoff};
+use crate::channel::{Fault, Message, Outcome};
+use crate::clock::{Stamp, millis, unix_ms};
+use crate::event::{AlertId, Event, What};
+use crate::ffi;
+use crate::foreign::Foreign;
+use crate::spool::files;
+use crate::spool::queue::{Claimed, Leg, MAX_QUEUED, Phase, Queue, State};
+use crate::syslog::{Level, Line, Log};
+use crate::text;
+
+/// How long the provider gets to list a message that was on its way when the sender died.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// File in `[host] state` that keeps the channels' health.
+const HEALTH_FILE: &str = "channels.json";
+
+/// A message that is not yet out. Its event stays on disk until it is sent.
+#[derive(Debug)]
+struct Entry {
+    id: AlertId,
+    at: Stamp,
+    state: State,
+}
+
+/// All messages that are not yet out, and the channels' health.
+pub struct Outbox {
+    queue: Queue,
+    log: Log,
+    host: Foreign,
+    state_dir: PathBuf,
+    entries: BTreeMap<String, Entry>,
+    health: BTreeMap<String, Health>,
+    route: Vec<Stop>,
+    patience: Duration,
+    told: Vec<String>,
+}
+
+/// A try that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    name: String,
+    /// The channel.
+    pub channel: String,
+    recipient: String,
+}
+
+impl Outbox {
+    /// An outbox over `queue`, with nothing in it.
+    #[must_use]
+    pub fn new(queue: Queue, log: Log, host: Foreign, state_dir: PathBuf) -> Self {
+        Self {
+            queue,
+            log,
+            host,
+            state_dir,
+            entries: BTreeMap::new(),
+            health: BTreeMap::new(),
+            route: Vec::new(),
+            patience: Duration::ZERO,
+            told: Vec::new(),
+        }
+    }
+
+    /// Takes over a configuration.
+    pub fn set_route(&mut self, route: Vec<Stop>, patience: Duration) {
+        (self.route, self.patience) = (route, patience);
+    }
+
+    /// Takes up what a sender before this one has left.
+    ///
+    /// # Errors
+    ///
+    /// When `queue/` cannot be read.
+    pub fn load(&mut self, now_ms: u64) -> io::Result<()> {
+        let file = self.state_dir.join(HEALTH_FILE);
+        self.health =
+            std::fs::read(file).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+        let wall_ms = unix_ms();
+        for health in self.health.values_mut() {
+            health.after_read(now_ms, wall_ms);
+        }
+        let (claimed, mut states) = self.queue.load()?;
+        for one in claimed {
+            let state = match &one {
+                Claimed::Event(name, _) => states.remove(name).unwrap_or_default(),
+                _ => State::default(),
+            };
+            self.take_in(one, wake_up(state, now_ms, wall_ms));
+        }
+        Ok(())
+    }
+
+    /// Takes in what is in `drop/`, as far as there is room.
+    pub fn claim(&mut self) {
+        let room = MAX_QUEUED.saturating_sub(self.entries.len());
+        match self.queue.claim(room) {
+            Ok(claimed) => claimed.into_iter().for_each(|one| self.take_in(one, State::default())),
+            Err(error) => {
+                let drop = self.queue.spool().drop().display().to_string();
+                self.tell_once("spool-trouble", &format!("cannot list {drop}: {error}"));
+            }
+        }
+    }
+
+    fn take_in(&mut self, claimed: Claimed, state: State) {
+        match claimed {
+            Claimed::Event(name, event) => self.add(name, &event, state),
+            Claimed::Refused(name, reason) => {
+                let line = Line::new("drop-file-refused").text("reason", &reason);
+                self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{name}")));
+            }
+            Claimed::Stuck(name, error) => {
+                let line = Line::new("drop-file-stuck").foreign("file", &name);
+                self.log.say(Level::Error, &line.text("message", &error.to_string()));
+            }
+            Claimed::NotDurable(error) => {
+                self.tell_once("spool-trouble", &format!("alerts may not survive a power cut: {error}"));
+            }
+        }
+    }
+
+    fn add(&mut self, name: String, event: &Event, state: State) {
+        let line = Line::new("alert-queued")
+            .word("alert", event.id)
+            .word("kind", event.what.kind())
+            .word("severity", event.severity)
+            .text("text", &text::subject(event, &Stamp::now()));
+        self.log.say(Level::Info, &line);
+        self.entries.insert(name, Entry { id: event.id, at: event.at.clone(), state });
+    }
+
+    /// How many messages are not yet out.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether all messages are out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Puts away what is done, finds the best try for each channel that `is_idle`, and says
+    /// when to look again (on the monotonic clock). Of several, the one that has been tried
+    /// least goes first, so that a message nobody can deliver never blocks the next.
+    pub fn due(&mut self, now_ms: u64, is_idle: impl Fn(&str) -> bool) -> (Vec<Due>, u64) {
+        let now = Stamp::now();
+        let mut best: BTreeMap<String, (u32, Due)> = BTreeMap::new();
+        let (mut done, mut given_up) = (Vec::new(), Vec::new());
+        let mut wake_ms = u64::MAX;
+        for (name, entry) in &self.entries {
+            let view = View {
+                route: &self.route,
+                patience: self.patience,
+                age: entry.at.age(&now),
+                state: &entry.state,
+                health: &self.health,
+                now_ms,
+            };
+            match route::next(&view) {
+                Step::Done => done.push(name.clone()),
+                Step::GiveUp => given_up.push(name.clone()),
+                Step::Wait(at_ms) => wake_ms = wake_ms.min(at_ms),
+                Step::Try(tries) => {
+                    for (channel, recipient) in tries.into_iter().filter(|(channel, _)| is_idle(channel)) {
+                        let tried = entry.leg(&channel, &recipient).map_or(0, |leg| leg.tries);
+                        let due = Due { name: name.clone(), channel, recipient };
+                        match best.get(&due.channel) {
+                            Some((least, _)) if *least <= tried => {}
+                            _ => drop(best.insert(due.channel.clone(), (tried, due))),
+                        }
+                    }
+                }
+            }
+        }
+        for name in done {
+            self.put_away(&name);
+        }
+        for name in given_up {
+            self.give_up(&name);
+        }
+        (best.into_values().map(|(_, due)| due).collect(), wake_ms)
+    }
+
+    /// Begins a try: writes `sending`, and answers what the channel needs. `None` when the
+    /// message is gone.
+    pub fn begin(&mut self, due: &Due, now_ms: u64) -> Option<Job> {
+        let event = match self.queue.event(&due.name) {
+            Some(Ok(event)) => event,
+            Some(Err(reason)) => {
+                self.forget(&due.name, &reason);
+                return None;
+            }
+            None => {
+                let gone = self.entries.remove(&due.name)?;
+                let line = Line::new("alert-dropped").word("alert", gone.id);
+                self.log.say(Level::Warning, &line.text("reason", "taken out of the queue by hand"));
+                return None;
+            }
+        };
+        let entry = self.entries.get_mut(&due.name)?;
+        let leg = entry.leg_mut(&due.channel, &due.recipient);
+        let doubtful = leg.phase == Phase::Doubtful;
+        leg.phase = Phase::Sending;
+        leg.tries = leg.tries.saturating_add(1);
+        self.write(&due.name, now_ms);
+        let here = event.host == self.host && matches!(event.what, What::Login(_));
+        let message = Message {
+            hint: if here { also::logged_in() } else { None },
+            event,
+            now: Stamp::now(),
+            recipient: due.recipient.clone(),
+        };
+        Some(Job { name: due.name.clone(), message, doubtful })
+    }
+
+    /// Takes in what became of a try.
+    pub fn learn(&mut self, report: &Report, now_ms: u64) {
+        let random = ffi::random_u32().unwrap_or_default();
+        self.learn_health(&report.channel, &report.outcome, now_ms, random);
+        let Some(entry) = self.entries.get_mut(&report.name) else { return };
+        let (id, late) = (entry.id, entry.at.age(&Stamp::now()));
+        let leg = entry.leg_mut(&report.channel, &report.recipient);
+        let before = leg.phase;
+        settle(leg, report, now_ms, random);
+        let tries = leg.tries;
+        let line = |event| {
+            Line::new(event)
+                .word("alert", id)
+                .text("channel", &report.channel)
+                .text("to", &report.recipient)
+                .word("try", tries)
+        };
+        let said = report.outcome.to_string();
+        match leg.phase {
+            Phase::Done => {
+                let line = line("alert-sent").word("late-s", late.as_secs()).text("answer", &said);
+                self.log.say(Level::Info, &line);
+            }
+            Phase::Failed => self.log.say(Level::Error, &line("alert-refused").text("reason", &said)),
+            // Of what goes on for hours, each doubling is told.
+            _ if tries.is_power_of_two() => {
+                let doubt = leg.phase == Phase::Doubtful;
+                let line = line("alert-deferred").word("doubtful", doubt).text("reason", &said);
+                self.log.say(Level::Warning, &line);
+            }
+            _ => {}
+        }
+        debug_assert_eq!(before, Phase::Sending);
+        self.write(&report.name, now_ms);
+    }
+
+    fn learn_health(&mut self, channel: &str, outcome: &Outcome, now_ms: u64, random: u32) {
+        let health = self.health.entry(channel.to_owned()).or_default();
+        let before = health.clone();
+        health.learn(outcome, now_ms, random);
+        match (before.trouble, health.trouble) {
+            (Some(_), None) => {
+                let line = Line::new("channel-well").text("channel", channel).word("failures", before.failures);
+                self.log.say(Level::Info, &line);
+            }
+            (_, Some(trouble)) if before.trouble != health.trouble || health.failures.is_power_of_two() => {
+                let wait_s = health.until_ms.saturating_sub(now_ms) / 1000;
+                let line = Line::new("channel-trouble")
+                    .text("channel", channel)
+                    .word("trouble", format!("{trouble:?}").to_lowercase())
+                    .word("failures", health.failures)
+                    .word("next-try-s", wait_s)
+                    .text("reason", &health.last);
+                self.log.say(Level::Warning, &line);
+            }
+            _ => {}
+        }
+        if before != *health {
+            self.write_health(now_ms);
+        }
+    }
+
+    /// Somebody says that things have changed: all waits end, but those that a provider
+    /// asked for.
+    pub fn kick(&mut self, now_ms: u64) {
+        for health in self.health.values_mut() {
+            health.kick();
+        }
+        for entry in self.entries.values_mut() {
+            for leg in entry.state.channels.values_mut().flat_map(BTreeMap::values_mut) {
+                leg.due_ms = 0;
+            }
+        }
+        self.write_health(now_ms);
+    }
+
+    /// Removes what is kept in `sent/` and `failed/` beyond the ceiling.
+    pub fn prune(&self) {
+        let gone = self.queue.prune();
+        if gone > 0 {
+            let line = Line::new("failed-pruned").word("messages", gone);
+            self.log.say(Level::Warning, &line.text("reason", "failed/ keeps the newest alone"));
+        }
+    }
+
+    fn put_away(&mut self, name: &str) {
+        match self.queue.delivered(name) {
+            Ok(()) => drop(self.entries.remove(name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => drop(self.entries.remove(name)),
+            Err(error) => self.tell_once("spool-trouble", &format!("cannot put {name} into sent/: {error}")),
+        }
+    }
+
+    fn give_up(&mut self, name: &str) {
+        let reason = self.entries.get(name).map_or_else(String::new, Entry::reasons);
+        if self.route.is_empty() {
+            // A default that works: the alert stands in the log, and that is all there is.
+            self.put_away(name);
+        } else {
+            self.forget(name, &reason);
+        }
+    }
+
+    fn forget(&mut self, name: &str, reason: &str) {
+        match self.queue.give_up(name, reason) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                self.tell_once("spool-trouble", &format!("cannot put {name} into failed/: {error}"));
+                return;
+            }
+        }
+        if let Some(entry) = self.entries.remove(name) {
+            let line = Line::new("alert-failed").word("alert", entry.id).text("reason", reason);
+            self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{name}")));
+        }
+    }
+
+    fn write(&mut self, name: &str, now_ms: u64) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let wall_ms = unix_ms();
+        for leg in entry.state.channels.values_mut().flat_map(BTreeMap::values_mut) {
+            leg.not_before_ms = match leg.due_ms.saturating_sub(now_ms) {
+                0 => 0,
+                wait => wall_ms.saturating_add(wait),
+            };
+        }
+        if let Err(error) = self.queue.write_state(name, &entry.state) {
+            let what = format!("cannot write the state of a message: {error}; a crash now may send it twice");
+            self.tell_once("spool-trouble", &what);
+        } else {
+            self.told.clear();
+        }
+    }
+
+    fn write_health(&mut self, now_ms: u64) {
+        let wall_ms = unix_ms();
+        for health in self.health.values_mut() {
+            health.before_write(now_ms, wall_ms);
+        }
+        let written = serde_json::to_vec(&self.health)
+            .map_err(io::Error::from)
+            .and_then(|json| files::write_durably(&self.state_dir, HEALTH_FILE, &json));
+        if let Err(error) = written {
+            let file = self.state_dir.join(HEALTH_FILE);
+            self.tell_once("state-trouble", &format!("cannot write {}: {error}", file.display()));
+        }
+    }
+
+    /// Says what goes on being wrong once, until writing works again.
+    fn tell_once(&mut self, event: &'static str, message: &str) {
+        if !self.told.iter().any(|told| told == message) {
+            self.log.say(Level::Error, &Line::new(event).text("message", message));
+            self.told.push(message.to_owned());
+        }
+    }
+}
+
+impl Entry {
+    fn leg(&self, channel: &str, recipient: &str) -> Option<&Leg> {
+        self.state.channels.get(channel)?.get(recipient)
+    }
+
+    fn leg_mut(&mut self, channel: &str, recipient: &str) -> &mut Leg {
+        let legs = self.state.channels.entry(channel.to_owned()).or_default();
+        legs.entry(recipient.to_owned()).or_default()
+    }
+
+    /// Why each leg failed, for the file beside it in `failed/`.
+    fn reasons(&self) -> String {
+        let legs = self.state.channels.iter().flat_map(|(channel, legs)| {
+            legs.iter().map(move |(recipient, leg)| format!("{channel} to {recipient}: {}", leg.last))
+        });
+        legs.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What a try's outcome makes of its leg.
+fn settle(leg: &mut Leg, report: &Report, now_ms: u64, random: u32) {
+    let open = if report.unresolved { Phase::Doubtful } else { Phase::Waiting };
+    let wait_ms = millis(backoff::after(leg.tries, random));
+    leg.due_ms = 0;
+    leg.last = report.outcome.to_string();
+    leg.phase = match &report.outcome {
+        Outcome::Delivered { id, .. } => {
+            leg.provider_id.clone_from(id);
+            Phase::Done
+        }
+        Outcome::Never { .. } if !report.unresolved => Phase::Failed,
+        Outcome::Doubtful { .. } => {
+            leg.due_ms = now_ms.saturating_add(wait_ms);
+            Phase::Doubtful
+        }
+        Outcome::Later { fault: Fault::Message, .. } | Outcome::Never { .. } => {
+            leg.due_ms = now_ms.saturating_add(wait_ms);
+            open
+        }
+        // The channel waits, and with it the message.
+        Outcome::Later { .. } | Outcome::Config { .. } => open,
+    };
+}
+
+/// A state as a new sender takes it up: of what was being sent, nobody knows.
+fn wake_up(mut state: State, now_ms: u64, wall_ms: u64) -> State {
+    for leg in state.channels.values_mut().flat_map(BTreeMap::values_mut) {
+        leg.due_ms = resume(leg.not_before_ms, now_ms, wall_ms);
+        if leg.phase == Phase::Sending {
+            leg.phase = Phase::Doubtful;
+            leg.due_ms = leg.due_ms.max(now_ms.saturating_add(millis(SETTLE)));
+        }
+    }
+    state
+}
+
+#[cfg(test)]
+mod tests;

@@ -220,9 +220,9 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
 #[cfg(feature = "deliver")]
 pub fn forbid_core_dumps() -> io::Result<()> {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is to a value of ours.
-    cerr(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })?;
     // SAFETY: this option takes one number.
     cerr(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) })?;
+    // SAFETY: the pointer is to a value of ours.
+    cerr(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })?;
     Ok(())
 }

@@ -51,11 +51,13 @@ mod hooks {
 
 impl PamHooks for Bastion {
     fn sm_open_session(pamh: &mut PamHandle, args: Vec<&CStr>, _: PamFlag) -> PamResultCode {
-        wall(&args, |arguments| {
+        let answer = wall(&args, |arguments| {
             if let Some(opened) = session::open(&Handle(pamh), arguments) {
                 ffi::remember(pamh, opened);
             }
-        })
+        });
+        ffi::give_back_code();
+        answer
     }
 
     fn sm_close_session(pamh: &mut PamHandle, args: Vec<&CStr>, _: PamFlag) -> PamResultCode {

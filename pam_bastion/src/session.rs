@@ -73,8 +73,12 @@ pub struct Opened {
     spool: Spool,
     login: Login,
     since: Instant,
+    /// The configuration file: what could not be read at the beginning may be there at the end.
+    config: PathBuf,
     /// An alert that could not be put into the spool: the session's end is another chance.
     unsent: RefCell<Option<Event>>,
+    /// The record of a known-good login that the log did not take: another chance as well.
+    unlogged: RefCell<Option<Line>>,
     /// sshd ends the session of a user with a nologin shell twice.
     closed: Cell<bool>,
 }
@@ -93,13 +97,23 @@ pub fn open(pam: &impl Pam, arguments: &Arguments) -> Option<Opened> {
 
     let (login, doubt) = facts(pam, &service, &settings.policy.keys);
     let spool = Spool::new(&settings.host.spool);
-    let (unsent, closed) = (RefCell::new(None), Cell::new(false));
-    let mut opened = Opened { log, spool, login, since, unsent, closed };
+    let mut opened = Opened {
+        log,
+        spool,
+        login,
+        since,
+        config: arguments.config.clone(),
+        unsent: RefCell::new(None),
+        unlogged: RefCell::new(None),
+        closed: Cell::new(false),
+    };
     let at = Stamp::now();
     match doubt.map_or_else(|| verdict(&settings, &opened.login, &at), Verdict::Alert) {
         Verdict::KnownGood(rule) => {
-            let line = describe("login", &opened.login);
-            opened.log.say(Level::Info, &line.word("verdict", "known-good").text("rule", &rule));
+            let line = describe("login", &opened.login).word("verdict", "known-good").text("rule", &rule);
+            if opened.log.write(Level::Info, &line).is_err() {
+                opened.unlogged = RefCell::new(Some(line));
+            }
         }
         Verdict::Alert(reason) => {
             opened.login.reason = reason;
@@ -111,7 +125,7 @@ pub fn open(pam: &impl Pam, arguments: &Arguments) -> Option<Opened> {
                 severity: Severity::Warning,
                 what: What::Login(opened.login.clone()),
             };
-            if opened.raise(&event) {
+            if opened.raise(&opened.spool, &event) {
                 opened.hold(&event, settings.policy.hold);
             } else {
                 opened.unsent = RefCell::new(Some(event));
@@ -127,7 +141,11 @@ pub fn close(opened: &Opened) {
         return;
     }
     if let Some(event) = opened.unsent.take() {
-        opened.raise(&event);
+        let host = Settings::load(&opened.config).host;
+        opened.raise(&Spool::new(&host.spool), &event);
+    }
+    if let Some(line) = opened.unlogged.take() {
+        opened.log.say(Level::Info, &line);
     }
     let line = describe("logout", &opened.login).word("seconds", opened.since.elapsed().as_secs());
     opened.log.say(Level::Info, &line);
@@ -142,12 +160,12 @@ pub fn report_panic(text: &str) {
 impl Opened {
     /// Puts the alert into the spool and its record into the log, and answers whether the
     /// spool took it. Where it did not, the record is all there is, at the highest level.
-    fn raise(&self, event: &Event) -> bool {
+    fn raise(&self, spool: &Spool, event: &Event) -> bool {
         let line = describe("login", &self.login)
             .word("verdict", "alert")
             .word("alert", event.id)
             .text("reason", &self.login.reason);
-        match drop_dir::publish(&self.spool, event, drop_dir::Sync::BySender) {
+        match drop_dir::publish(spool, event, drop_dir::Sync::BySender) {
             Ok(_) => {
                 self.log.say(Level::Notice, &line);
                 true

@@ -48,6 +48,21 @@ impl Secrets {
         }
     }
 
+    /// Secrets in a directory of the caller's choice.
+    #[must_use]
+    pub fn in_directory(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), from_systemd: false }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        if self.from_systemd && !name.contains('/') && !path.exists() {
+            // Of `LoadCredential=secrets:/etc/bastion/secrets` systemd makes such names.
+            return self.directory.join(format!("secrets_{name}"));
+        }
+        path
+    }
+
     /// Reads the secret `name`: a file's name, or an absolute path that is taken as it is.
     /// White space around the secret is not part of it.
     ///
@@ -55,7 +70,7 @@ impl Secrets {
     ///
     /// A text for a person that names the file and says what to do. Never the content.
     pub fn read(&self, name: &str) -> Result<Secret, String> {
-        let path = self.directory.join(name);
+        let path = self.path(name);
         let told = |what: String| format!("{}: {what}", path.display());
         if name.is_empty() || Path::new(name).components().any(|part| part.as_os_str() == "..") {
             return Err(format!("{name:?} is no file name; write the name of a file in {DIRECTORY}"));
@@ -98,10 +113,22 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
+    fn a_credential_of_systemd_is_found_by_its_own_name() {
+        let dir = std::env::temp_dir().join(format!("notifier-credentials-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("secrets_twilio-token"), "one").unwrap();
+        fs::write(dir.join("other"), "two").unwrap();
+        let secrets = Secrets { directory: dir.clone(), from_systemd: true };
+        assert_eq!(secrets.read("twilio-token").unwrap().expose(), "one");
+        assert_eq!(secrets.read("other").unwrap().expose(), "two");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
     fn a_secret_is_read_trimmed_and_never_printed() {
         let path = std::env::temp_dir().join(format!("notifier-secret-{}", std::process::id()));
         let name = path.to_str().unwrap();
-        let secrets = Secrets { directory: "/nonexistent".into(), from_systemd: false };
+        let secrets = Secrets::in_directory(Path::new("/nonexistent"));
         let write = |text: &str, mode| {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

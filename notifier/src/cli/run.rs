@@ -33,13 +33,18 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             arg => return Err(Failure::usage(arg.unexpected())),
         }
     }
-    // A core file would hold the secrets.
-    ffi::forbid_core_dumps().map_err(|error| Failure::io("forbid core dumps", &error))?;
+    let core_dumps = ffi::forbid_core_dumps();
     let secrets = Secrets::from_environment();
     let settings = Settings::load(&options.config, &secrets).map_err(Failure::config)?;
     let log = Log::new(&settings.host.syslog, "bastion", Source::Daemon);
     let log = if to_stderr { log.and_stderr() } else { log };
+    if let Err(error) = core_dumps {
+        let message = format!("a core file of the sender would hold the secrets: {error}");
+        log.say(Level::Warning, &Line::new("core-dumps").text("message", &message));
+    }
     step_down(&settings.host, &log)?;
+    // Changing the user may have reset it, see PR_SET_DUMPABLE in prctl(2).
+    let _ = ffi::forbid_core_dumps();
     let mut engine = Engine::start(&options.config, settings, secrets, log.clone()).map_err(|error| {
         log.say(Level::Error, &Line::new("sender-failed").text("message", &error.to_string()));
         Failure::later(error)

@@ -15,6 +15,7 @@ pub struct Document<'t> {
     text: &'t str,
     root: DeTable<'t>,
     findings: Vec<Finding>,
+    known_keys: Vec<String>,
     broken: bool,
 }
 
@@ -70,7 +71,7 @@ impl<'t> Document<'t> {
     pub fn parse(text: &'t str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
         let mut document =
-            Self { text, root: root.into_inner(), findings: Vec::new(), broken: !errors.is_empty() };
+            Self { text, root: root.into_inner(), findings: Vec::new(), known_keys: Vec::new(), broken: !errors.is_empty() };
         for error in &errors {
             document.found(error.span().unwrap_or(0..0), "", error.message());
         }
@@ -95,6 +96,13 @@ impl<'t> Document<'t> {
                 None
             }
         }
+    }
+
+    /// Every key that a reader has asked for so far, with its section: what may stand in the
+    /// file. For the test that holds the example file and the readers in step.
+    #[must_use]
+    pub fn known_keys(&self) -> &[String] {
+        &self.known_keys
     }
 
     /// What has been found so far, in the order of the lines.
@@ -325,6 +333,8 @@ impl<'t> Section<'_, 't> {
             let known = self.asked.join(", ");
             self.found(key.span(), &name, format!("no such key; there are: {known}"));
         }
+        let keys = self.asked.iter().map(|key| format!("{}.{key}", self.path));
+        self.document.known_keys.extend(keys);
     }
 }
 

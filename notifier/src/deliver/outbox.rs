@@ -16,7 +16,7 @@ use super::worker::{Job, Report};
 use super::{also, backoff};
 use crate::channel::{Fault, Message, Outcome};
 use crate::clock::{Stamp, millis, unix_ms};
-use crate::event::{AlertId, Event, What};
+use crate::event::{AlertId, Event, Severity, What};
 use crate::ffi;
 use crate::foreign::Foreign;
 use crate::spool::files;
@@ -141,7 +141,13 @@ impl Outbox {
             .word("kind", event.what.kind())
             .word("severity", event.severity)
             .text("text", &text::subject(event, &Stamp::now()));
-        self.log.say(Level::Info, &line);
+        // Without a channel this line is all that anybody hears of it.
+        let level = match event.severity {
+            Severity::Info => Level::Info,
+            Severity::Warning => Level::Notice,
+            Severity::Critical => Level::Error,
+        };
+        self.log.say(level, &line);
         self.entries.insert(name, Entry { id: event.id, at: event.at.clone(), state });
     }
 

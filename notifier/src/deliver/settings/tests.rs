@@ -1,0 +1,139 @@
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../../etc/bastion.toml");
+
+/// A directory with a secret in it, and the `Secrets` that find it.
+fn secrets() -> (PathBuf, Secrets) {
+    use std::os::unix::fs::PermissionsExt;
+    let name = format!("notifier-settings-{:?}-{}", std::thread::current().id(), std::process::id());
+    let dir = std::env::temp_dir().join(name);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("twilio-token"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    fs::set_permissions(dir.join("twilio-token"), fs::Permissions::from_mode(0o600)).unwrap();
+    (dir.clone(), Secrets::in_directory(&dir))
+}
+
+fn parse(text: &str) -> Result<Settings, Vec<config::Finding>> {
+    let (dir, secrets) = secrets();
+    let parsed = Settings::parse(text, &secrets);
+    fs::remove_dir_all(dir).unwrap();
+    parsed
+}
+
+/// The findings of a file, as `line key`.
+fn findings(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(_) => Vec::new(),
+        Err(findings) => findings.iter().map(|f| format!("{} {}", f.line, f.key)).collect(),
+    }
+}
+
+/// The example with its examples taken at their word.
+fn uncommented() -> String {
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '[') => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    EXAMPLE.lines().map(|l| line(l) + "\n").collect()
+}
+
+#[test]
+fn the_example_file_as_shipped_is_the_defaults() {
+    let settings = parse(EXAMPLE).unwrap_or_else(|findings| panic!("{findings:?}"));
+    assert_eq!(settings.host, Host::default());
+    assert_eq!(settings.login, Login::default());
+    assert!(settings.notify.channels.is_empty() && settings.notify.route.is_empty());
+    assert_eq!(settings.notify.patience, Notify::default().patience);
+}
+
+#[test]
+fn every_example_in_the_file_is_valid_and_every_default_in_it_is_true() {
+    let settings = parse(&uncommented()).unwrap_or_else(|findings| panic!("{findings:?}"));
+    let name = settings.host.name.clone();
+    assert_eq!(settings.host, Host { name, ..Host::default() });
+    assert_eq!(settings.login.services, Login::default().services);
+    assert_eq!(settings.login.hold, Login::default().hold);
+    assert_eq!(settings.notify.patience, Notify::default().patience);
+    assert_eq!(settings.notify.route, ["sms"]);
+    assert_eq!(settings.notify.channels[0].1.recipients(), ["+15550101"]);
+}
+
+#[test]
+fn every_key_that_is_read_stands_in_the_example_and_no_other() {
+    let text = uncommented();
+    let (dir, secrets) = secrets();
+    let mut document = Document::parse(&text);
+    config::host::read(&mut document);
+    config::login::read(&mut document);
+    document.table("notify", |section| notify(section, &secrets));
+    fs::remove_dir_all(dir).unwrap();
+    for known in document.known_keys() {
+        let key = known.rsplit('.').next().unwrap();
+        let stands = EXAMPLE.lines().any(|line| {
+            line.starts_with(&format!("#{key} = ")) || line.contains(&format!(".{key}]")) || line.contains(&format!(".{key}."))
+        });
+        assert!(stands, "{known} is read and not in etc/bastion.toml");
+    }
+    assert_eq!(document.finish(SECTIONS), []);
+}
+
+#[test]
+fn all_mistakes_of_all_sections_come_at_once() {
+    let text = r#"
+[host]
+spool = "relative"
+[login]
+known-good = ["300.1.1.1"]
+hold = "1 hour"
+[notify]
+route = ["sms", "mail"]
+patience = "9h"
+[notify.channel.sms]
+type = "twilio"
+account-sid = "AC123"
+auth-token-file = "absent"
+to = ["0170 1234567", "+15550101"]
+base-url = "http://api.twilio.com"
+max-segments = 11
+colour = "red"
+[notify.channel.fax]
+type = "fax"
+number = 1
+[tunnels]
+"#;
+    let want = [
+        "3 host.spool",
+        "5 login.known-good",
+        "6 login.hold",
+        "8 notify.route",
+        "9 notify.patience",
+        "10 notify.channel.sms.from",
+        "12 notify.channel.sms.account-sid",
+        "13 notify.channel.sms.auth-token-file",
+        "14 notify.channel.sms.to",
+        "15 notify.channel.sms.base-url",
+        "16 notify.channel.sms.max-segments",
+        "17 notify.channel.sms.colour",
+        "19 notify.channel.fax.type",
+        "21 tunnels",
+    ];
+    assert_eq!(findings(text), want);
+}
+
+#[test]
+fn the_only_channel_needs_no_route_and_of_several_one_has_to_be_first() {
+    let channel = |name: &str| {
+        format!(
+            "[notify.channel.{name}]\ntype = \"twilio\"\naccount-sid = \"AC{}\"\n\
+             auth-token-file = \"twilio-token\"\nfrom = \"+15550100\"\nto = [\"+15550101\"]\n",
+            "0".repeat(32)
+        )
+    };
+    assert_eq!(parse(&channel("a")).ok().unwrap().notify.route, ["a"]);
+    assert_eq!(findings(&(channel("a") + &channel("b"))), ["1 notify"]);
+    let routed = "[notify]\nroute = [\"b\"]\n".to_owned() + &channel("a") + &channel("b");
+    assert_eq!(parse(&routed).ok().unwrap().notify.route, ["b"]);
+}

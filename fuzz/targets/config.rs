@@ -1,0 +1,77 @@
+//! The configuration file, as the PAM module and as the sender read it.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::{Corpus, fuzz_target};
+use notifier::channel::Secrets;
+use notifier::config::{Document, Finding, host, login};
+use notifier::deliver::settings::Settings;
+use notifier::known_good::{Facts, MAX_ENTRIES, Now, Verdict};
+
+static SECRETS: LazyLock<Secrets> = LazyLock::new(Secrets::from_environment);
+
+fuzz_target!(|bytes: &[u8]| -> Corpus {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Corpus::Reject };
+    // A secret's file may be anywhere. To open one in these places can do something.
+    if text.contains("/dev") || text.contains("/proc") || text.contains("/sys") {
+        return Corpus::Reject;
+    }
+    // The module's way.
+    let mut document = Document::parse(text);
+    let broken = document.is_broken();
+    let host = host::read(&mut document);
+    let login = login::read(&mut document);
+    check_findings(text, &document.findings_so_far());
+    assert!(!broken || login == login::Login::default(), "a broken file's rules are in force");
+    check_login(&login);
+    assert!(host.name.as_bytes().len() <= 64 || broken || !text.contains("host"));
+    for path in [&host.spool, &host.run, &host.state, &host.syslog] {
+        assert!(path.is_absolute(), "{path:?}");
+    }
+    // The sender's.
+    match Settings::parse(text, &SECRETS) {
+        Err(findings) => {
+            assert!(!findings.is_empty());
+            check_findings(text, &findings);
+        }
+        Ok(settings) => {
+            assert!(!broken);
+            assert_eq!((settings.host, settings.login), (host, login), "two readers, two meanings");
+            let known = |name| settings.notify.channels.iter().any(|(known, _)| known == name);
+            assert!(settings.notify.route.iter().all(known));
+        }
+    }
+    Corpus::Keep
+});
+
+fn check_findings(text: &str, findings: &[Finding]) {
+    // A mistake at the very end of the text is on the line after its last line end.
+    let lines = 1 + text.matches('\n').count();
+    for finding in findings {
+        assert!((1..=lines).contains(&finding.line), "{finding:?} of {lines}");
+        assert!(!finding.message.is_empty() && finding.to_string().contains(&finding.message));
+    }
+    assert!(findings.is_sorted());
+}
+
+fn check_login(login: &login::Login) {
+    assert!(login.hold <= login::MAX_HOLD);
+    assert!(login.keys.keys().all(|key| key.starts_with("SHA256:") && key.len() == 50));
+    let rules = &login.known_good.rules;
+    let nets = || rules.iter().filter_map(|rule| rule.from.as_ref()).flatten();
+    assert!(nets().count() <= MAX_ENTRIES);
+    assert!(nets().all(|net| net.prefix_len() > 0 && net.network() == net.addr()));
+    for rule in rules {
+        assert!(rule.from.is_some() || rule.users.is_some() || rule.keys.is_some(), "{rule:?}");
+    }
+    // Whatever the file says: a login from nowhere, and one through the tunnel by a rule that
+    // does not spell it out, is told.
+    let now = Now { unix_s: 1_800_000_000, not_before_s: 1_700_000_000 };
+    let keys: Vec<&str> = rules.iter().flat_map(|rule| rule.keys.iter().flatten()).map(String::as_str).collect();
+    let facts = Facts { user: b"root", source: None, keys: &keys, now };
+    assert!(matches!(login.known_good.verdict(&facts), Verdict::Alert(_)));
+    let spelled = nets().any(|net| net.addr().is_loopback());
+    let facts = Facts { source: Some([127, 0, 0, 1].into()), ..facts };
+    assert!(spelled || matches!(login.known_good.verdict(&facts), Verdict::Alert(_)));
+}

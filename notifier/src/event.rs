@@ -234,7 +234,8 @@ impl From<AlertId> for String {
 impl<'de> Deserialize<'de> for AlertId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom("an alert id is six characters of base32"))
+        Self::parse(&text)
+            .ok_or_else(|| de::Error::custom("an alert id is six characters of base32"))
     }
 }
 

@@ -40,9 +40,8 @@ pub fn boottime() -> Option<Duration> {
 pub fn random_u32() -> Option<u32> {
     let mut bytes = [0_u8; 4];
     // SAFETY: the pointer and the length are those of one array of ours.
-    let got = unsafe {
-        libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK)
-    };
+    let got =
+        unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
     (got == 4).then(|| u32::from_ne_bytes(bytes))
 }
 
@@ -151,7 +150,8 @@ pub fn take_signals(signals: &[libc::c_int]) -> io::Result<File> {
         return Err(io::Error::from_raw_os_error(result));
     }
     // SAFETY: the set is filled; -1 asks for a new descriptor.
-    let fd = cerr(unsafe { libc::signalfd(-1, set.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) })?;
+    let fd =
+        cerr(unsafe { libc::signalfd(-1, set.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) })?;
     // SAFETY: the call has just given this descriptor to us, and nobody else has it.
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }

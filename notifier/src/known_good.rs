@@ -228,7 +228,9 @@ pub fn parse_fingerprint(text: &str) -> Result<String, String> {
     if well_formed {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no key fingerprint; copy the SHA256:... that ssh-keygen -lf prints"))
+        Err(format!(
+            "{text:?} is no key fingerprint; copy the SHA256:... that ssh-keygen -lf prints"
+        ))
     }
 }
 
@@ -327,8 +329,19 @@ mod tests {
     #[test]
     fn only_strict_addresses_and_networks_are_entries() {
         for text in [
-            "", "1.2.3", "010.0.0.1", "host.example", "203.0.113.0/33", "203.0.113.7/24", "0.0.0.0/0",
-            "::/0", "::ffff:0:0/96", "fe80::1%eth0", " 1.2.3.4", "1.2.3.4 ", "127.1",
+            "",
+            "1.2.3",
+            "010.0.0.1",
+            "host.example",
+            "203.0.113.0/33",
+            "203.0.113.7/24",
+            "0.0.0.0/0",
+            "::/0",
+            "::ffff:0:0/96",
+            "fe80::1%eth0",
+            " 1.2.3.4",
+            "1.2.3.4 ",
+            "127.1",
         ] {
             assert!(parse_net(text).is_err(), "{text}");
         }

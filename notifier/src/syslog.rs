@@ -158,7 +158,12 @@ struct Frame {
 }
 
 impl LogFormat<&str> for Frame {
-    fn format<W: io::Write>(&self, w: &mut W, severity: Severity, message: &str) -> syslog::Result<()> {
+    fn format<W: io::Write>(
+        &self,
+        w: &mut W,
+        severity: Severity,
+        message: &str,
+    ) -> syslog::Result<()> {
         let priority = self.facility as u8 | severity as u8;
         let record = format!("<{priority}>{}[{}]: {message}", self.tag, std::process::id());
         // One write, so one datagram.

@@ -55,7 +55,11 @@ pub fn give_back_code() {
 
 /// Called for each loaded object (dl_iterate_phdr(3)): gives back the read-only segments of
 /// the one in which the address at `data` lies. Answers 1 to end the walk there.
-extern "C" fn give_back_if_here(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
+extern "C" fn give_back_if_here(
+    info: *mut libc::dl_phdr_info,
+    _: usize,
+    data: *mut c_void,
+) -> c_int {
     // SAFETY: `data` is the pointer that `give_back_code` gave to the walk.
     let here = unsafe { *data.cast::<*const c_void>() } as usize;
     // SAFETY: the loader gives a description that stays as it is during this call.
@@ -64,7 +68,8 @@ extern "C" fn give_back_if_here(info: *mut libc::dl_phdr_info, _: usize, data: *
         return 0;
     }
     // SAFETY: the loader says how many program headers stand at the pointer; not null.
-    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let headers =
+        unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     let base = usize::try_from(info.dlpi_addr).unwrap_or_default();
     let range = |header: &Header| {
         let start = base.checked_add(usize::try_from(header.p_vaddr).ok()?)?;
@@ -74,7 +79,8 @@ extern "C" fn give_back_if_here(info: *mut libc::dl_phdr_info, _: usize, data: *
     if !loads().filter_map(range).any(|(start, end)| (start..end).contains(&here)) {
         return 0;
     }
-    for (start, end) in loads().filter(|header| header.p_flags & libc::PF_W == 0).filter_map(range) {
+    for (start, end) in loads().filter(|header| header.p_flags & libc::PF_W == 0).filter_map(range)
+    {
         // Inwards to whole pages. Where pages are larger, the kernel refuses and nothing happens.
         let Some(start) = start.checked_next_multiple_of(PAGE) else { continue };
         let length = (end & !PAGE.wrapping_sub(1)).saturating_sub(start);

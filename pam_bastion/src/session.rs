@@ -110,7 +110,8 @@ pub fn open(pam: &impl Pam, arguments: &Arguments) -> Option<Opened> {
     let at = Stamp::now();
     match doubt.map_or_else(|| verdict(&settings, &opened.login, &at), Verdict::Alert) {
         Verdict::KnownGood(rule) => {
-            let line = describe("login", &opened.login).word("verdict", "known-good").text("rule", &rule);
+            let line =
+                describe("login", &opened.login).word("verdict", "known-good").text("rule", &rule);
             if opened.log.write(Level::Info, &line).is_err() {
                 opened.unlogged = RefCell::new(Some(line));
             }
@@ -154,7 +155,10 @@ pub fn close(opened: &Opened) {
 /// Tells the log that the module has panicked. Reads no configuration: that may be what did it.
 pub fn report_panic(text: &str) {
     let log = Log::new(&Host::default().syslog, TAG, Source::Login);
-    log.say(Level::Alert, &Line::new("panic").text("message", text).text("effect", "no alert was made for a login"));
+    log.say(
+        Level::Alert,
+        &Line::new("panic").text("message", text).text("effect", "no alert was made for a login"),
+    );
 }
 
 impl Opened {
@@ -227,11 +231,17 @@ impl Settings {
         let file = arguments.config.to_string_lossy();
         if let Some(problem) = &self.problem {
             let line = Line::new("config-problem").text("file", &file).text("message", problem);
-            log.say(Level::Warning, &line.text("effect", "what was not understood is left out, so more is told"));
+            log.say(
+                Level::Warning,
+                &line.text("effect", "what was not understood is left out, so more is told"),
+            );
         }
         for unknown in &arguments.unknown {
             let line = Line::new("config-problem").foreign("argument", unknown);
-            log.say(Level::Warning, &line.text("message", "the PAM line takes config=PATH and nothing else"));
+            log.say(
+                Level::Warning,
+                &line.text("message", "the PAM line takes config=PATH and nothing else"),
+            );
         }
     }
 }
@@ -260,7 +270,11 @@ fn verdict(settings: &Settings, login: &Login, at: &Stamp) -> Verdict {
 /// in turn, may have been changed by the user: `pam_env.so user_readenv=1`, which
 /// Debian 12 has in /etc/pam.d/sshd, reads `~/.pam_environment`. `PAM_RHOST` cannot be changed
 /// that way; where the two are different addresses, nothing about this login is known good.
-fn facts(pam: &impl Pam, service: &[u8], names: &BTreeMap<String, Foreign>) -> (Login, Option<String>) {
+fn facts(
+    pam: &impl Pam,
+    service: &[u8],
+    names: &BTreeMap<String, Foreign>,
+) -> (Login, Option<String>) {
     let user = Foreign::new(&pam.user().unwrap_or_default());
     let connection = pam.env(c"SSH_CONNECTION", MAX_ENV);
     let client = connection.as_deref().map(first_word);
@@ -268,14 +282,18 @@ fn facts(pam: &impl Pam, service: &[u8], names: &BTreeMap<String, Foreign>) -> (
     let by_connection = client.and_then(address);
     let by_rhost = rhost.as_deref().and_then(address);
     let doubt = match (by_connection, by_rhost) {
-        (Some(a), Some(b)) if a != b => {
-            Some(format!("SSH_CONNECTION says {a}, sshd says {b}: has ~/.pam_environment changed it?"))
-        }
+        (Some(a), Some(b)) if a != b => Some(format!(
+            "SSH_CONNECTION says {a}, sshd says {b}: has ~/.pam_environment changed it?"
+        )),
         _ => None,
     };
     let source = if doubt.is_some() { by_rhost } else { by_connection.or(by_rhost) };
-    let no_address = || rhost.as_deref().or(client).filter(|name| !name.is_empty()).map(Foreign::new);
-    let mut auth = pam.env(c"SSH_AUTH_INFO_0", MAX_ENV).map(|info| auth_info::parse(&info)).unwrap_or_default();
+    let no_address =
+        || rhost.as_deref().or(client).filter(|name| !name.is_empty()).map(Foreign::new);
+    let mut auth = pam
+        .env(c"SSH_AUTH_INFO_0", MAX_ENV)
+        .map(|info| auth_info::parse(&info))
+        .unwrap_or_default();
     for key in auth.iter_mut().filter_map(|factor| factor.key.as_mut()) {
         key.name = names.get(&key.fingerprint).cloned();
     }

@@ -54,6 +54,9 @@ pub enum Act {
     Hang,
     /// Answer `status` with Twilio's error body.
     Status,
+    /// Answer `status` (default 401) with an error text that repeats the credentials of the
+    /// request, as they came and decoded: what a debugging proxy may do.
+    Echo,
     /// Answer something that is not HTTP.
     Garbage,
     /// Answer 201 with a body that is not JSON.

@@ -33,6 +33,7 @@
 //! says what is missing: a test that was skipped in silence proves nothing.
 #![deny(unsafe_code)]
 
+pub mod alert;
 pub mod certificates;
 pub mod fault;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
@@ -42,6 +43,7 @@ pub mod login;
 pub mod pam;
 pub mod process;
 pub mod provider;
+pub mod rows;
 pub mod sender;
 pub mod spool;
 pub mod syslog;

@@ -182,6 +182,20 @@ impl Daemon {
         assert!(wait_until(Duration::from_secs(5), stopped), "the process does not stop");
     }
 
+    /// Most memory that it has had resident since its start, in KiB (`VmHWM` of proc(5)).
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    #[must_use]
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = status.expect("the process lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.and_then(|number| number.parse().ok()).expect("proc(5) has VmHWM")
+    }
+
     /// Whether it still runs.
     pub fn running(&mut self) -> bool {
         matches!(self.helper.try_wait(), Ok(None))

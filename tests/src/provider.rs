@@ -166,6 +166,28 @@ impl Provider {
         self.accepted()
     }
 
+    /// How many messages with this alert's id were accepted.
+    #[must_use]
+    pub fn copies(&self, id: &str) -> usize {
+        let token = format!("#{id}");
+        self.accepted().iter().filter(|record| record.body().contains(&token)).count()
+    }
+
+    /// Waits until the alert has been accepted, and answers the first message of it.
+    ///
+    /// # Panics
+    ///
+    /// When it is not within `deadline`.
+    #[expect(clippy::must_use_candidate, reason = "often called for the waiting alone")]
+    pub fn wait_alert(&self, id: &str, deadline: Duration) -> Record {
+        let token = format!("#{id}");
+        if !wait_until(deadline, || self.copies(id) > 0) {
+            panic!("alert {id} did not come within {deadline:?}: {:#?}", self.requests());
+        }
+        let mut accepted = self.accepted().into_iter();
+        accepted.find(|record| record.body().contains(&token)).expect("it has just been seen")
+    }
+
     /// Waits until `count` requests have come, and answers all.
     ///
     /// # Panics

@@ -26,6 +26,21 @@ pub fn sms(base_url: &str) -> String {
     )
 }
 
+/// `[notify]` with several channels in the order of the route: name, `base_url`, recipients.
+#[must_use]
+pub fn route(patience: &str, channels: &[(&str, &str, &[&str])]) -> String {
+    let names: Vec<&str> = channels.iter().map(|(name, _, _)| *name).collect();
+    let mut text = format!("\n[notify]\nroute = {names:?}\npatience = \"{patience}\"\n");
+    for (name, base_url, to) in channels {
+        text += &format!(
+            "\n[notify.channel.{name}]\ntype = \"twilio\"\naccount-sid = \"{ACCOUNT_SID}\"\n\
+             auth-token-file = \"{TOKEN_FILE}\"\nfrom = \"{FROM}\"\nto = {to:?}\n\
+             base-url = \"{base_url}\"\n"
+        );
+    }
+    text
+}
+
 impl Host {
     /// The configuration of most tests: [`LOGIN`], and [`sms`] at `base_url`; the token's file
     /// with it.

@@ -140,14 +140,19 @@ fn of_io(error: &io::Error) -> Outcome {
         | io::ErrorKind::AddrNotAvailable => {
             Outcome::Later { why: format!("no connection: {error}"), fault: Fault::Channel }
         }
-        _ => Outcome::Doubtful { why: format!("the connection broke: {error}"), fault: Fault::Channel },
+        _ => Outcome::Doubtful {
+            why: format!("the connection broke: {error}"),
+            fault: Fault::Channel,
+        },
     }
 }
 
 fn of_tls(error: &rustls::Error) -> Outcome {
     match error {
         rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-            let why = format!("the provider's certificate: {error}; check the clock, ca-certificates and base-url");
+            let why = format!(
+                "the provider's certificate: {error}; check the clock, ca-certificates and base-url"
+            );
             Outcome::Config { why }
         }
         rustls::Error::InvalidMessage(_) => Outcome::Doubtful {
@@ -175,15 +180,18 @@ pub fn shown(text: &str) -> String {
 ///
 /// A text for a person.
 pub fn parse_base_url(text: &str) -> Result<String, String> {
-    let uri: ureq::http::Uri =
-        text.parse().map_err(|_| format!("{text:?} is no URL; write https://host or https://host:port"))?;
+    let uri: ureq::http::Uri = text
+        .parse()
+        .map_err(|_| format!("{text:?} is no URL; write https://host or https://host:port"))?;
     let host = uri.host().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let local = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     match uri.scheme_str() {
         _ if host.is_empty() => Err(format!("{text:?} names no host; write https://host")),
-        _ if authority.contains('@') => Err("a password in a URL ends up in logs; leave it out".into()),
+        _ if authority.contains('@') => {
+            Err("a password in a URL ends up in logs; leave it out".into())
+        }
         _ if uri.query().is_some() => Err(format!("{text:?} has a query; leave it out")),
         Some("https") => Ok(text.trim_end_matches('/').to_owned()),
         Some("http") if local => Ok(text.trim_end_matches('/').to_owned()),
@@ -209,7 +217,8 @@ mod tests {
             ("soon", None),
         ];
         for (value, want) in table {
-            let headers = HeaderMap::from_iter([("retry-after".parse().unwrap(), value.parse().unwrap())]);
+            let headers =
+                HeaderMap::from_iter([("retry-after".parse().unwrap(), value.parse().unwrap())]);
             assert_eq!(retry_after(&headers, now), want.map(Duration::from_secs), "{value}");
         }
     }
@@ -217,7 +226,8 @@ mod tests {
     #[test]
     fn only_what_surely_came_before_the_request_is_later() {
         let io = |kind| Error::Io(io::Error::from(kind));
-        let tls = |error: rustls::Error| Error::Io(io::Error::new(io::ErrorKind::InvalidData, error));
+        let tls =
+            |error: rustls::Error| Error::Io(io::Error::new(io::ErrorKind::InvalidData, error));
         let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let table = [
             (Error::HostNotFound, "later"),
@@ -245,10 +255,22 @@ mod tests {
 
     #[test]
     fn a_secret_leaves_in_clear_to_this_machine_alone() {
-        for good in ["https://api.twilio.com", "https://a.example:8443/x/", "http://127.0.0.1:80", "http://[::1]:1"] {
+        for good in [
+            "https://api.twilio.com",
+            "https://a.example:8443/x/",
+            "http://127.0.0.1:80",
+            "http://[::1]:1",
+        ] {
             assert_eq!(parse_base_url(good).as_deref(), Ok(good.trim_end_matches('/')));
         }
-        for bad in ["", "api.twilio.com", "http://api.twilio.com", "ftp://h", "https://a:b@h", "https://h/?q=1"] {
+        for bad in [
+            "",
+            "api.twilio.com",
+            "http://api.twilio.com",
+            "ftp://h",
+            "https://a:b@h",
+            "https://h/?q=1",
+        ] {
             assert!(parse_base_url(bad).is_err(), "{bad}");
         }
     }

@@ -73,7 +73,9 @@ impl Secrets {
         let path = self.path(name);
         let told = |what: String| format!("{}: {what}", path.display());
         if name.is_empty() || Path::new(name).components().any(|part| part.as_os_str() == "..") {
-            return Err(format!("{name:?} is no file name; write the name of a file in {DIRECTORY}"));
+            return Err(format!(
+                "{name:?} is no file name; write the name of a file in {DIRECTORY}"
+            ));
         }
         let file = OpenOptions::new()
             .read(true)
@@ -88,7 +90,9 @@ impl Secrets {
         let handed_over = self.from_systemd && path.starts_with(&self.directory);
         if !handed_over && meta.mode() & 0o027 != 0 {
             let mode = meta.mode() & 0o7777;
-            return Err(told(format!("mode {mode:04o} shows the secret to others; run: chmod 0600")));
+            return Err(told(format!(
+                "mode {mode:04o} shows the secret to others; run: chmod 0600"
+            )));
         }
         let mut text = String::new();
         (&file)
@@ -137,7 +141,9 @@ mod tests {
         let secret = secrets.read(name).unwrap();
         assert_eq!(secret.expose(), "hunter2hunter2");
         assert_eq!(format!("{secret:?}"), "<redacted>");
-        for (text, mode) in [("hunter2", 0o644), ("hunter2", 0o620), ("", 0o600), ("hunter2\nb", 0o600)] {
+        for (text, mode) in
+            [("hunter2", 0o644), ("hunter2", 0o620), ("", 0o600), ("hunter2\nb", 0o600)]
+        {
             write(text, mode);
             let error = secrets.read(name).unwrap_err();
             assert!(error.contains(name) && !error.contains("hunter2"), "{error}");

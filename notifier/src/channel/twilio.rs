@@ -32,9 +32,7 @@ pub struct Twilio {
 /// Reads the section of a channel of this type.
 pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn Channel>> {
     let account_sid = section.need("account-sid").parse("account-sid", parse_account_sid);
-    let token = section
-        .need("auth-token-file")
-        .parse("auth-token-file", |file| secrets.read(file));
+    let token = section.need("auth-token-file").parse("auth-token-file", |file| secrets.read(file));
     let from = section.need("from").parse("from", parse_sender);
     let to = section.need("to").parse_list("to", parse_e164);
     if to.as_ref().is_some_and(Vec::is_empty) {
@@ -96,8 +94,10 @@ impl Channel for Twilio {
     }
 
     fn send(&mut self, message: &Message) -> Outcome {
-        let body = text::sms(&message.event, message.hint.as_deref(), &message.now, self.max_segments);
-        let url = format!("{}/2010-04-01/Accounts/{}/Messages.json", self.base_url, self.account_sid);
+        let body =
+            text::sms(&message.event, message.hint.as_deref(), &message.now, self.max_segments);
+        let url =
+            format!("{}/2010-04-01/Accounts/{}/Messages.json", self.base_url, self.account_sid);
         let form = [("To", message.recipient.as_str()), ("From", &self.from), ("Body", &body)];
         match self.client.post_form(&url, &form) {
             Ok(answer) => judge(&answer),
@@ -219,7 +219,8 @@ fn accepted(body: &[u8]) -> Outcome {
         Ok(sms) => {
             let status = if sms.status.is_empty() { "accepted" } else { &sms.status };
             let segments = sms.num_segments.as_deref().filter(|n| *n != "0");
-            let segments = segments.map_or(String::new(), |n| format!(", {} segment(s)", http::shown(n)));
+            let segments =
+                segments.map_or(String::new(), |n| format!(", {} segment(s)", http::shown(n)));
             let answer = format!("{} as {}{segments}", http::shown(status), http::shown(&sms.sid));
             Outcome::Delivered { id: Some(http::shown(&sms.sid)), answer }
         }
@@ -242,7 +243,8 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_class() {
-        let error = |code: u32, message: &str| format!(r#"{{"code":{code},"message":"{message}"}}"#);
+        let error =
+            |code: u32, message: &str| format!(r#"{{"code":{code},"message":"{message}"}}"#);
         let table = [
             (201, r#"{"sid":"SM1","status":"queued","num_segments":"1"}"#.to_owned(), "delivered"),
             (201, "<html>".into(), "doubtful"),
@@ -289,7 +291,15 @@ mod tests {
         for good in ["+15550101", "+491701234567", "+447700900123"] {
             assert!(parse_e164(good).is_ok(), "{good}");
         }
-        for bad in ["", "15550101", "+0170123456", "+1 555 0101", "+1555", "+1234567890123456", "+1555010a"] {
+        for bad in [
+            "",
+            "15550101",
+            "+0170123456",
+            "+1 555 0101",
+            "+1555",
+            "+1234567890123456",
+            "+1555010a",
+        ] {
             assert!(parse_e164(bad).is_err(), "{bad}");
         }
         assert!(parse_sender("Bastion").is_ok() && parse_sender("TwelveLetters").is_err());

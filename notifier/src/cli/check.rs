@@ -101,13 +101,19 @@ fn check_spool(spool: &Spool) -> Vec<String> {
     };
     if let Some((path, meta)) = look(spool.root().to_owned(), &mut findings) {
         if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
-            findings.push(format!("{}: belongs to root alone; run: chown root, chmod 0755", path.display()));
+            findings.push(format!(
+                "{}: belongs to root alone; run: chown root, chmod 0755",
+                path.display()
+            ));
         }
     }
     let queue = look(spool.queue(), &mut findings);
     if let Some((path, meta)) = &queue {
         if meta.uid() == 0 {
-            findings.push(format!("{}: belongs to root, so the sender runs as root; chown _bastion", path.display()));
+            findings.push(format!(
+                "{}: belongs to root, so the sender runs as root; chown _bastion",
+                path.display()
+            ));
         }
     }
     let sender = queue.map(|(_, meta)| meta.uid());
@@ -120,14 +126,21 @@ fn check_spool(spool: &Spool) -> Vec<String> {
             continue;
         };
         if meta.mode() & 0o077 != 0 || Some(meta.uid()) != sender {
-            findings.push(format!("{}: is the sender's alone; run: chown _bastion, chmod 0700", path.display()));
+            findings.push(format!(
+                "{}: is the sender's alone; run: chown _bastion, chmod 0700",
+                path.display()
+            ));
         }
     }
     if let Some((path, meta)) = look(spool.drop(), &mut findings) {
         if meta.mode() & 0o7777 != 0o3730 || Some(meta.uid()) != sender {
             let mode = meta.mode() & 0o7777;
             let fix = "chown _bastion:_bastion-drop, chmod 3730";
-            findings.push(format!("{}: mode {mode:04o}, uid {}; run: {fix}", path.display(), meta.uid()));
+            findings.push(format!(
+                "{}: mode {mode:04o}, uid {}; run: {fix}",
+                path.display(),
+                meta.uid()
+            ));
         }
     }
     findings

@@ -31,12 +31,42 @@ pub struct Command {
 
 /// All subcommands, in the order of the help.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "run", summary: "the sender: takes alerts from the spool and gets them out", help: run::HELP, run: run::run },
-    Command { name: "send", summary: "put a text into the spool, for scripts", help: send::HELP, run: send::run },
-    Command { name: "test", summary: "send a message now and say what the provider answered", help: test::HELP, run: test::run },
-    Command { name: "queue", summary: "list, show, retry and drop alerts", help: queue::HELP, run: queue::run },
-    Command { name: "check", summary: "find what is wrong with the settings", help: check::HELP, run: check::run },
-    Command { name: "why", summary: "say whether a login would be told, and why", help: why::HELP, run: why::run },
+    Command {
+        name: "run",
+        summary: "the sender: takes alerts from the spool and gets them out",
+        help: run::HELP,
+        run: run::run,
+    },
+    Command {
+        name: "send",
+        summary: "put a text into the spool, for scripts",
+        help: send::HELP,
+        run: send::run,
+    },
+    Command {
+        name: "test",
+        summary: "send a message now and say what the provider answered",
+        help: test::HELP,
+        run: test::run,
+    },
+    Command {
+        name: "queue",
+        summary: "list, show, retry and drop alerts",
+        help: queue::HELP,
+        run: queue::run,
+    },
+    Command {
+        name: "check",
+        summary: "find what is wrong with the settings",
+        help: check::HELP,
+        run: check::run,
+    },
+    Command {
+        name: "why",
+        summary: "say whether a login would be told, and why",
+        help: why::HELP,
+        run: why::run,
+    },
 ];
 
 const ABOUT: &str = "\

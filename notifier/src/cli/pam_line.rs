@@ -88,7 +88,9 @@ pub fn judge(service: &str, stack: &[StackLine], config: &Path) -> Vec<String> {
     let mut findings = Vec::new();
     if let Some(second) = found.pop() {
         let other = format!("{}:{}", second.file.display(), second.number);
-        findings.push(format!("{at} and {other} both load pam_bastion, so each login is told twice; remove one"));
+        findings.push(format!(
+            "{at} and {other} both load pam_bastion, so each login is told twice; remove one"
+        ));
     }
     if line.control != "optional" {
         findings.push(format!(
@@ -97,7 +99,9 @@ pub fn judge(service: &str, stack: &[StackLine], config: &Path) -> Vec<String> {
         ));
     }
     if !line.quiet {
-        findings.push(format!("{at}: without the dash a missing file fills the log; write -session optional"));
+        findings.push(format!(
+            "{at}: without the dash a missing file fills the log; write -session optional"
+        ));
     }
     let reads_users_file = |other: &&StackLine| {
         other.module.ends_with("pam_env.so")
@@ -120,7 +124,10 @@ pub fn judge(service: &str, stack: &[StackLine], config: &Path) -> Vec<String> {
     let given = line.arguments.iter().find_map(|arg| arg.strip_prefix("config="));
     let reads = given.unwrap_or(crate::config::DEFAULT_PATH);
     if Path::new(reads) != config {
-        findings.push(format!("{at}: the module reads {reads}, not the {} checked here", config.display()));
+        findings.push(format!(
+            "{at}: the module reads {reads}, not the {} checked here",
+            config.display()
+        ));
     }
     findings
 }
@@ -132,19 +139,27 @@ mod tests {
     /// A copy of what matters in Debian 12's /etc/pam.d, with `line` put at `place`.
     fn stack(place: &str, line: &str) -> Vec<String> {
         let dir = std::env::temp_dir().join(format!(
-            "notifier-pam-{}-{:?}", std::process::id(), std::thread::current().id()
+            "notifier-pam-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
         ));
         fs::create_dir_all(&dir).unwrap();
         let at = |here: &str| if here == place { format!("{line}\n") } else { String::new() };
         let sshd = format!(
             "# comment\n@include common-auth\n{}session    required   pam_loginuid.so\n@include common-session\n\
              session required pam_env.so \\\n  user_readenv=1 envfile=/etc/default/locale\n{}",
-            at("first"), at("last")
+            at("first"),
+            at("last")
         );
         fs::write(dir.join("sshd"), sshd).unwrap();
-        let common = format!("session [default=1] pam_permit.so\nsession required pam_unix.so # {}\n{}", "x", at("common"));
+        let common = format!(
+            "session [default=1] pam_permit.so\nsession required pam_unix.so # {}\n{}",
+            "x",
+            at("common")
+        );
         fs::write(dir.join("common-session"), common).unwrap();
-        let findings = judge("sshd", &session_stack(&dir, "sshd"), Path::new(crate::config::DEFAULT_PATH));
+        let findings =
+            judge("sshd", &session_stack(&dir, "sshd"), Path::new(crate::config::DEFAULT_PATH));
         fs::remove_dir_all(&dir).unwrap();
         findings
     }
@@ -168,7 +183,10 @@ mod tests {
             let findings = stack(place, line);
             match want {
                 None => assert_eq!(findings, [""; 0], "{place} {line}"),
-                Some(want) => assert!(findings.len() == 1 && findings[0].contains(want), "{place} {line}: {findings:?}"),
+                Some(want) => assert!(
+                    findings.len() == 1 && findings[0].contains(want),
+                    "{place} {line}: {findings:?}"
+                ),
             }
         }
     }

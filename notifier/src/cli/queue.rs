@@ -47,7 +47,10 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     }
     let source = config::read_file(&options.config).map_err(Failure::config)?;
     let host = host::read(&mut Document::parse(&source.text));
-    let desk = Desk { spool: Spool::new(&host.spool), log: Log::new(&host.syslog, "bastion", Source::Daemon) };
+    let desk = Desk {
+        spool: Spool::new(&host.spool),
+        log: Log::new(&host.syslog, "bastion", Source::Daemon),
+    };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] | ["list"] => desk.list(room),
@@ -60,8 +63,9 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
 }
 
 fn parse_id(text: &str) -> Result<AlertId, Failure> {
-    AlertId::parse(text.trim_start_matches('#'))
-        .ok_or_else(|| Failure::usage(format!("{text:?} is no alert id; it has six characters, as k7f3q2")))
+    AlertId::parse(text.trim_start_matches('#')).ok_or_else(|| {
+        Failure::usage(format!("{text:?} is no alert id; it has six characters, as k7f3q2"))
+    })
 }
 
 /// One of the sender's directories.
@@ -130,7 +134,12 @@ impl Desk {
         }
         for (channel, legs) in &state(&dir, &name).channels {
             for (recipient, leg) in legs {
-                let _ = write!(text, "\n{channel} to {recipient}: {}, {} tries", word(leg.phase), leg.tries);
+                let _ = write!(
+                    text,
+                    "\n{channel} to {recipient}: {}, {} tries",
+                    word(leg.phase),
+                    leg.tries
+                );
                 let last = visible(leg.last.as_bytes());
                 let _ = if last.is_empty() { writeln!(text) } else { writeln!(text, "\n  {last}") };
             }
@@ -184,16 +193,21 @@ impl Desk {
         let reason = format!("dropped by uid {}", ffi::geteuid());
         let io = |error| Failure::io(format!("move {name} to failed/"), &error);
         files::move_durably(&queue, &name, &failed, &name).map_err(io)?;
-        let _ = fs::rename(queue.join(format!("{name}.state")), failed.join(format!("{name}.state")));
+        let _ =
+            fs::rename(queue.join(format!("{name}.state")), failed.join(format!("{name}.state")));
         let _ = fs::write(failed.join(format!("{name}.reason")), format!("{reason}\n"));
-        self.log.say(Level::Warning, &Line::new("alert-dropped").word("alert", id).text("reason", &reason));
+        self.log.say(
+            Level::Warning,
+            &Line::new("alert-dropped").word("alert", id).text("reason", &reason),
+        );
         print(&format!("{name} is in failed/ and will not be sent\n"));
         Ok(())
     }
 
     fn find(&self, id: AlertId) -> Result<(Room, String), Failure> {
         for room in Room::ALL {
-            let found = names(&room.path(&self.spool))?.into_iter().find(|name| id_of(name) == Some(id));
+            let found =
+                names(&room.path(&self.spool))?.into_iter().find(|name| id_of(name) == Some(id));
             if let Some(name) = found {
                 return Ok((room, name));
             }
@@ -204,7 +218,8 @@ impl Desk {
 
 /// The names of messages in a directory, oldest first.
 fn names(dir: &Path) -> Result<Vec<String>, Failure> {
-    let mut names = list(dir).map_err(|error| Failure::io(format!("list {}", dir.display()), &error))?;
+    let mut names =
+        list(dir).map_err(|error| Failure::io(format!("list {}", dir.display()), &error))?;
     names.retain(|name| id_of(name).is_some());
     Ok(names)
 }
@@ -220,11 +235,17 @@ fn row(dir: &Path, name: &str, event: Option<&Event>, now: &Stamp) -> String {
     let Some(event) = event else { return format!("{name}  no event; see: bastion queue show") };
     let minutes = event.at.age(now).as_secs() / 60;
     let legs = state(dir, name).channels.into_iter().flat_map(|(channel, legs)| {
-        legs.into_values().map(move |leg| format!("{channel} {} after {}", word(leg.phase), leg.tries))
+        legs.into_values()
+            .map(move |leg| format!("{channel} {} after {}", word(leg.phase), leg.tries))
     });
     let legs: Vec<_> = legs.collect();
     let legs = if legs.is_empty() { "not tried".to_owned() } else { legs.join(", ") };
-    format!("{}  {minutes:>5} min  {:<6} {legs:<24} {}", event.id, event.what.kind(), text::subject(event, now))
+    format!(
+        "{}  {minutes:>5} min  {:<6} {legs:<24} {}",
+        event.id,
+        event.what.kind(),
+        text::subject(event, now)
+    )
 }
 
 fn word(phase: Phase) -> &'static str {

@@ -45,10 +45,11 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     step_down(&settings.host, &log)?;
     // Changing the user may have reset it, see PR_SET_DUMPABLE in prctl(2).
     let _ = ffi::forbid_core_dumps();
-    let mut engine = Engine::start(&options.config, settings, secrets, log.clone()).map_err(|error| {
-        log.say(Level::Error, &Line::new("sender-failed").text("message", &error.to_string()));
-        Failure::later(error)
-    })?;
+    let mut engine =
+        Engine::start(&options.config, settings, secrets, log.clone()).map_err(|error| {
+            log.say(Level::Error, &Line::new("sender-failed").text("message", &error.to_string()));
+            Failure::later(error)
+        })?;
     engine.run().map_err(Failure::later)
 }
 
@@ -60,11 +61,13 @@ pub(super) fn step_down(host: &Host, log: &Log) -> Result<(), Failure> {
     }
     let spool = Spool::new(&host.spool);
     let look = |dir: std::path::PathBuf| {
-        fs::metadata(&dir).map_err(|error| Failure::io(format!("look at {}", dir.display()), &error))
+        fs::metadata(&dir)
+            .map_err(|error| Failure::io(format!("look at {}", dir.display()), &error))
     };
     let (queue, drop) = (look(spool.queue())?, look(spool.drop())?);
     if queue.uid() == 0 {
-        let line = Line::new("sender-is-root").text("message", "queue/ belongs to root; give it to a user of its own");
+        let line = Line::new("sender-is-root")
+            .text("message", "queue/ belongs to root; give it to a user of its own");
         log.say(Level::Warning, &line);
         return Ok(());
     }

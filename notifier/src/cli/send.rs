@@ -10,8 +10,8 @@ use super::{Failure, Options};
 use crate::clock::Stamp;
 use crate::config::{self, Document, host::Host};
 use crate::event::{Event, FORMAT, Note, Severity, What};
-use crate::spool::drop::{self, SpoolError, Sync};
 use crate::spool::Spool;
+use crate::spool::drop::{self, SpoolError, Sync};
 use crate::syslog::{Level, Line, Log, Source};
 
 pub(super) const HELP: &str = " [--severity info|warning|critical] [TEXT...]
@@ -76,10 +76,9 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
 
 fn parse_severity(options: &mut Options) -> Result<Severity, Failure> {
     let word = options.rest.value().and_then(|value| value.string()).map_err(Failure::usage)?;
-    Severity::ALL
-        .into_iter()
-        .find(|severity| severity.as_str() == word)
-        .ok_or_else(|| Failure::usage(format!("{word:?} is no severity; there are info, warning, critical")))
+    Severity::ALL.into_iter().find(|severity| severity.as_str() == word).ok_or_else(|| {
+        Failure::usage(format!("{word:?} is no severity; there are info, warning, critical"))
+    })
 }
 
 fn read_input() -> Result<String, Failure> {
@@ -122,6 +121,10 @@ mod tests {
     fn a_long_text_is_cut_and_says_so() {
         assert_eq!(fit("short"), "short");
         let cut = fit(&"é".repeat(4000));
-        assert!(cut.len() <= Note::MAX && cut.ends_with("(cut, it had 8000 bytes)"), "{}", cut.len());
+        assert!(
+            cut.len() <= Note::MAX && cut.ends_with("(cut, it had 8000 bytes)"),
+            "{}",
+            cut.len()
+        );
     }
 }

@@ -27,7 +27,8 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             arg => return Err(Failure::usage(arg.unexpected())),
         }
     }
-    let settings = Settings::load(&options.config, &Secrets::from_environment()).map_err(Failure::config)?;
+    let settings =
+        Settings::load(&options.config, &Secrets::from_environment()).map_err(Failure::config)?;
     let log = Log::new(&settings.host.syslog, "bastion", Source::Daemon);
     // The secrets are read; what talks to the network need not be root.
     super::run::step_down(&settings.host, &log)?;
@@ -35,15 +36,16 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         names.clone_from(&settings.notify.route);
     }
     if names.is_empty() {
-        return Err(Failure::config("no channel is configured: alerts are in syslog and nowhere else"));
+        return Err(Failure::config(
+            "no channel is configured: alerts are in syslog and nowhere else",
+        ));
     }
     let mut channels = settings.notify.channels;
     let mut worst: Option<Failure> = None;
     for name in names {
-        let channel = channels
-            .iter_mut()
-            .find(|(known, _)| *known == name)
-            .ok_or_else(|| Failure::usage(format!("there is no channel {name:?} in the configuration")))?;
+        let channel = channels.iter_mut().find(|(known, _)| *known == name).ok_or_else(|| {
+            Failure::usage(format!("there is no channel {name:?} in the configuration"))
+        })?;
         worst = try_channel(&name, channel.1.as_mut(), &settings.host.name).or(worst);
     }
     worst.map_or(Ok(()), Err)
@@ -61,7 +63,8 @@ fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Option<
             severity: Severity::Info,
             what: What::Note(Note { text: "test: alerts get out this way".into() }),
         };
-        let outcome = channel.send(&Message { event, hint: None, now: at, recipient: recipient.clone() });
+        let outcome =
+            channel.send(&Message { event, hint: None, now: at, recipient: recipient.clone() });
         let said = format!("{name} to {recipient}: {outcome}");
         worst = match outcome {
             Outcome::Delivered { .. } => {

@@ -7,9 +7,9 @@ use lexopt::ValueExt;
 
 use super::exit::print;
 use super::{Failure, Options};
+use crate::clock::unix_ms;
 use crate::config::{self, Document, login};
 use crate::known_good::{Facts, KnownGood, Now, Verdict, parse_address, parse_fingerprint};
-use crate::clock::unix_ms;
 
 pub(super) const HELP: &str = " ADDRESS [--user NAME] [--key SHA256:...]...
 
@@ -30,8 +30,9 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             }
             lexopt::Arg::Value(text) if address.is_none() => {
                 let text = text.string().map_err(Failure::usage)?;
-                let parsed = parse_address(&text)
-                    .ok_or_else(|| Failure::data(format!("{text:?} is no address; names are never looked up")))?;
+                let parsed = parse_address(&text).ok_or_else(|| {
+                    Failure::data(format!("{text:?} is no address; names are never looked up"))
+                })?;
                 address = Some(parsed);
             }
             arg => return Err(Failure::usage(arg.unexpected())),

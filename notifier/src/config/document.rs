@@ -70,8 +70,13 @@ impl<'t> Document<'t> {
     #[must_use]
     pub fn parse(text: &'t str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let mut document =
-            Self { text, root: root.into_inner(), findings: Vec::new(), known_keys: Vec::new(), broken: !errors.is_empty() };
+        let mut document = Self {
+            text,
+            root: root.into_inner(),
+            findings: Vec::new(),
+            known_keys: Vec::new(),
+            broken: !errors.is_empty(),
+        };
         for error in &errors {
             document.found(error.span().unwrap_or(0..0), "", error.message());
         }
@@ -85,7 +90,11 @@ impl<'t> Document<'t> {
     }
 
     /// Takes the table `[name]` and reads it. `None` when the file has no such table.
-    pub fn table<T>(&mut self, name: &str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> Option<T> {
+    pub fn table<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Section<'_, 't>) -> T,
+    ) -> Option<T> {
         let value = self.root.remove(name)?;
         let span = value.span();
         match value.into_inner() {
@@ -246,12 +255,15 @@ impl<'t> Section<'_, 't> {
         let Some(value) = self.take(key) else { return Vec::new() };
         let span = value.span();
         let entries: Vec<(String, Spanned<DeValue<'t>>)> = match value.into_inner() {
-            DeValue::Table(table) => {
-                table.into_iter().map(|(name, value)| (name.into_inner().into_owned(), value)).collect()
-            }
-            DeValue::Array(array) => {
-                array.into_iter().enumerate().map(|(i, value)| ((i + 1).to_string(), value)).collect()
-            }
+            DeValue::Table(table) => table
+                .into_iter()
+                .map(|(name, value)| (name.into_inner().into_owned(), value))
+                .collect(),
+            DeValue::Array(array) => array
+                .into_iter()
+                .enumerate()
+                .map(|(i, value)| ((i + 1).to_string(), value))
+                .collect(),
             other => {
                 self.found(span, key, format!("a {}, where tables belong", other.type_str()));
                 return Vec::new();
@@ -309,7 +321,8 @@ impl<'t> Section<'_, 't> {
     }
 
     fn read<T: FromToml>(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Value<T>> {
-        let read = T::from_toml(value.get_ref()).map(|read| Value { value: read, span: value.span() });
+        let read =
+            T::from_toml(value.get_ref()).map(|read| Value { value: read, span: value.span() });
         if read.is_none() {
             self.mistyped(key, value, T::WANTED);
         }
@@ -348,7 +361,8 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_found_at_once_with_their_lines() {
-        let text = "[a]\nnumber = \"x\"\nlist = [\"1\", \"two\",\n  \"3\", \"four\"]\nodd = 1\n[b]\n";
+        let text =
+            "[a]\nnumber = \"x\"\nlist = [\"1\", \"two\",\n  \"3\", \"four\"]\nodd = 1\n[b]\n";
         let mut document = Document::parse(text);
         let list = document.table("a", |s| {
             assert!(s.get::<u32>("number").is_none());
@@ -360,7 +374,14 @@ mod tests {
         let findings = document.finish(&["a"]);
         assert_eq!(
             lines(&findings),
-            [(1, "a.absent"), (2, "a.number"), (3, "a.list"), (4, "a.list"), (5, "a.odd"), (6, "b")]
+            [
+                (1, "a.absent"),
+                (2, "a.number"),
+                (3, "a.list"),
+                (4, "a.list"),
+                (5, "a.odd"),
+                (6, "b")
+            ]
         );
     }
 

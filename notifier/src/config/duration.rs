@@ -25,7 +25,9 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .and_then(|(number, ms)| number.checked_mul(ms))
         .map(Duration::from_millis)
         .ok_or_else(|| {
-            format!("{text:?} is no duration; write a whole number and ms, s, m, h or d, as \"60s\"")
+            format!(
+                "{text:?} is no duration; write a whole number and ms, s, m, h or d, as \"60s\""
+            )
         })
 }
 
@@ -35,11 +37,14 @@ mod tests {
 
     #[test]
     fn a_number_and_a_unit_and_nothing_else() {
-        let table = [("0s", 0), ("500ms", 500), ("60s", 60_000), ("2m", 120_000), ("1h", 3_600_000)];
+        let table =
+            [("0s", 0), ("500ms", 500), ("60s", 60_000), ("2m", 120_000), ("1h", 3_600_000)];
         for (text, ms) in table {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "60", "s", "-1s", "1.5s", "1 s", "99999999999999999999s", "9999999999999999d"] {
+        for text in
+            ["", "60", "s", "-1s", "1.5s", "1 s", "99999999999999999999s", "9999999999999999d"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

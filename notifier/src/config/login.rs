@@ -59,7 +59,9 @@ fn section(section: &mut Section<'_, '_>) -> Login {
     rules.extend(section.tables("allow", allow).into_iter().flatten());
     if entries(&rules) > known_good::MAX_ENTRIES {
         let most = known_good::MAX_ENTRIES;
-        section.reject_section(format!("more than {most} entries in known-good and allow; use networks"));
+        section.reject_section(format!(
+            "more than {most} entries in known-good and allow; use networks"
+        ));
         rules.clear();
     }
     login.known_good = KnownGood { rules };
@@ -100,7 +102,11 @@ fn allow(number: &str, section: &mut Section<'_, '_>) -> Option<Rule> {
         keys: section.parse_list("keys", known_good::parse_fingerprint).map(values),
         until: until(section),
     };
-    if rule.users.is_none() && rule.from.is_none() && rule.keys.is_none() && !section.has_unread_keys() {
+    if rule.users.is_none()
+        && rule.from.is_none()
+        && rule.keys.is_none()
+        && !section.has_unread_keys()
+    {
         section.reject_section("a rule without users, from and keys allows everybody; name them");
     }
     let sound = section.findings() == before && !section.has_unread_keys();
@@ -115,7 +121,11 @@ fn until(section: &mut Section<'_, '_>) -> Option<i64> {
     let value = section.get::<Datetime>("until")?;
     let seconds = unix_seconds(&value.value);
     if seconds.is_none() {
-        section.reject("until", &value, "a time without a date; write 2027-01-31 or 2027-01-31T18:00:00Z");
+        section.reject(
+            "until",
+            &value,
+            "a time without a date; write 2027-01-31 or 2027-01-31T18:00:00Z",
+        );
     }
     seconds
 }
@@ -206,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_bad_entry_leaves_the_others() {
-        let (login, findings) = parse("[login]\nknown-good = [\"203.0.113.7\", \"300.1.1.1\", \"::1\"]\n");
+        let (login, findings) =
+            parse("[login]\nknown-good = [\"203.0.113.7\", \"300.1.1.1\", \"::1\"]\n");
         assert_eq!(login.known_good.rules[0].from.as_ref().unwrap().len(), 2);
         assert_eq!(findings.len(), 1);
         assert_eq!((findings[0].line, findings[0].key.as_str()), (2, "login.known-good"));

@@ -139,7 +139,12 @@ pub fn read_file(path: &Path) -> Result<Source, ConfigError> {
     let text = String::from_utf8(bytes).map_err(|e| ConfigError::Invalid {
         path: path.to_owned(),
         findings: vec![Finding {
-            line: 1 + e.as_bytes().iter().take(e.utf8_error().valid_up_to()).filter(|b| **b == b'\n').count(),
+            line: 1 + e
+                .as_bytes()
+                .iter()
+                .take(e.utf8_error().valid_up_to())
+                .filter(|b| **b == b'\n')
+                .count(),
             key: String::new(),
             message: "not UTF-8 text; save the file as UTF-8".into(),
         }],

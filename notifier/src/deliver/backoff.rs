@@ -33,7 +33,17 @@ mod tests {
 
     #[test]
     fn waits_grow_to_five_minutes_and_no_further() {
-        let table = [(0, 1), (1, 1), (2, 2), (5, 15), (6, 30), (7, 60), (66, 60), (67, 300), (u32::MAX, 300)];
+        let table = [
+            (0, 1),
+            (1, 1),
+            (2, 2),
+            (5, 15),
+            (6, 30),
+            (7, 60),
+            (66, 60),
+            (67, 300),
+            (u32::MAX, 300),
+        ];
         for (failures, seconds) in table {
             assert_eq!(after(failures, 200), Duration::from_secs(seconds), "{failures}");
         }

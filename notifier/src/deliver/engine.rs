@@ -84,7 +84,12 @@ impl Engine {
     /// # Errors
     ///
     /// [`EngineError`].
-    pub fn start(config: &Path, settings: Settings, secrets: Secrets, log: Log) -> Result<Self, EngineError> {
+    pub fn start(
+        config: &Path,
+        settings: Settings,
+        secrets: Secrets,
+        log: Log,
+    ) -> Result<Self, EngineError> {
         let Settings { host, notify, .. } = settings;
         let failed = |what: String| move |source| EngineError::Io { what, source };
         let lock_path = lock::path(&host.run);
@@ -95,10 +100,11 @@ impl Engine {
         for dir in [spool.drop(), spool.queue(), spool.failed(), spool.sent()] {
             std::fs::read_dir(&dir).map_err(failed(format!("open {}", dir.display())))?;
         }
-        let (wakeup, bell) =
-            Wakeup::new(&spool.drop()).map_err(failed(format!("watch {}", spool.drop().display())))?;
+        let (wakeup, bell) = Wakeup::new(&spool.drop())
+            .map_err(failed(format!("watch {}", spool.drop().display())))?;
         let (report_to, reports) = mpsc::channel();
-        let outbox = Outbox::new(Queue::new(spool), log.clone(), host.name.clone(), host.state.clone());
+        let outbox =
+            Outbox::new(Queue::new(spool), log.clone(), host.name.clone(), host.state.clone());
         let mut engine = Self {
             config: config.to_owned(),
             secrets,
@@ -148,10 +154,10 @@ impl Engine {
                 pruned = Some(Instant::now());
             }
             let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms())).min(RESCAN);
-            let requests = self
-                .wakeup
-                .sleep(wait)
-                .map_err(|source| EngineError::Io { what: "wait for something to do".into(), source })?;
+            let requests = self.wakeup.sleep(wait).map_err(|source| EngineError::Io {
+                what: "wait for something to do".into(),
+                source,
+            })?;
             requests.into_iter().for_each(|request| self.obey(request));
         }
         let stopped = Line::new("sender-stopped").word("waiting", self.outbox.len());
@@ -166,7 +172,8 @@ impl Engine {
     fn send_due(&mut self) -> u64 {
         loop {
             let now_ms = self.now_ms();
-            let is_idle = |name: &str| self.workers.iter().any(|worker| worker.name == name && !worker.busy);
+            let is_idle =
+                |name: &str| self.workers.iter().any(|worker| worker.name == name && !worker.busy);
             let (due, wake_ms) = self.outbox.due(now_ms, is_idle);
             if due.is_empty() {
                 return wake_ms;
@@ -206,7 +213,9 @@ impl Engine {
         let result = loaded.and_then(|settings| {
             let Host { spool, run, state, .. } = &settings.host;
             if (spool, run, state) != (&self.host.spool, &self.host.run, &self.host.state) {
-                return Err("spool, run and state cannot change while the sender runs; restart it".into());
+                return Err(
+                    "spool, run and state cannot change while the sender runs; restart it".into()
+                );
             }
             self.employ(settings.notify).map_err(|error| error.to_string())
         });
@@ -217,7 +226,10 @@ impl Engine {
             }
             Err(error) => {
                 let line = Line::new("config-kept").text("file", &file).text("message", &error);
-                self.log.say(Level::Error, &line.text("effect", "the old configuration stays in force"));
+                self.log.say(
+                    Level::Error,
+                    &line.text("effect", "the old configuration stays in force"),
+                );
             }
         }
     }

@@ -52,17 +52,22 @@ impl Health {
                 *self = Self::default();
                 return;
             }
-            Outcome::Later { fault: Fault::Message, .. } | Outcome::Doubtful { fault: Fault::Message, .. } => {
+            Outcome::Later { fault: Fault::Message, .. }
+            | Outcome::Doubtful { fault: Fault::Message, .. } => {
                 return;
             }
-            Outcome::Later { fault: Fault::Channel, .. } | Outcome::Doubtful { fault: Fault::Channel, .. } => {
+            Outcome::Later { fault: Fault::Channel, .. }
+            | Outcome::Doubtful { fault: Fault::Channel, .. } => {
                 (Trouble::Network, backoff::after(self.failures.saturating_add(1), random))
             }
             Outcome::Later { fault: Fault::RateLimit(wait), .. }
             | Outcome::Doubtful { fault: Fault::RateLimit(wait), .. } => {
                 // Never a moment early, whatever the clocks' grains.
                 let wait = wait.map(|wait| wait + Duration::from_millis(50));
-                (Trouble::RateLimit, wait.unwrap_or_else(|| backoff::after(self.failures.saturating_add(1), random)))
+                (
+                    Trouble::RateLimit,
+                    wait.unwrap_or_else(|| backoff::after(self.failures.saturating_add(1), random)),
+                )
             }
             Outcome::Config { .. } => (Trouble::Config, CONFIG_PROBE),
         };
@@ -153,7 +158,8 @@ mod tests {
         let mut health = Health::default();
         health.learn(&later(Fault::RateLimit(Some(Duration::from_secs(100)))), 0, 0);
         health.before_write(0, 1_000_000);
-        let mut back: Health = serde_json::from_str(&serde_json::to_string(&health).unwrap()).unwrap();
+        let mut back: Health =
+            serde_json::from_str(&serde_json::to_string(&health).unwrap()).unwrap();
         back.after_read(7, 1_000_000 + 60_000);
         assert_eq!(back.until_ms, 7 + 40_050);
         back.after_read(7, 0);

@@ -89,8 +89,10 @@ impl Outbox {
     /// When `queue/` cannot be read.
     pub fn load(&mut self, now_ms: u64) -> io::Result<()> {
         let file = self.state_dir.join(HEALTH_FILE);
-        self.health =
-            std::fs::read(file).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+        self.health = std::fs::read(file)
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default();
         let wall_ms = unix_ms();
         for health in self.health.values_mut() {
             health.after_read(now_ms, wall_ms);
@@ -130,7 +132,10 @@ impl Outbox {
                 self.log.say(Level::Error, &line.text("message", &error.to_string()));
             }
             Claimed::NotDurable(error) => {
-                self.tell_once("spool-trouble", &format!("alerts may not survive a power cut: {error}"));
+                self.tell_once(
+                    "spool-trouble",
+                    &format!("alerts may not survive a power cut: {error}"),
+                );
             }
         }
     }
@@ -185,7 +190,9 @@ impl Outbox {
                 Step::GiveUp => given_up.push(name.clone()),
                 Step::Wait(at_ms) => wake_ms = wake_ms.min(at_ms),
                 Step::Try(tries) => {
-                    for (channel, recipient) in tries.into_iter().filter(|(channel, _)| is_idle(channel)) {
+                    for (channel, recipient) in
+                        tries.into_iter().filter(|(channel, _)| is_idle(channel))
+                    {
                         let tried = entry.leg(&channel, &recipient).map_or(0, |leg| leg.tries);
                         let due = Due { name: name.clone(), channel, recipient };
                         match best.get(&due.channel) {
@@ -217,7 +224,8 @@ impl Outbox {
             None => {
                 let gone = self.entries.remove(&due.name)?;
                 let line = Line::new("alert-dropped").word("alert", gone.id);
-                self.log.say(Level::Warning, &line.text("reason", "taken out of the queue by hand"));
+                self.log
+                    .say(Level::Warning, &line.text("reason", "taken out of the queue by hand"));
                 return None;
             }
         };
@@ -260,7 +268,9 @@ impl Outbox {
                 let line = line("alert-sent").word("late-s", late.as_secs()).text("answer", &said);
                 self.log.say(Level::Info, &line);
             }
-            Phase::Failed => self.log.say(Level::Error, &line("alert-refused").text("reason", &said)),
+            Phase::Failed => {
+                self.log.say(Level::Error, &line("alert-refused").text("reason", &said))
+            }
             // Of what goes on for hours, each doubling is told.
             _ if tries.is_power_of_two() => {
                 let doubt = leg.phase == Phase::Doubtful;
@@ -279,10 +289,14 @@ impl Outbox {
         health.learn(outcome, now_ms, random);
         match (before.trouble, health.trouble) {
             (Some(_), None) => {
-                let line = Line::new("channel-well").text("channel", channel).word("failures", before.failures);
+                let line = Line::new("channel-well")
+                    .text("channel", channel)
+                    .word("failures", before.failures);
                 self.log.say(Level::Info, &line);
             }
-            (_, Some(trouble)) if before.trouble != health.trouble || health.failures.is_power_of_two() => {
+            (_, Some(trouble))
+                if before.trouble != health.trouble || health.failures.is_power_of_two() =>
+            {
                 let wait_s = health.until_ms.saturating_sub(now_ms) / 1000;
                 let line = Line::new("channel-trouble")
                     .text("channel", channel)
@@ -325,8 +339,12 @@ impl Outbox {
     fn put_away(&mut self, name: &str) {
         match self.queue.delivered(name) {
             Ok(()) => drop(self.entries.remove(name)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => drop(self.entries.remove(name)),
-            Err(error) => self.tell_once("spool-trouble", &format!("cannot put {name} into sent/: {error}")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                drop(self.entries.remove(name))
+            }
+            Err(error) => {
+                self.tell_once("spool-trouble", &format!("cannot put {name} into sent/: {error}"))
+            }
         }
     }
 
@@ -345,7 +363,10 @@ impl Outbox {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                self.tell_once("spool-trouble", &format!("cannot put {name} into failed/: {error}"));
+                self.tell_once(
+                    "spool-trouble",
+                    &format!("cannot put {name} into failed/: {error}"),
+                );
                 return;
             }
         }
@@ -365,7 +386,9 @@ impl Outbox {
             };
         }
         if let Err(error) = self.queue.write_state(name, &entry.state) {
-            let what = format!("cannot write the state of a message: {error}; a crash now may send it twice");
+            let what = format!(
+                "cannot write the state of a message: {error}; a crash now may send it twice"
+            );
             self.tell_once("spool-trouble", &what);
         } else {
             self.told.clear();
@@ -408,7 +431,8 @@ impl Entry {
     /// Why each leg failed, for the file beside it in `failed/`.
     fn reasons(&self) -> String {
         let legs = self.state.channels.iter().flat_map(|(channel, legs)| {
-            legs.iter().map(move |(recipient, leg)| format!("{channel} to {recipient}: {}", leg.last))
+            legs.iter()
+                .map(move |(recipient, leg)| format!("{channel} to {recipient}: {}", leg.last))
         });
         legs.collect::<Vec<_>>().join("; ")
     }

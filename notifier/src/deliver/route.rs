@@ -123,14 +123,22 @@ mod tests {
     }
 
     impl Case {
-        fn leg(mut self, channel: &str, recipient: &str, phase: Phase, tries: u32, due_ms: u64) -> Self {
+        fn leg(
+            mut self,
+            channel: &str,
+            recipient: &str,
+            phase: Phase,
+            tries: u32,
+            due_ms: u64,
+        ) -> Self {
             let leg = Leg { phase, tries, due_ms, ..Leg::new() };
             self.state.channels.entry(channel.into()).or_default().insert(recipient.into(), leg);
             self
         }
 
         fn ill(mut self, channel: &str, trouble: Trouble, until_ms: u64) -> Self {
-            let health = Health { trouble: Some(trouble), failures: 1, until_ms, ..Health::default() };
+            let health =
+                Health { trouble: Some(trouble), failures: 1, until_ms, ..Health::default() };
             self.health.insert(channel.into(), health);
             self
         }
@@ -179,7 +187,8 @@ mod tests {
     #[test]
     fn one_success_ends_the_route() {
         assert_eq!(case().leg("sms", "1", Phase::Done, 1, 0).next(), Step::Done);
-        let by_mail = case().leg("sms", "1", Phase::Doubtful, 9, 0).leg("mail", "m", Phase::Done, 1, 0);
+        let by_mail =
+            case().leg("sms", "1", Phase::Doubtful, 9, 0).leg("mail", "m", Phase::Done, 1, 0);
         assert_eq!(by_mail.next(), Step::Done);
     }
 
@@ -212,7 +221,10 @@ mod tests {
     #[test]
     fn each_recipient_has_his_own_state_and_one_reached_keeps_the_next_channel_out() {
         let route: &[(&str, &[&str])] = &[("sms", &["1", "2"]), ("mail", &["m"])];
-        let half = case().leg("sms", "1", Phase::Done, 1, 0).leg("sms", "2", Phase::Waiting, 3, NOW + 7).aged(999);
+        let half = case()
+            .leg("sms", "1", Phase::Done, 1, 0)
+            .leg("sms", "2", Phase::Waiting, 3, NOW + 7)
+            .aged(999);
         assert_eq!(half.next_on(route), Step::Wait(NOW + 7));
         let over = half.leg("sms", "2", Phase::Failed, 4, 0);
         assert_eq!(over.next_on(route), Step::Done);

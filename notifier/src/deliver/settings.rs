@@ -59,7 +59,8 @@ impl Settings {
         let mut document = Document::parse(text);
         let host = config::host::read(&mut document);
         let login = config::login::read(&mut document);
-        let notify = document.table("notify", |section| notify(section, secrets)).unwrap_or_default();
+        let notify =
+            document.table("notify", |section| notify(section, secrets)).unwrap_or_default();
         match document.finish(SECTIONS) {
             findings if findings.is_empty() => Ok(Self { host, login, notify }),
             findings => Err(findings),
@@ -92,7 +93,9 @@ fn notify(section: &mut Section<'_, '_>, secrets: &Secrets) -> Notify {
         Some(route) => notify.route = route.into_iter().map(|name| name.value).collect(),
         None if names.len() == 1 => notify.route = names,
         None if names.len() > 1 => {
-            section.reject_section("route is missing: with several channels it says which comes first");
+            section.reject_section(
+                "route is missing: with several channels it says which comes first",
+            );
         }
         None => {}
     }

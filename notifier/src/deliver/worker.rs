@@ -80,7 +80,10 @@ impl Worker {
             name: job.name,
             channel: self.name.clone(),
             recipient: job.message.recipient,
-            outcome: Outcome::Later { why: "the channel's thread is gone".into(), fault: Fault::Channel },
+            outcome: Outcome::Later {
+                why: "the channel's thread is gone".into(),
+                fault: Fault::Channel,
+            },
             unresolved: job.doubtful,
         })
     }

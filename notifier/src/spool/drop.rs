@@ -51,7 +51,9 @@ impl fmt::Display for SpoolError {
         match self {
             Self::Unsafe { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::Io { step, path, source } => write!(f, "{step} {}: {source}", path.display()),
-            Self::TooLarge { bytes } => write!(f, "the event has {bytes} bytes, at most {MAX_FILE} fit"),
+            Self::TooLarge { bytes } => {
+                write!(f, "the event has {bytes} bytes, at most {MAX_FILE} fit")
+            }
         }
     }
 }
@@ -139,10 +141,13 @@ fn fill(file: &mut File, json: &[u8], sync: Sync) -> io::Result<()> {
 /// service is asked for the sender's uid: a login must not wait for one.
 fn trusted(spool: &Spool, drop: &Path) -> Result<(), SpoolError> {
     let me = ffi::geteuid();
-    let distrust = |path: &Path, reason: String| Err(SpoolError::Unsafe { path: path.to_owned(), reason });
+    let distrust =
+        |path: &Path, reason: String| Err(SpoolError::Unsafe { path: path.to_owned(), reason });
     let look = |path: &Path| match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => Ok(meta),
-        Ok(_) => Err(SpoolError::Unsafe { path: path.to_owned(), reason: "not a directory".into() }),
+        Ok(_) => {
+            Err(SpoolError::Unsafe { path: path.to_owned(), reason: "not a directory".into() })
+        }
         Err(source) => Err(SpoolError::Io { step: "look at", path: path.to_owned(), source }),
     };
     let root = look(spool.root())?;
@@ -155,7 +160,10 @@ fn trusted(spool: &Spool, drop: &Path) -> Result<(), SpoolError> {
     let found = look(drop)?;
     let sender = fs::symlink_metadata(spool.queue()).ok().map(|queue| queue.uid());
     if found.uid() != 0 && found.uid() != me && Some(found.uid()) != sender {
-        return distrust(drop, format!("owned by uid {}, neither root nor the owner of queue/", found.uid()));
+        return distrust(
+            drop,
+            format!("owned by uid {}, neither root nor the owner of queue/", found.uid()),
+        );
     }
     if found.mode() & 0o002 != 0 {
         return distrust(drop, "everybody may write to it; run: chmod o-w".into());
@@ -217,7 +225,8 @@ mod tests {
     fn no_event_goes_where_others_may_write() {
         let dir = Dir::new("unsafe");
         let spool = Spool::new(&dir.0);
-        let chmod = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let chmod =
+            |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         chmod(&dir.0, 0o777);
         assert!(matches!(publish(&spool, &event("x"), Sync::Now), Err(SpoolError::Unsafe { .. })));
         chmod(&dir.0, 0o755);

@@ -36,10 +36,17 @@ pub fn read_event(path: &Path) -> Result<Event, String> {
         return Err(format!("{} bytes, more than {MAX_FILE}", meta.len()));
     }
     let mut bytes = Vec::new();
-    (&file).take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    (&file)
+        .take(MAX_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
     let event = parse_event(&bytes)?;
     if !may_tell(meta.uid(), &event.what) {
-        return Err(format!("a {} has to come from root, this is from uid {}", event.what.kind(), meta.uid()));
+        return Err(format!(
+            "a {} has to come from root, this is from uid {}",
+            event.what.kind(),
+            meta.uid()
+        ));
     }
     Ok(event)
 }
@@ -125,7 +132,9 @@ mod tests {
     #[test]
     fn what_is_no_event_is_told_apart_without_repeating_it() {
         assert!(parse_event(NOTE.as_bytes()).is_ok());
-        for text in ["", "{}", "secret", "[1]", &NOTE.replace(":1,", ":2,"), &NOTE.replace("note", "nuke")] {
+        for text in
+            ["", "{}", "secret", "[1]", &NOTE.replace(":1,", ":2,"), &NOTE.replace("note", "nuke")]
+        {
             let why = parse_event(text.as_bytes()).unwrap_err();
             assert!(!why.contains("secret"), "{why}");
         }

@@ -90,10 +90,17 @@ mod tests {
     fn only_names_of_ours_have_an_id() {
         assert!(id_of("1700000000000-login-k7f3q2.json").is_some());
         for name in [
-            "", ".json", ".1700000000000-login-k7f3q2.json", "1700000000000-login-k7f3q2",
-            "1700000000000-login-k7f3q2.json.state", "17000-login-k7f3q2.json",
-            "1700000000000-LOGIN-k7f3q2.json", "1700000000000-login-k7f3q2-x.json",
-            "1700000000000-login-../../x.json", "1700000000000--k7f3q2.json", "a\nb",
+            "",
+            ".json",
+            ".1700000000000-login-k7f3q2.json",
+            "1700000000000-login-k7f3q2",
+            "1700000000000-login-k7f3q2.json.state",
+            "17000-login-k7f3q2.json",
+            "1700000000000-LOGIN-k7f3q2.json",
+            "1700000000000-login-k7f3q2-x.json",
+            "1700000000000-login-../../x.json",
+            "1700000000000--k7f3q2.json",
+            "a\nb",
         ] {
             assert_eq!(id_of(name), None, "{name:?}");
         }

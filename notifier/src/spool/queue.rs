@@ -92,7 +92,14 @@ impl Leg {
     /// A leg on which nothing has been tried.
     #[must_use]
     pub fn new() -> Self {
-        Self { phase: Phase::Waiting, tries: 0, not_before_ms: 0, provider_id: None, last: String::new(), due_ms: 0 }
+        Self {
+            phase: Phase::Waiting,
+            tries: 0,
+            not_before_ms: 0,
+            provider_id: None,
+            last: String::new(),
+            due_ms: 0,
+        }
     }
 }
 
@@ -273,7 +280,10 @@ impl Queue {
         let path = self.spool.queue().join(format!("{name}{STATE}"));
         // A state that cannot be read says nothing of what was sent. Then everything is
         // doubtful in truth, but without it there is no channel to ask: it is sent anew.
-        fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        fs::read(path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
     }
 
     /// Writes the state of a message beside it, durably.
@@ -315,7 +325,8 @@ impl Queue {
 
     fn write_reason(&self, name: &str, reason: &str) {
         // The reason is in the log as well; without it the file is still where it belongs.
-        let _ = fs::write(self.spool.failed().join(format!("{name}{REASON}")), format!("{reason}\n"));
+        let _ =
+            fs::write(self.spool.failed().join(format!("{name}{REASON}")), format!("{reason}\n"));
     }
 
     /// Removes the oldest of what is kept in `sent/` and `failed/` beyond [`KEPT`]; answers

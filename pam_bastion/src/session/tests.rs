@@ -61,7 +61,8 @@ impl Machine {
         let log = UnixDatagram::bind(dir.join("log")).unwrap();
         log.set_nonblocking(true).unwrap();
         let here = dir.display();
-        let host = format!("[host]\nname = \"jump\"\nspool = \"{here}/spool\"\nsyslog = \"{here}/log\"\n");
+        let host =
+            format!("[host]\nname = \"jump\"\nspool = \"{here}/spool\"\nsyslog = \"{here}/log\"\n");
         fs::write(dir.join("bastion.toml"), host + login).unwrap();
         Self { dir, log }
     }
@@ -107,7 +108,10 @@ fn an_unknown_login_is_told_and_a_known_one_is_only_logged() {
     assert_eq!(login.source, Some("198.51.100.9".parse().unwrap()));
     let lines = machine.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].starts_with("<85>pam_bastion[") && lines[0].contains("verdict=alert"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("<85>pam_bastion[") && lines[0].contains("verdict=alert"),
+        "{lines:?}"
+    );
     assert!(lines[1].starts_with("<86>") && lines[1].contains("verdict=known-good"), "{lines:?}");
 }
 
@@ -154,7 +158,11 @@ fn a_host_name_is_never_an_address() {
         }
         fake.rhost = rhost.map(Into::into);
         let opened = open(&fake, &machine.arguments()).unwrap();
-        assert_eq!(opened.login.source, want.map(|ip| ip.parse().unwrap()), "{connection:?} {rhost:?}");
+        assert_eq!(
+            opened.login.source,
+            want.map(|ip| ip.parse().unwrap()),
+            "{connection:?} {rhost:?}"
+        );
     }
 }
 

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bastion_tests::fault::{Act, Fault, Script, Until};
 use bastion_tests::ffi;
 use bastion_tests::provider::{ACCOUNT_SID, AUTH_TOKEN, Record};
@@ -182,7 +184,13 @@ impl Provider {
             let fault = fault.unwrap_or_else(|| Fault::new(Act::Ok));
             let refuses = matches!(
                 fault.act,
-                Act::Hang | Act::Status | Act::Garbage | Act::Huge | Act::Reset | Act::Close
+                Act::Hang
+                    | Act::Status
+                    | Act::Echo
+                    | Act::Garbage
+                    | Act::Huge
+                    | Act::Reset
+                    | Act::Close
             );
             let skip = (refuses || fault.act == Act::BadJson) && !fault.accept;
             let answer = if skip && request.method == "POST" {
@@ -192,7 +200,7 @@ impl Provider {
             };
             let name = name_of(&fault, answer.as_ref());
             self.record(&request, at, name, answer.as_ref())?;
-            if !self.act(stream, tcp, &fault, answer.as_ref())? {
+            if !self.act(stream, tcp, &fault, answer.as_ref(), &request)? {
                 return Ok(());
             }
         }
@@ -229,6 +237,7 @@ impl Provider {
         tcp: &TcpStream,
         fault: &Fault,
         answer: Option<&Answer>,
+        request: &Request,
     ) -> io::Result<bool> {
         if !idle(tcp, Duration::from_millis(fault.delay_ms))? {
             return Ok(false);
@@ -247,6 +256,13 @@ impl Provider {
                 let extra: Vec<_> =
                     fault.retry_after.iter().map(|v| ("Retry-After", v.as_str())).collect();
                 stream.write_all(&http(status, &extra, &answer.body.to_string()))?;
+                return Ok(true);
+            }
+            Act::Echo => {
+                let status = fault.status.unwrap_or(401);
+                let text = format!("you said {}", credentials(request));
+                let answer = error(status, usual_code(status), &text);
+                stream.write_all(&http(status, &[], &answer.body.to_string()))?;
                 return Ok(true);
             }
             Act::Garbage => stream.write_all(b"\x16\x03\x01 what? \0\xff\xfe\r\n\r\nNO HTTP\n")?,
@@ -309,6 +325,14 @@ fn http(status: u16, extra: &[(&str, &str)], body: &str) -> Vec<u8> {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
+/// What the `Authorization` header of a request says, as it came and decoded.
+fn credentials(request: &Request) -> String {
+    let header = request.headers.get("authorization").map_or("", String::as_str);
+    let basic = header.strip_prefix("Basic ").unwrap_or_default();
+    let decoded = STANDARD.decode(basic).unwrap_or_default();
+    format!("{header} ({})", String::from_utf8_lossy(&decoded))
+}
+
 fn name_of(fault: &Fault, answer: Option<&Answer>) -> String {
     let name = match fault.act {
         Act::Status => return fault.status.unwrap_or(500).to_string(),
@@ -316,6 +340,7 @@ fn name_of(fault: &Fault, answer: Option<&Answer>) -> String {
             return answer.map_or_else(String::new, |answer| answer.status.to_string());
         }
         Act::Hang => "hang",
+        Act::Echo => "echo",
         Act::Garbage => "garbage",
         Act::BadJson => "bad-json",
         Act::Huge => "huge",

@@ -14,7 +14,8 @@ struct Rig {
 
 impl Rig {
     fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("notifier-outbox-{name}-{}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("notifier-outbox-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         for sub in ["drop", "queue", "failed", "sent", "state"] {
             fs::create_dir_all(dir.join(sub)).unwrap();
@@ -33,7 +34,10 @@ impl Rig {
             channel: channel.into(),
             recipients: to.iter().map(|to| (*to).into()).collect(),
         };
-        outbox.set_route(vec![stop("sms", &["1", "2"]), stop("mail", &["m"])], Duration::from_secs(60));
+        outbox.set_route(
+            vec![stop("sms", &["1", "2"]), stop("mail", &["m"])],
+            Duration::from_secs(60),
+        );
         outbox.load(0).unwrap();
         outbox
     }
@@ -48,7 +52,8 @@ impl Rig {
             severity: Severity::Warning,
             what: What::Note(Note { text: text.into() }),
         };
-        let path = drop_dir::publish(&Spool::new(&self.dir), &event, drop_dir::Sync::BySender).unwrap();
+        let path =
+            drop_dir::publish(&Spool::new(&self.dir), &event, drop_dir::Sync::BySender).unwrap();
         path.file_name().unwrap().to_str().unwrap().to_owned()
     }
 
@@ -132,7 +137,10 @@ fn a_message_that_fails_makes_room_for_the_next() {
     let bad = rig.publish("bad");
     outbox.claim();
     let (first, _) = begin_one(&mut outbox, 0);
-    outbox.learn(&report(&first, Outcome::Doubtful { why: "HTTP 500".into(), fault: Fault::Message }), 0);
+    outbox.learn(
+        &report(&first, Outcome::Doubtful { why: "HTTP 500".into(), fault: Fault::Message }),
+        0,
+    );
     let good = rig.publish("good");
     outbox.claim();
     // At a time at which both are due, the one that has been tried less goes first.

@@ -8,7 +8,8 @@ const EXAMPLE: &str = include_str!("../../../../etc/bastion.toml");
 /// A directory with a secret in it, and the `Secrets` that find it.
 fn secrets() -> (PathBuf, Secrets) {
     use std::os::unix::fs::PermissionsExt;
-    let name = format!("notifier-settings-{:?}-{}", std::thread::current().id(), std::process::id());
+    let name =
+        format!("notifier-settings-{:?}-{}", std::thread::current().id(), std::process::id());
     let dir = std::env::temp_dir().join(name);
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("twilio-token"), "0123456789abcdef0123456789abcdef\n").unwrap();
@@ -34,7 +35,9 @@ fn findings(text: &str) -> Vec<String> {
 /// The example with its examples taken at their word.
 fn uncommented() -> String {
     let line = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '[') => rest.to_owned(),
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '[') => {
+            rest.to_owned()
+        }
         _ => line.to_owned(),
     };
     EXAMPLE.lines().map(|l| line(l) + "\n").collect()
@@ -73,7 +76,9 @@ fn every_key_that_is_read_stands_in_the_example_and_no_other() {
     for known in document.known_keys() {
         let key = known.rsplit('.').next().unwrap();
         let stands = EXAMPLE.lines().any(|line| {
-            line.starts_with(&format!("#{key} = ")) || line.contains(&format!(".{key}]")) || line.contains(&format!(".{key}."))
+            line.starts_with(&format!("#{key} = "))
+                || line.contains(&format!(".{key}]"))
+                || line.contains(&format!(".{key}."))
         });
         assert!(stands, "{known} is read and not in etc/bastion.toml");
     }

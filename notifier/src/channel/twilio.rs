@@ -178,7 +178,7 @@ fn read_page(answer: &Answer) -> Result<Page, Found> {
             Found::Failed(Outcome::Later { why, fault: Fault::Message })
         }),
         // The key may send and not read, or there is no list here.
-        (403 | 404 | 405, _) => Err(Found::CannotLook),
+        (403..=405, _) => Err(Found::CannotLook),
         _ => Err(Found::Failed(judge(answer))),
     }
 }

@@ -48,11 +48,13 @@ impl Failure {
     }
 
     /// Nothing is wrong: the text was asked for.
+    #[must_use]
     pub fn printed(text: &str) -> Self {
         Self { code: 0, text: text.to_owned() }
     }
 
     /// Prints the text and answers the exit code.
+    #[must_use]
     pub fn tell(self) -> ExitCode {
         if self.code == 0 {
             print(&self.text);

@@ -181,7 +181,7 @@ impl Engine {
             for due in due {
                 let Some(job) = self.outbox.begin(&due, now_ms) else { continue };
                 let worker = self.workers.iter_mut().find(|worker| worker.name == due.channel);
-                if let Some(Err(report)) = worker.map(|worker| worker.hand_over(job)) {
+                if let Some(report) = worker.and_then(|worker| worker.hand_over(job)) {
                     self.learn(&report);
                 }
             }

@@ -69,14 +69,12 @@ impl Worker {
         Ok(Self { name: name.to_owned(), recipients, busy: false, jobs })
     }
 
-    /// Hands over a job.
-    ///
-    /// # Errors
-    ///
-    /// When the thread is gone: the report that it cannot make.
-    pub fn hand_over(&mut self, job: Job) -> Result<(), Report> {
+    /// Hands over a job. When the thread is gone, the answer is the report that it cannot make.
+    #[must_use]
+    pub fn hand_over(&mut self, job: Job) -> Option<Report> {
         self.busy = true;
-        self.jobs.send(job).map_err(|mpsc::SendError(job)| Report {
+        let mpsc::SendError(job) = self.jobs.send(job).err()?;
+        Some(Report {
             name: job.name,
             channel: self.name.clone(),
             recipient: job.message.recipient,

@@ -271,6 +271,7 @@ impl Queue {
     /// # Errors
     ///
     /// Why the file is no event any more.
+    #[must_use]
     pub fn event(&self, name: &str) -> Option<Result<Event, String>> {
         let path = self.spool.queue().join(name);
         fs::symlink_metadata(&path).is_ok().then(|| files::read_event(&path))
@@ -331,6 +332,7 @@ impl Queue {
 
     /// Removes the oldest of what is kept in `sent/` and `failed/` beyond [`KEPT`]; answers
     /// how many messages of `failed/` are gone, because somebody should hear of those.
+    #[must_use]
     pub fn prune(&self) -> usize {
         prune(&self.spool.sent());
         prune(&self.spool.failed())

@@ -13,6 +13,10 @@ use notifier::channel::{Fault, Outcome};
 fuzz_target!(|bytes: &[u8]| {
     let Some((status, body)) = bytes.split_first_chunk::<2>() else { return };
     let status = u16::from_be_bytes(*status);
+    if status < 200 {
+        // Interim answers end in the HTTP client.
+        return;
+    }
     let retry_after = (status % 2 == 0).then_some(Duration::from_secs(3));
     let outcome = judge(&Answer { status, retry_after, body: Ok(body.to_vec()) });
     // It goes to the log, the terminal and the state file.

@@ -2,7 +2,7 @@
 
 use crate::host::{CONFIG, Host, require};
 use crate::process::Daemon;
-use crate::provider::{ACCOUNT_SID, AUTH_TOKEN};
+use crate::provider::{ACCOUNT_SID, AUTH_TOKEN, Provider};
 
 /// `[login]` with two known-good places; [`crate::host::KNOWN`] is one of them.
 pub const LOGIN: &str = "[host]\nname = \"jump\"\n\n[login]\nknown-good = [\"203.0.113.0/29\", \
@@ -66,6 +66,12 @@ impl Host {
         self.spawn_sender_with(&[])
     }
 
+    /// How many lines with this event word the sender, or a command of it, has logged.
+    #[must_use]
+    pub fn events(&self, word: &str) -> usize {
+        self.syslog_of("bastion").iter().filter(|line| line.event() == word).count()
+    }
+
     /// The same with more environment: `NAME=VALUE`.
     ///
     /// # Panics
@@ -79,6 +85,42 @@ impl Host {
         words.extend(environment);
         words.extend(["/artefacts/bastion", "run", "--config", CONFIG]);
         self.spawn(&words)
+    }
+}
+
+/// A machine with a provider, the usual configuration and a running sender.
+pub struct Rig {
+    /// `bastion run`.
+    pub sender: Daemon,
+    /// The provider that its one channel, `sms`, talks to.
+    pub provider: Provider,
+    /// The machine.
+    pub host: Host,
+}
+
+impl Rig {
+    /// Makes one; the sender is at work when this returns.
+    #[must_use]
+    pub fn start() -> Self {
+        let host = Host::new();
+        let provider = Provider::start(&host);
+        host.configure(&provider.url());
+        Self::on(host, provider)
+    }
+
+    /// The same on a machine that has been configured.
+    #[must_use]
+    pub fn on(host: Host, provider: Provider) -> Self {
+        let sender = host.spawn_sender();
+        host.wait_syslog("bastion", "sender-started", 1);
+        Self { sender, provider, host }
+    }
+
+    /// Starts a new sender in the place of one that has ended, and waits until it is at work.
+    pub fn start_again(&mut self) {
+        let before = self.host.events("sender-started");
+        self.sender = self.host.spawn_sender();
+        self.host.wait_syslog("bastion", "sender-started", before + 1);
     }
 }
 

@@ -113,7 +113,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// byte of the request is `Later`; everything else is doubtful.
 fn outcome_of(error: &Error) -> Outcome {
     let later = |why: String| Outcome::Later { why, fault: Fault::Channel };
-    let doubtful = |why: String| Outcome::Doubtful { why, fault: Fault::Channel };
+    let doubtful = |why: String| Outcome::doubtful(why, Fault::Channel);
     match error {
         Error::HostNotFound => later("the provider's name cannot be resolved".into()),
         Error::ConnectionFailed => later("no connection to the provider".into()),
@@ -140,10 +140,7 @@ fn of_io(error: &io::Error) -> Outcome {
         | io::ErrorKind::AddrNotAvailable => {
             Outcome::Later { why: format!("no connection: {error}"), fault: Fault::Channel }
         }
-        _ => Outcome::Doubtful {
-            why: format!("the connection broke: {error}"),
-            fault: Fault::Channel,
-        },
+        _ => Outcome::doubtful(format!("the connection broke: {error}"), Fault::Channel),
     }
 }
 
@@ -155,11 +152,10 @@ fn of_tls(error: &rustls::Error) -> Outcome {
             );
             Outcome::Config { why }
         }
-        rustls::Error::InvalidMessage(_) => Outcome::Doubtful {
-            why: "the other side does not speak TLS as it should".into(),
-            fault: Fault::Channel,
-        },
-        error => Outcome::Doubtful { why: format!("TLS: {error}"), fault: Fault::Channel },
+        rustls::Error::InvalidMessage(_) => {
+            Outcome::doubtful("the other side does not speak TLS as it should", Fault::Channel)
+        }
+        error => Outcome::doubtful(format!("TLS: {error}"), Fault::Channel),
     }
 }
 

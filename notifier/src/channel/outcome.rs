@@ -26,6 +26,9 @@ pub enum Outcome {
         why: String,
         /// Whose fault it is, and so who has to wait.
         fault: Fault,
+        /// The provider said that it has taken it, and not so that it can be read. Where it
+        /// cannot be asked, that is believed: or the same SMS would be sent for ever.
+        accepted: bool,
     },
     /// The settings are wrong: no message will get out until somebody mends them.
     Config {
@@ -62,6 +65,14 @@ pub enum Found {
     CannotLook,
     /// The look itself failed.
     Failed(Outcome),
+}
+
+impl Outcome {
+    /// A doubtful outcome of which the provider has said nothing.
+    #[must_use]
+    pub fn doubtful(why: impl Into<String>, fault: Fault) -> Self {
+        Self::Doubtful { why: why.into(), fault, accepted: false }
+    }
 }
 
 impl fmt::Display for Outcome {

@@ -173,12 +173,14 @@ struct Refusal {
 
 fn read_page(answer: &Answer) -> Result<Page, Found> {
     match (answer.status, &answer.body) {
-        (200, Ok(body)) => serde_json::from_slice(body).map_err(|_| {
-            let why = "the list of messages is not what Twilio sends".to_owned();
-            Found::Failed(Outcome::Later { why, fault: Fault::Message })
-        }),
-        // The key may send and not read, or there is no list here.
-        (403..=405, _) => Err(Found::CannotLook),
+        // A whole answer that is no list: there is none here.
+        (200, Ok(body)) => serde_json::from_slice(body).map_err(|_| Found::CannotLook),
+        (200, Err(error)) => {
+            let why = format!("the list of messages broke off: {error}");
+            Err(Found::Failed(Outcome::Later { why, fault: Fault::Message }))
+        }
+        // The key may send and not read. If it may not send either, the next try says so.
+        (401 | 403..=405, _) => Err(Found::CannotLook),
         _ => Err(Found::Failed(judge(answer))),
     }
 }
@@ -209,7 +211,7 @@ pub fn judge(answer: &Answer) -> Outcome {
         400 if refusal.code == Some(21611) => {
             Outcome::Later { why, fault: Fault::RateLimit(answer.retry_after) }
         }
-        408 | 425 | 500.. => Outcome::Doubtful { why, fault: Fault::Message },
+        408 | 425 | 500.. => Outcome::doubtful(why, Fault::Message),
         _ => Outcome::Never { why },
     }
 }
@@ -227,6 +229,7 @@ fn accepted(body: &[u8]) -> Outcome {
         Err(_) => Outcome::Doubtful {
             why: "HTTP 201, with an answer that cannot be read".into(),
             fault: Fault::Message,
+            accepted: true,
         },
     }
 }

@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_fault_of_one_message_leaves_the_channel_usable() {
         let mut health = Health::default();
-        health.learn(&Outcome::Doubtful { why: "HTTP 500".into(), fault: Fault::Message }, 0, 0);
+        health.learn(&Outcome::doubtful("HTTP 500", Fault::Message), 0, 0);
         assert!(health.is_usable(0));
     }
 

@@ -153,6 +153,14 @@ impl Outbox {
             Severity::Critical => Level::Error,
         };
         self.log.say(level, &line);
+        // A doubtful alert is looked for by its id, so nobody may send another with the same.
+        if self.entries.values().any(|entry| entry.id == event.id) {
+            self.forget(&name, "its id is that of an alert that waits");
+            let line = Line::new("alert-failed").word("alert", event.id);
+            let line = line.text("reason", "its id is that of an alert that waits");
+            self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{name}")));
+            return;
+        }
         self.entries.insert(name, Entry { id: event.id, at: event.at.clone(), state });
     }
 
@@ -231,7 +239,7 @@ impl Outbox {
         };
         let entry = self.entries.get_mut(&due.name)?;
         let leg = entry.leg_mut(&due.channel, &due.recipient);
-        let doubtful = leg.phase == Phase::Doubtful;
+        let (doubtful, accepted) = (leg.phase == Phase::Doubtful, leg.accepted);
         leg.phase = Phase::Sending;
         leg.tries = leg.tries.saturating_add(1);
         self.write(&due.name, now_ms);
@@ -242,7 +250,7 @@ impl Outbox {
             now: Stamp::now(),
             recipient: due.recipient.clone(),
         };
-        Some(Job { name: due.name.clone(), message, doubtful })
+        Some(Job { name: due.name.clone(), message, doubtful, accepted })
     }
 
     /// Takes in what became of a try.
@@ -450,7 +458,11 @@ fn settle(leg: &mut Leg, report: &Report, now_ms: u64, random: u32) {
             Phase::Done
         }
         Outcome::Never { .. } if !report.unresolved => Phase::Failed,
-        Outcome::Doubtful { .. } => {
+        Outcome::Doubtful { accepted, .. } => {
+            // A failed look says nothing new of the try before it.
+            if !report.unresolved {
+                leg.accepted = *accepted;
+            }
             leg.due_ms = now_ms.saturating_add(wait_ms);
             Phase::Doubtful
         }

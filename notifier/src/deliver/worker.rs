@@ -18,6 +18,8 @@ pub struct Job {
     pub message: Message,
     /// Whether an earlier try may have got through.
     pub doubtful: bool,
+    /// Whether the provider said, then, that it had taken it.
+    pub accepted: bool,
 }
 
 /// What became of a try.
@@ -99,7 +101,7 @@ fn run(
         let tried = panic::catch_unwind(AssertUnwindSafe(|| attempt(channel.as_mut(), &job)));
         let (outcome, unresolved) = tried.unwrap_or_else(|_| {
             let why = "a fault in the program itself; please report it".to_owned();
-            (Outcome::Doubtful { why, fault: Fault::Message }, true)
+            (Outcome::doubtful(why, Fault::Message), true)
         });
         let report = Report {
             name: job.name,
@@ -124,6 +126,10 @@ fn attempt(channel: &mut dyn Channel, job: &Job) -> (Outcome, bool) {
         Found::Yes(id) => {
             let answer = format!("found at the provider as {id}");
             (Outcome::Delivered { id: Some(id), answer }, false)
+        }
+        Found::CannotLook if job.accepted => {
+            let answer = "taken, by what the provider said at first; it cannot be asked".into();
+            (Outcome::Delivered { id: None, answer }, false)
         }
         Found::No | Found::CannotLook => (channel.send(&job.message), false),
         Found::Failed(outcome) => (outcome, true),
@@ -157,9 +163,10 @@ mod tests {
 
     #[test]
     fn a_doubtful_message_is_sent_only_when_the_provider_has_it_not() {
-        let job = |doubtful| Job {
+        let job = |doubtful, accepted| Job {
             name: "n".into(),
             doubtful,
+            accepted,
             message: Message {
                 event: Event {
                     version: FORMAT,
@@ -176,15 +183,17 @@ mod tests {
         };
         let down = Outcome::Later { why: "no".into(), fault: Fault::Channel };
         let table = [
-            (false, Found::Yes("SM1".into()), 1, false),
-            (true, Found::Yes("SM1".into()), 0, false),
-            (true, Found::No, 1, false),
-            (true, Found::CannotLook, 1, false),
-            (true, Found::Failed(down), 0, true),
+            (false, false, Found::Yes("SM1".into()), 1, false),
+            (true, false, Found::Yes("SM1".into()), 0, false),
+            (true, false, Found::No, 1, false),
+            (true, true, Found::No, 1, false),
+            (true, false, Found::CannotLook, 1, false),
+            (true, true, Found::CannotLook, 0, false),
+            (true, false, Found::Failed(down), 0, true),
         ];
-        for (doubtful, found, sent, unresolved) in table {
+        for (doubtful, accepted, found, sent, unresolved) in table {
             let mut channel = Scripted { found: found.clone(), sent: 0 };
-            let (_, still) = attempt(&mut channel, &job(doubtful));
+            let (_, still) = attempt(&mut channel, &job(doubtful, accepted));
             assert_eq!((channel.sent, still), (sent, unresolved), "{doubtful} {found:?}");
         }
     }

@@ -32,6 +32,9 @@ const ABANDONED: Duration = Duration::from_secs(60);
 /// How many files are kept in `sent/` and in `failed/`, the newest ones.
 const KEPT: usize = 1000;
 
+/// How much of it, in bytes: what is refused may be of any size.
+const KEPT_BYTES: u64 = 64 * 1024 * 1024;
+
 const STATE: &str = ".state";
 const REASON: &str = ".reason";
 
@@ -53,6 +56,9 @@ pub struct Leg {
     /// Not to be tried before this moment of the wall clock, in milliseconds since 1970.
     #[serde(default)]
     pub not_before_ms: u64,
+    /// Whether the provider once said that it had taken it, in an answer that nobody could read.
+    #[serde(default)]
+    pub accepted: bool,
     /// The provider's id of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
@@ -96,6 +102,7 @@ impl Leg {
             phase: Phase::Waiting,
             tries: 0,
             not_before_ms: 0,
+            accepted: false,
             provider_id: None,
             last: String::new(),
             due_ms: 0,
@@ -199,7 +206,7 @@ impl Queue {
         }
         let to = self.spool.queue().join(good);
         fs::rename(&from, &to)?;
-        match files::read_event(&to) {
+        match read_named(&to, good) {
             Ok(event) => {
                 // fsync(2) needs no right to write, so the sender can do it for root's file.
                 if let Err(error) = fs::File::open(&to).and_then(|file| file.sync_all()) {
@@ -255,7 +262,7 @@ impl Queue {
         }
         for name in names {
             let path = queue.join(&name);
-            match files::read_event(&path) {
+            match read_named(&path, &name) {
                 Ok(event) => {
                     states.insert(name.clone(), self.read_state(&name));
                     claimed.push(Claimed::Event(name, Box::new(event)));
@@ -339,10 +346,24 @@ impl Queue {
     }
 }
 
+/// The event in a file, if its id is the one in the file's name.
+fn read_named(path: &Path, name: &str) -> Result<Event, String> {
+    let event = files::read_event(path)?;
+    if id_of(name) == Some(event.id) { Ok(event) } else { Err("its name has another id".into()) }
+}
+
 fn prune(dir: &Path) -> usize {
     let Ok(mut names) = list(dir) else { return 0 };
     names.retain(|name| !name.ends_with(STATE) && !name.ends_with(REASON));
-    let surplus = names.len().saturating_sub(KEPT);
+    // Newest first, as many as there is room for.
+    let mut bytes = 0_u64;
+    let fits = |name: &&String| {
+        let size = fs::symlink_metadata(dir.join(name)).map_or(0, |meta| meta.len());
+        bytes = bytes.saturating_add(size);
+        bytes <= KEPT_BYTES
+    };
+    let kept = names.iter().rev().take(KEPT).take_while(fits).count();
+    let surplus = names.len().saturating_sub(kept);
     for name in names.iter().take(surplus) {
         for suffix in ["", STATE, REASON] {
             let _ = fs::remove_file(dir.join(format!("{name}{suffix}")));

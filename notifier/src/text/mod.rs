@@ -147,23 +147,32 @@ struct Limits {
     text: usize,
 }
 
-/// `jump: login alice from 203.0.113.9, key alice laptop`, or `jump: the text of a note`.
+/// `jump: login alice from 203.0.113.9, key alice laptop`, or `jump: note: the text`.
+///
+/// The word before a note is what keeps its author from writing one that reads as a login: a
+/// login is told by root alone, a note by whoever may write into the spool.
 fn headline(event: &Event, alphabet: &Alphabet, limits: &Limits) -> String {
     let host = alphabet.name(&event.host, limits.host, space);
-    let urgency = if event.severity == Severity::Critical { "CRITICAL " } else { "" };
     let what = match &event.what {
         What::Login(login) => format!(
-            "login {} from {}, {}",
+            "{}login {} from {}, {}",
+            if event.severity == Severity::Critical { "CRITICAL " } else { "" },
             alphabet.name(&login.user, limits.user, space),
             source(login, alphabet, limits.source),
             auth(&login.auth, alphabet, limits),
         ),
         What::Note(note) => {
             let words: Vec<&str> = note.text.split_whitespace().collect();
-            alphabet.cut(&alphabet.clean(words.join(" ").as_bytes()), limits.text)
+            let urgency = match event.severity {
+                Severity::Info => "note",
+                Severity::Warning => "warning",
+                Severity::Critical => "CRITICAL",
+            };
+            let text = alphabet.clean(words.join(" ").as_bytes());
+            format!("{urgency}: {}", alphabet.cut(&text, limits.text))
         }
     };
-    format!("{host}: {urgency}{what}")
+    format!("{host}: {what}")
 }
 
 /// `203.0.113.9`, `127.0.0.1 via tunnel`, `unknown`, `unknown "what stood there"`.

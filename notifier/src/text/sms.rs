@@ -3,7 +3,7 @@
 //! ```text
 //! jump: login alice from 203.0.113.9, key alice laptop, 22 Nov 02:14:07 UTC #k7f3q2
 //! jump: login bob from ::1 via tunnel, by password, 22 Nov 02:14:07 UTC, told 41 min late #k7f3q2
-//! jump: CRITICAL disk is full 22 Nov 02:14 UTC #k7f3q2
+//! jump: CRITICAL: disk is full 22 Nov 02:14 UTC #k7f3q2
 //! ```
 //!
 //! The address, the time, the lateness and the id are never cut. What is too long gives way

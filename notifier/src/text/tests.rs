@@ -157,9 +157,9 @@ fn time_is_shown_in_the_zone_or_as_a_number() {
 #[test]
 fn a_note_in_one_line() {
     let table = [
-        (Severity::Info, "disk\n  is\tfull", "disk is full"),
-        (Severity::Critical, "Größe: 5 €", "CRITICAL Größe: 5 €"),
-        (Severity::Warning, "a\u{1b}[1m“b”", "a\\x1b[1m\"b\""),
+        (Severity::Info, "disk\n  is\tfull", "note: disk is full"),
+        (Severity::Critical, "Größe: 5 €", "CRITICAL: Größe: 5 €"),
+        (Severity::Warning, "a\u{1b}[1m“b”", "warning: a\\x1b[1m\"b\""),
     ];
     for (severity, text, want) in table {
         let event = Event { severity, ..note(text) };
@@ -167,7 +167,7 @@ fn a_note_in_one_line() {
         assert_eq!(short(&event, None, 0, 1), want);
     }
     let long = short(&note(&"word ".repeat(800)), None, 41 * 60_000, 1);
-    assert!(long.starts_with("jump: word word "), "{long}");
+    assert!(long.starts_with("jump: warning: word word "), "{long}");
     assert!(long.ends_with(".. 22 Nov 02:14 UTC, told 41 min late #k7f3q2"), "{long}");
     assert_eq!(gsm7::septets(&long), Some(160), "all the room is used: {long}");
 }

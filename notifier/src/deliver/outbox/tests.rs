@@ -137,10 +137,7 @@ fn a_message_that_fails_makes_room_for_the_next() {
     let bad = rig.publish("bad");
     outbox.claim();
     let (first, _) = begin_one(&mut outbox, 0);
-    outbox.learn(
-        &report(&first, Outcome::Doubtful { why: "HTTP 500".into(), fault: Fault::Message }),
-        0,
-    );
+    outbox.learn(&report(&first, Outcome::doubtful("HTTP 500", Fault::Message)), 0);
     let good = rig.publish("good");
     outbox.claim();
     // At a time at which both are due, the one that has been tried less goes first.

@@ -80,7 +80,7 @@ fn each_alert_arrives_exactly_once() {
             got(Act::Reset),
             list(Fault::status(429).retry_after("1")),
         ]),
-        row("resets with it, list 401", 0, &[
+        row("resets with it, list of garbage", 0, &[
             got(Act::Reset),
             list(Fault::new(Act::Garbage)),
             list(Fault::new(Act::BadJson)),
@@ -95,12 +95,14 @@ fn each_alert_arrives_exactly_once() {
     ];
     each_row(&table, |row| {
         let (rig, alerts) = send_two(row);
+        let requests = rig.provider.requests();
         for alert in &alerts {
-            assert_eq!(rig.provider.copies(&alert.id), 1, "{:#?}", rig.provider.requests());
+            assert_eq!(rig.provider.copies(&alert.id), 1, "{}: {requests:#?}", row.name);
         }
-        assert_eq!(rig.provider.posts().len(), 2 + row.wasted, "{:#?}", rig.provider.requests());
+        let posts = rig.provider.posts().len();
+        assert_eq!(posts, 2 + row.wasted, "{}: {requests:#?}", row.name);
         let peak = rig.sender.peak_kib();
-        assert!(peak < MEMORY_KIB, "{peak} KiB");
+        assert!(peak < MEMORY_KIB, "{}: {peak} KiB", row.name);
     });
 }
 

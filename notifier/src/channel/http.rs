@@ -1,14 +1,17 @@
 //! HTTP as every provider's channel needs it: bounded in time and size, no redirects, the
 //! administrator's own CA store, and errors told apart by whether the request went out.
 
-use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ureq::http::{HeaderMap, Response};
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, Transport};
 use ureq::{Agent, Body, Error, Timeout};
 
 use super::outcome::{Fault, Outcome};
@@ -34,6 +37,22 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub struct Client {
     agent: Agent,
     authorization: String,
+    connected: Arc<AtomicBool>,
+}
+
+/// The last link in the chain of connectors: it is asked when the connection stands, TLS and
+/// all, and before the first byte of the request. So it knows whether a request that failed can
+/// have gone out, which no kind of error tells for sure.
+#[derive(Debug)]
+struct Witness(Arc<AtomicBool>);
+
+impl<In: Transport> Connector<In> for Witness {
+    type Out = In;
+
+    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<In>, Error> {
+        self.0.store(chained.is_some(), Ordering::Relaxed);
+        Ok(chained)
+    }
 }
 
 /// A provider's answer.
@@ -52,7 +71,7 @@ impl Client {
     #[must_use]
     pub fn basic(user: &str, password: &Secret) -> Self {
         let credentials = BASE64.encode(format!("{user}:{}", password.expose()));
-        let agent = Agent::config_builder()
+        let config = Agent::config_builder()
             .timeout_global(Some(DEADLINE))
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
@@ -65,7 +84,10 @@ impl Client {
             .user_agent(concat!("bastion/", env!("CARGO_PKG_VERSION")))
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .build();
-        Self { agent: agent.into(), authorization: format!("Basic {credentials}") }
+        let connected = Arc::new(AtomicBool::new(false));
+        let connector = DefaultConnector::new().chain(Witness(Arc::clone(&connected)));
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        Self { agent, authorization: format!("Basic {credentials}"), connected }
     }
 
     /// POSTs a form.
@@ -73,9 +95,11 @@ impl Client {
     /// # Errors
     ///
     /// An [`Outcome`] when there is no answer.
-    pub fn post_form(&self, url: &str, form: &[(&str, &str)]) -> Result<Answer, Outcome> {
+    pub fn post_form(&mut self, url: &str, form: &[(&str, &str)]) -> Result<Answer, Outcome> {
+        self.connected.store(false, Ordering::Relaxed);
         let request = self.agent.post(url).header("Authorization", &self.authorization);
-        answer(request.send_form(form.iter().copied()), MAX_ANSWER)
+        let result = request.send_form(form.iter().copied());
+        self.answer(result, MAX_ANSWER)
     }
 
     /// GETs a page of at most `most` bytes.
@@ -83,21 +107,24 @@ impl Client {
     /// # Errors
     ///
     /// An [`Outcome`] when there is no answer.
-    pub fn get(&self, url: &str, query: &[(&str, &str)], most: u64) -> Result<Answer, Outcome> {
+    pub fn get(&mut self, url: &str, query: &[(&str, &str)], most: u64) -> Result<Answer, Outcome> {
+        self.connected.store(false, Ordering::Relaxed);
         let mut request = self.agent.get(url).header("Authorization", &self.authorization);
         for (key, value) in query {
             request = request.query(key, value);
         }
-        answer(request.call(), most)
+        let result = request.call();
+        self.answer(result, most)
     }
-}
 
-fn answer(result: Result<Response<Body>, Error>, most: u64) -> Result<Answer, Outcome> {
-    let mut response = result.map_err(|error| outcome_of(&error))?;
-    let status = response.status().as_u16();
-    let retry_after = retry_after(response.headers(), SystemTime::now());
-    let body = response.body_mut().with_config().limit(most).read_to_vec();
-    Ok(Answer { status, retry_after, body: body.map_err(|error| error.to_string()) })
+    fn answer(&self, result: Result<Response<Body>, Error>, most: u64) -> Result<Answer, Outcome> {
+        let connected = self.connected.load(Ordering::Relaxed);
+        let mut response = result.map_err(|error| outcome_of(&error, connected))?;
+        let status = response.status().as_u16();
+        let retry_after = retry_after(response.headers(), SystemTime::now());
+        let body = response.body_mut().with_config().limit(most).read_to_vec();
+        Ok(Answer { status, retry_after, body: body.map_err(|error| error.to_string()) })
+    }
 }
 
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
@@ -109,53 +136,47 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// What it means that a request has no answer. Only what surely happened before the first
-/// byte of the request is `Later`; everything else is doubtful.
-fn outcome_of(error: &Error) -> Outcome {
-    let later = |why: String| Outcome::Later { why, fault: Fault::Channel };
-    let doubtful = |why: String| Outcome::doubtful(why, Fault::Channel);
-    match error {
-        Error::HostNotFound => later("the provider's name cannot be resolved".into()),
-        Error::ConnectionFailed => later("no connection to the provider".into()),
-        Error::Timeout(Timeout::Resolve) => later("the name server does not answer".into()),
-        Error::Timeout(Timeout::Connect) => later("no connection to the provider in time".into()),
-        Error::Timeout(_) => doubtful("the provider did not answer in time".into()),
-        Error::BadUri(_) | Error::Http(_) => Outcome::Config { why: format!("base-url: {error}") },
-        Error::Rustls(error) => of_tls(error),
-        Error::Io(error) => of_io(error),
-        error => doubtful(error.to_string()),
+/// What it means that a request has no answer. Before the connection stands, nothing has been
+/// sent; after that, nobody knows.
+fn outcome_of(error: &Error, connected: bool) -> Outcome {
+    if connected {
+        let why = match error {
+            Error::Timeout(_) => "the provider did not answer in time".into(),
+            error => format!("the connection broke: {error}"),
+        };
+        return Outcome::doubtful(why, Fault::Channel);
     }
-}
-
-fn of_io(error: &io::Error) -> Outcome {
-    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return of_tls(tls);
-    }
-    match error.kind() {
-        // connect(2) alone gives these.
-        io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkDown
-        | io::ErrorKind::AddrNotAvailable => {
-            Outcome::Later { why: format!("no connection: {error}"), fault: Fault::Channel }
-        }
-        _ => Outcome::doubtful(format!("the connection broke: {error}"), Fault::Channel),
-    }
-}
-
-fn of_tls(error: &rustls::Error) -> Outcome {
-    match error {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+    let why = match (error, tls_error(error)) {
+        (_, Some(rustls::Error::InvalidCertificate(wrong))) => {
             let why = format!(
-                "the provider's certificate: {error}; check the clock, ca-certificates and base-url"
+                "the provider's certificate: {wrong}; check the clock, ca-certificates and base-url"
             );
-            Outcome::Config { why }
+            return Outcome::Config { why };
         }
-        rustls::Error::InvalidMessage(_) => {
-            Outcome::doubtful("the other side does not speak TLS as it should", Fault::Channel)
+        // What the verifier says when it finds no CA at all.
+        (_, Some(rustls::Error::General(wrong))) => {
+            return Outcome::Config { why: format!("TLS: {wrong}; install ca-certificates") };
         }
-        error => Outcome::doubtful(format!("TLS: {error}"), Fault::Channel),
+        (Error::BadUri(_) | Error::Http(_), _) => {
+            return Outcome::Config { why: format!("base-url: {error}") };
+        }
+        (_, Some(tls)) => format!("TLS: {tls}"),
+        (Error::HostNotFound | Error::Timeout(Timeout::Resolve), _) => {
+            "the provider's name cannot be resolved".into()
+        }
+        (Error::Timeout(_), _) => "no connection to the provider in time".into(),
+        (Error::Io(error), _) => format!("no connection: {error}"),
+        (error, _) => format!("no connection: {error}"),
+    };
+    Outcome::Later { why, fault: Fault::Channel }
+}
+
+/// The TLS error inside an error, in either of the two places where ureq puts it.
+fn tls_error(error: &Error) -> Option<&rustls::Error> {
+    match error {
+        Error::Rustls(error) => Some(error),
+        Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
     }
 }
 
@@ -198,6 +219,8 @@ pub fn parse_base_url(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]
@@ -220,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_surely_came_before_the_request_is_later() {
+    fn before_the_connection_stands_nothing_is_doubtful_and_after_it_everything_is() {
         let io = |kind| Error::Io(io::Error::from(kind));
         let tls =
             |error: rustls::Error| Error::Io(io::Error::new(io::ErrorKind::InvalidData, error));
@@ -229,23 +252,23 @@ mod tests {
             (Error::HostNotFound, "later"),
             (Error::Timeout(Timeout::Connect), "later"),
             (Error::Timeout(Timeout::Resolve), "later"),
+            (Error::Timeout(Timeout::Global), "later"),
             (io(io::ErrorKind::ConnectionRefused), "later"),
-            (Error::Timeout(Timeout::Global), "doubtful"),
-            (Error::Timeout(Timeout::RecvResponse), "doubtful"),
-            (io(io::ErrorKind::ConnectionReset), "doubtful"),
-            (io(io::ErrorKind::UnexpectedEof), "doubtful"),
-            (io(io::ErrorKind::BrokenPipe), "doubtful"),
+            (io(io::ErrorKind::ConnectionReset), "later"),
+            (tls(rustls::Error::DecryptError), "later"),
+            (tls(rustls::Error::General("no CA certificates".into())), "config"),
             (tls(expired), "config"),
             (Error::BadUri("x".into()), "config"),
         ];
+        let class = |outcome| match outcome {
+            Outcome::Later { .. } => "later",
+            Outcome::Doubtful { .. } => "doubtful",
+            Outcome::Config { .. } => "config",
+            other => panic!("{other:?}"),
+        };
         for (error, want) in table {
-            let got = match outcome_of(&error) {
-                Outcome::Later { .. } => "later",
-                Outcome::Doubtful { .. } => "doubtful",
-                Outcome::Config { .. } => "config",
-                other => panic!("{other:?}"),
-            };
-            assert_eq!(got, want, "{error:?}");
+            assert_eq!(class(outcome_of(&error, false)), want, "{error:?}");
+            assert_eq!(class(outcome_of(&error, true)), "doubtful", "{error:?}");
         }
     }
 

@@ -99,9 +99,13 @@ impl Health {
         };
     }
 
-    /// Takes up the wait after a restart.
+    /// Takes up the wait after a restart. Wrong settings are tried at once: a restart is
+    /// what somebody does who has mended them.
     pub fn after_read(&mut self, now_ms: u64, unix_ms: u64) {
-        self.until_ms = resume(self.not_before_ms, now_ms, unix_ms);
+        self.until_ms = match self.trouble {
+            Some(Trouble::Config) => now_ms,
+            _ => resume(self.not_before_ms, now_ms, unix_ms),
+        };
     }
 }
 

@@ -172,11 +172,7 @@ impl Rule {
 ///
 /// A text for a person that says what would be right.
 pub fn parse_net(text: &str) -> Result<IpNet, String> {
-    let net: IpNet = if let Ok(address) = text.parse::<IpAddr>() {
-        address.into()
-    } else if let Ok(net) = text.parse::<IpNet>() {
-        net
-    } else {
+    let Some(net) = address_and_prefix(text) else {
         return Err(format!(
             "{text:?} is neither an address nor a network; write 203.0.113.7, 203.0.113.0/24 or 2001:db8::/48"
         ));
@@ -191,6 +187,17 @@ pub fn parse_net(text: &str) -> Result<IpNet, String> {
         return Err(format!("{text:?} has bits behind its prefix; did you mean {}?", net.trunc()));
     }
     Ok(net)
+}
+
+/// ipnet's own parser takes leading zeros, which other programs read as octal; std's does not.
+fn address_and_prefix(text: &str) -> Option<IpNet> {
+    let Some((address, prefix)) = text.split_once('/') else {
+        return text.parse::<IpAddr>().ok().map(IpNet::from);
+    };
+    let plain =
+        prefix.bytes().all(|c| c.is_ascii_digit()) && (prefix == "0" || !prefix.starts_with('0'));
+    let prefix = prefix.parse().ok().filter(|_| plain)?;
+    IpNet::new(address.parse().ok()?, prefix).ok()
 }
 
 /// The one form in which addresses are compared: IPv4-mapped IPv6 is IPv4 (RFC 4291, 2.5.5.2).
@@ -342,6 +349,11 @@ mod tests {
             " 1.2.3.4",
             "1.2.3.4 ",
             "127.1",
+            "010.0.0.0/8",
+            "127.0.00.0/8",
+            "203.0.113.0/024",
+            "203.0.113.0/+24",
+            "203.0.113.0/",
         ] {
             assert!(parse_net(text).is_err(), "{text}");
         }

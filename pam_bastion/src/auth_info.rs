@@ -21,7 +21,7 @@ use notifier::foreign::Foreign;
 
 /// Most methods kept. `AuthenticationMethods` seldom asks for more than two; the ceiling
 /// is what keeps an event under the 16 KiB of a drop file.
-pub const MAX_FACTORS: usize = 8;
+pub const MAX_FACTORS: usize = 6;
 
 /// Longest line whose key is read, in bytes. An RSA key of 16,384 bits (`ssh-keygen`'s own
 /// limit), certified by another one, is 9 KiB of base64; sshd takes up to 256 KiB from a peer.

@@ -37,6 +37,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub struct Client {
     agent: Agent,
     authorization: String,
+    /// What must not come back in an answer: the password, and the form it is sent in.
+    secrets: [String; 2],
     connected: Arc<AtomicBool>,
 }
 
@@ -87,7 +89,9 @@ impl Client {
         let connected = Arc::new(AtomicBool::new(false));
         let connector = DefaultConnector::new().chain(Witness(Arc::clone(&connected)));
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
-        Self { agent, authorization: format!("Basic {credentials}"), connected }
+        let authorization = format!("Basic {credentials}");
+        let secrets = [password.expose().to_owned(), credentials];
+        Self { agent, authorization, secrets, connected }
     }
 
     /// POSTs a form.
@@ -123,8 +127,20 @@ impl Client {
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers(), SystemTime::now());
         let body = response.body_mut().with_config().limit(most).read_to_vec();
-        Ok(Answer { status, retry_after, body: body.map_err(|error| error.to_string()) })
+        let body = body.map_err(|error| error.to_string()).map(|body| redact(body, &self.secrets));
+        Ok(Answer { status, retry_after, body })
     }
+}
+
+/// A provider, or a proxy before it, may answer with the request that it got. What it says is
+/// logged and shown, so the secrets are taken out before anybody sees it.
+fn redact(body: Vec<u8>, secrets: &[String]) -> Vec<u8> {
+    let found = |secret: &&String| body.windows(secret.len()).any(|part| part == secret.as_bytes());
+    if !secrets.iter().any(|secret| found(&secret)) {
+        return body;
+    }
+    let text = String::from_utf8_lossy(&body).into_owned();
+    secrets.iter().fold(text, |text, secret| text.replace(secret, "<redacted>")).into_bytes()
 }
 
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
@@ -270,6 +286,15 @@ mod tests {
             assert_eq!(class(outcome_of(&error, false)), want, "{error:?}");
             assert_eq!(class(outcome_of(&error, true)), "doubtful", "{error:?}");
         }
+    }
+
+    #[test]
+    fn an_echoed_secret_is_taken_out() {
+        let secrets = ["hunter2".to_owned(), "QUM6aHVudGVyMg==".to_owned()];
+        let body = b"{\"message\":\"you sent Basic QUM6aHVudGVyMg==, hunter2 \xff\"}".to_vec();
+        let shown = String::from_utf8_lossy(&redact(body, &secrets)).into_owned();
+        assert_eq!(shown.matches("<redacted>").count(), 2, "{shown}");
+        assert_eq!(redact(b"clean \xff".to_vec(), &secrets), b"clean \xff");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::channel::Secrets;
 use crate::config;
 use crate::deliver::lock::Lock;
 use crate::deliver::settings::Settings;
+use crate::ffi;
 use crate::spool::Spool;
 
 pub(super) const HELP: &str = "
@@ -35,6 +36,7 @@ const MODULE_DIRS: [&str; 6] = [
 pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     options.end()?;
     let mut findings = Vec::new();
+    let _ = ffi::forbid_core_dumps();
     let secrets = Secrets::from_environment();
     let settings = Settings::load(&options.config, &secrets);
     // Where things are is known even of a file with mistakes in it.
@@ -70,7 +72,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         print(&format!("{}: nothing is wrong\n", options.config.display()));
         return Ok(());
     }
-    Err(Failure::config(findings.join("\nbastion: ")))
+    Failure::all(findings.into_iter().map(Failure::config).collect())
 }
 
 fn lenient(path: &Path) -> (config::host::Host, Vec<String>) {

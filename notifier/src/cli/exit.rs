@@ -47,6 +47,19 @@ impl Failure {
         Self { code: 78, text: error.to_string() }
     }
 
+    /// Several at once: a line each, and the exit code of the gravest, which is the settings'
+    /// before the provider's before what may pass.
+    ///
+    /// # Errors
+    ///
+    /// When there is any.
+    pub fn all(failures: Vec<Self>) -> Result<(), Self> {
+        let gravest = |code: &u8| [75, 69, 78].iter().position(|known| known == code);
+        let code = failures.iter().map(|failure| failure.code).max_by_key(gravest);
+        let texts: Vec<String> = failures.into_iter().map(|failure| failure.text).collect();
+        code.map_or(Ok(()), |code| Err(Self { code, text: texts.join("\nbastion: ") }))
+    }
+
     /// Nothing is wrong: the text was asked for.
     #[must_use]
     pub fn printed(text: &str) -> Self {

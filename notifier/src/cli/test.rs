@@ -8,6 +8,7 @@ use crate::channel::{Channel, Message, Outcome, Secrets};
 use crate::clock::Stamp;
 use crate::deliver::settings::Settings;
 use crate::event::{Event, FORMAT, Note, Severity, What};
+use crate::ffi;
 use crate::foreign::Foreign;
 use crate::spool::drop;
 use crate::syslog::{Log, Source};
@@ -27,6 +28,8 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             arg => return Err(Failure::usage(arg.unexpected())),
         }
     }
+    // As in `bastion run`; here nobody would hear of it if it failed.
+    let _ = ffi::forbid_core_dumps();
     let settings =
         Settings::load(&options.config, &Secrets::from_environment()).map_err(Failure::config)?;
     let log = Log::new(&settings.host.syslog, "bastion", Source::Daemon);
@@ -41,18 +44,20 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         ));
     }
     let mut channels = settings.notify.channels;
-    let mut worst: Option<Failure> = None;
+    let mut failures = Vec::new();
     for name in names {
-        let channel = channels.iter_mut().find(|(known, _)| *known == name).ok_or_else(|| {
-            Failure::usage(format!("there is no channel {name:?} in the configuration"))
-        })?;
-        worst = try_channel(&name, channel.1.as_mut(), &settings.host.name).or(worst);
+        let (_, channel) =
+            channels.iter_mut().find(|(known, _)| *known == name).ok_or_else(|| {
+                Failure::usage(format!("there is no channel {name:?} in the configuration"))
+            })?;
+        failures.extend(try_channel(&name, channel.as_mut(), &settings.host.name));
     }
-    worst.map_or(Ok(()), Err)
+    Failure::all(failures)
 }
 
-fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Option<Failure> {
-    let mut worst = None;
+/// Tries each recipient; prints what went well and answers what did not.
+fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Vec<Failure> {
+    let mut failures = Vec::new();
     for recipient in channel.recipients().to_vec() {
         let at = Stamp::now();
         let event = Event {
@@ -63,18 +68,15 @@ fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Option<
             severity: Severity::Info,
             what: What::Note(Note { text: "test: alerts get out this way".into() }),
         };
-        let outcome =
-            channel.send(&Message { event, hint: None, now: at, recipient: recipient.clone() });
+        let message = Message { event, hint: None, now: at, recipient: recipient.clone() };
+        let outcome = channel.send(&message);
         let said = format!("{name} to {recipient}: {outcome}");
-        worst = match outcome {
-            Outcome::Delivered { .. } => {
-                print(&format!("{said}\n"));
-                worst
-            }
-            Outcome::Later { .. } | Outcome::Doubtful { .. } => Some(Failure::later(said)),
-            Outcome::Config { .. } => Some(Failure::config(said)),
-            Outcome::Never { .. } => Some(Failure::refused(said)),
-        };
+        match outcome {
+            Outcome::Delivered { .. } => print(&format!("{said}\n")),
+            Outcome::Later { .. } | Outcome::Doubtful { .. } => failures.push(Failure::later(said)),
+            Outcome::Config { .. } => failures.push(Failure::config(said)),
+            Outcome::Never { .. } => failures.push(Failure::refused(said)),
+        }
     }
-    worst
+    failures
 }

@@ -10,11 +10,18 @@ use toml::value::Datetime;
 
 use super::Finding;
 
+/// Most findings kept. Nobody reads more at once, and a login must not wait while a file that
+/// is wrong in each of its lines is listed.
+pub const MAX_FINDINGS: usize = 100;
+
 /// A parsed file, and what was found wrong with it so far.
 pub struct Document<'t> {
-    text: &'t str,
+    /// Where each line of the text begins, but for the first.
+    lines: Vec<usize>,
     root: DeTable<'t>,
     findings: Vec<Finding>,
+    /// All findings, also those beyond [`MAX_FINDINGS`].
+    found: usize,
     known_keys: Vec<String>,
     broken: bool,
 }
@@ -70,10 +77,13 @@ impl<'t> Document<'t> {
     #[must_use]
     pub fn parse(text: &'t str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
+        let lines =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let mut document = Self {
-            text,
+            lines: lines.collect(),
             root: root.into_inner(),
             findings: Vec::new(),
+            found: 0,
             known_keys: Vec::new(),
             broken: !errors.is_empty(),
         };
@@ -119,7 +129,14 @@ impl<'t> Document<'t> {
     pub fn findings_so_far(&self) -> Vec<Finding> {
         let mut findings = self.findings.clone();
         findings.sort();
+        findings.extend(self.surplus());
         findings
+    }
+
+    fn surplus(&self) -> Option<Finding> {
+        let more = self.found.saturating_sub(self.findings.len());
+        let message = format!("and {more} more");
+        (more > 0).then(|| Finding { line: 0, key: String::new(), message })
     }
 
     /// Ends the reading: every section that nobody took is a finding. `known` names the
@@ -136,8 +153,7 @@ impl<'t> Document<'t> {
             let message = format!("no such section; there are: {}", known.join(", "));
             self.found(span, &key, message);
         }
-        self.findings.sort();
-        self.findings
+        self.findings_so_far()
     }
 
     fn section<T>(
@@ -154,8 +170,11 @@ impl<'t> Document<'t> {
     }
 
     fn found(&mut self, span: Range<usize>, key: &str, message: impl Display) {
-        let line = 1 + self.text.bytes().take(span.start).filter(|b| *b == b'\n').count();
-        self.findings.push(Finding { line, key: key.to_owned(), message: message.to_string() });
+        self.found = self.found.saturating_add(1);
+        if self.findings.len() < MAX_FINDINGS {
+            let line = 1 + self.lines.partition_point(|start| *start <= span.start);
+            self.findings.push(Finding { line, key: key.to_owned(), message: message.to_string() });
+        }
     }
 }
 
@@ -301,7 +320,7 @@ impl<'t> Section<'_, 't> {
     /// section with any mistake in it compares this before and after.
     #[must_use]
     pub fn findings(&self) -> usize {
-        self.document.findings.len()
+        self.document.found
     }
 
     /// Keys that nobody has asked for yet.
@@ -341,10 +360,10 @@ impl<'t> Section<'_, 't> {
 
     fn finish(mut self) {
         let rest = std::mem::take(&mut self.table);
+        let message = format!("no such key; there are: {}", self.asked.join(", "));
         for key in rest.into_iter().map(|(key, _)| key) {
             let name = key.get_ref().to_string();
-            let known = self.asked.join(", ");
-            self.found(key.span(), &name, format!("no such key; there are: {known}"));
+            self.found(key.span(), &name, &message);
         }
         let keys = self.asked.iter().map(|key| format!("{}.{key}", self.path));
         self.document.known_keys.extend(keys);
@@ -391,6 +410,17 @@ mod tests {
         assert!(document.is_broken());
         let findings = document.finish(&["a", "b"]);
         assert!(findings.iter().any(|f| f.line == 2), "{findings:?}");
+    }
+
+    #[test]
+    fn more_mistakes_than_anybody_reads_are_counted() {
+        let text =
+            format!("[a]\n{}", (0..5000).map(|n| format!("k{n:04} = 1\n")).collect::<String>());
+        let mut document = Document::parse(&text);
+        document.table("a", |_| ());
+        let findings = document.finish(&[]);
+        assert_eq!(findings.len(), MAX_FINDINGS + 1);
+        assert_eq!(findings[MAX_FINDINGS].message, "and 4900 more");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! no utmp at all (Debian 13), it never has the login that is being told, and it may be wrong.
 
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use utmp_rs::{ParseError, UtmpEntry, UtmpParser};
@@ -23,8 +25,15 @@ pub fn logged_in() -> Option<String> {
     logged_in_by(Path::new(UTMP))
 }
 
-fn logged_in_by(path: &Path) -> Option<String> {
-    let records = UtmpParser::from_path(path).ok()?;
+/// [`logged_in`] by the utmp file at `path`.
+#[must_use]
+pub fn logged_in_by(path: &Path) -> Option<String> {
+    // Not blocking: opening a pipe would wait for a writer, and with it every alert.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let records = UtmpParser::from_file(file);
     let mut users = BTreeSet::new();
     for record in records.take(MAX_RECORDS) {
         match record {

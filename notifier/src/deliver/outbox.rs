@@ -48,7 +48,18 @@ pub struct Outbox {
     health: BTreeMap<String, Health>,
     route: Vec<Stop>,
     patience: Duration,
-    told: Vec<String>,
+    /// What is wrong now and has been told, by the thing that is wrong.
+    told: BTreeMap<Thing, String>,
+}
+
+/// What can be wrong for a while, so that it is told once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Thing {
+    Drop,
+    Claim,
+    State,
+    Health,
+    PutAway,
 }
 
 /// A try that is due.
@@ -73,7 +84,7 @@ impl Outbox {
             health: BTreeMap::new(),
             route: Vec::new(),
             patience: Duration::ZERO,
-            told: Vec::new(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -111,12 +122,17 @@ impl Outbox {
     /// Takes in what is in `drop/`, as far as there is room.
     pub fn claim(&mut self) {
         let room = MAX_QUEUED.saturating_sub(self.entries.len());
-        match self.queue.claim(room) {
-            Ok(claimed) => claimed.into_iter().for_each(|one| self.take_in(one, State::default())),
-            Err(error) => {
-                let drop = self.queue.spool().drop().display().to_string();
-                self.tell_once("spool-trouble", &format!("cannot list {drop}: {error}"));
-            }
+        let claimed = self.queue.claim(room).map_err(|error| {
+            format!("cannot list {}: {error}", self.queue.spool().drop().display())
+        });
+        self.tell_once(Thing::Drop, claimed.as_ref().map(|_| ()).map_err(Clone::clone));
+        let claimed = claimed.unwrap_or_default();
+        if claimed.iter().any(|one| matches!(one, Claimed::Event(..))) {
+            // The round says so itself if it is not durable.
+            self.told.remove(&Thing::Claim);
+        }
+        for one in claimed {
+            self.take_in(one, State::default());
         }
     }
 
@@ -132,10 +148,8 @@ impl Outbox {
                 self.log.say(Level::Error, &line.text("message", &error.to_string()));
             }
             Claimed::NotDurable(error) => {
-                self.tell_once(
-                    "spool-trouble",
-                    &format!("alerts may not survive a power cut: {error}"),
-                );
+                let what = format!("alerts may not survive a power cut: {error}");
+                self.tell_once(Thing::Claim, Err(what));
             }
         }
     }
@@ -345,15 +359,23 @@ impl Outbox {
     }
 
     fn put_away(&mut self, name: &str) {
-        match self.queue.delivered(name) {
-            Ok(()) => drop(self.entries.remove(name)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                drop(self.entries.remove(name))
-            }
-            Err(error) => {
-                self.tell_once("spool-trouble", &format!("cannot put {name} into sent/: {error}"))
-            }
+        let moved = self.queue.delivered(name);
+        if self.has_left("sent/", moved) {
+            self.entries.remove(name);
         }
+    }
+
+    /// Whether a message has left the queue, by us or by an administrator's hand.
+    fn has_left(&mut self, to: &str, moved: io::Result<()>) -> bool {
+        let moved = match moved {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(format!("cannot put a message into {to}: {error}"))
+            }
+            _ => Ok(()),
+        };
+        let left = moved.is_ok();
+        self.tell_once(Thing::PutAway, moved);
+        left
     }
 
     fn give_up(&mut self, name: &str) {
@@ -367,16 +389,9 @@ impl Outbox {
     }
 
     fn forget(&mut self, name: &str, reason: &str) {
-        match self.queue.give_up(name, reason) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                self.tell_once(
-                    "spool-trouble",
-                    &format!("cannot put {name} into failed/: {error}"),
-                );
-                return;
-            }
+        let moved = self.queue.give_up(name, reason);
+        if !self.has_left("failed/", moved) {
+            return;
         }
         if let Some(entry) = self.entries.remove(name) {
             let line = Line::new("alert-failed").word("alert", entry.id).text("reason", reason);
@@ -393,14 +408,10 @@ impl Outbox {
                 wait => wall_ms.saturating_add(wait),
             };
         }
-        if let Err(error) = self.queue.write_state(name, &entry.state) {
-            let what = format!(
-                "cannot write the state of a message: {error}; a crash now may send it twice"
-            );
-            self.tell_once("spool-trouble", &what);
-        } else {
-            self.told.clear();
-        }
+        let written = self.queue.write_state(name, &entry.state).map_err(|error| {
+            format!("cannot write the state of a message: {error}; a crash now may send it twice")
+        });
+        self.tell_once(Thing::State, written);
     }
 
     fn write_health(&mut self, now_ms: u64) {
@@ -410,18 +421,26 @@ impl Outbox {
         }
         let written = serde_json::to_vec(&self.health)
             .map_err(io::Error::from)
-            .and_then(|json| files::write_durably(&self.state_dir, HEALTH_FILE, &json));
-        if let Err(error) = written {
-            let file = self.state_dir.join(HEALTH_FILE);
-            self.tell_once("state-trouble", &format!("cannot write {}: {error}", file.display()));
-        }
+            .and_then(|json| files::write_durably(&self.state_dir, HEALTH_FILE, &json))
+            .map_err(|error| {
+                format!("cannot write {}: {error}", self.state_dir.join(HEALTH_FILE).display())
+            });
+        self.tell_once(Thing::Health, written);
     }
 
-    /// Says what goes on being wrong once, until writing works again.
-    fn tell_once(&mut self, event: &'static str, message: &str) {
-        if !self.told.iter().any(|told| told == message) {
-            self.log.say(Level::Error, &Line::new(event).text("message", message));
-            self.told.push(message.to_owned());
+    /// Says once what goes on being wrong, and forgets it when it has come right.
+    fn tell_once(&mut self, thing: Thing, result: Result<(), String>) {
+        let Err(message) = result else {
+            self.told.remove(&thing);
+            return;
+        };
+        if self.told.get(&thing) != Some(&message) {
+            let event = match thing {
+                Thing::Health => "state-trouble",
+                _ => "spool-trouble",
+            };
+            self.log.say(Level::Error, &Line::new(event).text("message", &message));
+            self.told.insert(thing, message);
         }
     }
 }

@@ -169,9 +169,16 @@ impl Queue {
         names.sort_unstable();
         let mut claimed = Vec::new();
         let mut moved = false;
-        for name in names.iter().take(room) {
+        let mut left = room;
+        for name in &names {
+            // What is stuck takes no room: or anybody who may write here could fill it with
+            // directories, which stay where they are.
+            if left == 0 {
+                break;
+            }
             match self.claim_one(name) {
                 Ok(one) => {
+                    left -= 1;
                     moved = true;
                     self.stuck.remove(name);
                     claimed.push(one);

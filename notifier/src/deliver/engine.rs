@@ -140,7 +140,7 @@ impl Engine {
             while let Ok(report) = self.reports.try_recv() {
                 self.learn(&report);
             }
-            self.outbox.claim();
+            let more = self.outbox.claim();
             let idle = self.workers.iter().all(|worker| !worker.busy);
             if self.reloading && idle {
                 self.reload();
@@ -153,7 +153,8 @@ impl Engine {
                 self.outbox.prune();
                 pruned = Some(Instant::now());
             }
-            let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms())).min(RESCAN);
+            let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms()));
+            let wait = wait.min(if more { Duration::ZERO } else { RESCAN });
             let requests = self.wakeup.sleep(wait).map_err(|source| EngineError::Io {
                 what: "wait for something to do".into(),
                 source,
@@ -172,9 +173,9 @@ impl Engine {
     fn send_due(&mut self) -> u64 {
         loop {
             let now_ms = self.now_ms();
-            let is_idle =
-                |name: &str| self.workers.iter().any(|worker| worker.name == name && !worker.busy);
-            let (due, wake_ms) = self.outbox.due(now_ms, is_idle);
+            let idle = self.workers.iter().filter(|worker| !worker.busy);
+            let idle: Vec<&str> = idle.map(|worker| worker.name.as_str()).collect();
+            let (due, wake_ms) = self.outbox.due(now_ms, &idle);
             if due.is_empty() {
                 return wake_ms;
             }

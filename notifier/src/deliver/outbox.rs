@@ -108,25 +108,22 @@ impl Outbox {
         for health in self.health.values_mut() {
             health.after_read(now_ms, wall_ms);
         }
-        let (claimed, mut states) = self.queue.load()?;
-        for one in claimed {
-            let state = match &one {
-                Claimed::Event(name, _) => states.remove(name).unwrap_or_default(),
-                _ => State::default(),
-            };
+        for name in self.queue.names()? {
+            let (one, state) = self.queue.take_up(&name)?;
             self.take_in(one, wake_up(state, now_ms, wall_ms));
         }
         Ok(())
     }
 
-    /// Takes in what is in `drop/`, as far as there is room.
-    pub fn claim(&mut self) {
+    /// Takes in a round of what is in `drop/`, as far as there is room, and answers whether there
+    /// is more.
+    pub fn claim(&mut self) -> bool {
         let room = MAX_QUEUED.saturating_sub(self.entries.len());
         let claimed = self.queue.claim(room).map_err(|error| {
             format!("cannot list {}: {error}", self.queue.spool().drop().display())
         });
         self.tell_once(Thing::Drop, claimed.as_ref().map(|_| ()).map_err(Clone::clone));
-        let claimed = claimed.unwrap_or_default();
+        let (claimed, more) = claimed.unwrap_or_default();
         if claimed.iter().any(|one| matches!(one, Claimed::Event(..))) {
             // The round says so itself if it is not durable.
             self.told.remove(&Thing::Claim);
@@ -134,6 +131,7 @@ impl Outbox {
         for one in claimed {
             self.take_in(one, State::default());
         }
+        more
     }
 
     fn take_in(&mut self, claimed: Claimed, state: State) {
@@ -190,48 +188,50 @@ impl Outbox {
         self.entries.is_empty()
     }
 
-    /// Puts away what is done, finds the best try for each channel that `is_idle`, and says
-    /// when to look again (on the monotonic clock). Of several, the one that has been tried
-    /// least goes first, so that a message nobody can deliver never blocks the next.
-    pub fn due(&mut self, now_ms: u64, is_idle: impl Fn(&str) -> bool) -> (Vec<Due>, u64) {
+    /// Finds the best try for each channel of `idle`, and says when to look again (on the
+    /// monotonic clock). Of several, the one that has been tried least goes first, so that a
+    /// message nobody can deliver never blocks the next. On the way it puts away what is over.
+    pub fn due(&mut self, now_ms: u64, idle: &[&str]) -> (Vec<Due>, u64) {
         let now = Stamp::now();
         let mut best: BTreeMap<String, (u32, Due)> = BTreeMap::new();
-        let (mut done, mut given_up) = (Vec::new(), Vec::new());
-        let mut wake_ms = u64::MAX;
+        let (mut over, mut untried, mut wake_ms) = (Vec::new(), 0, u64::MAX);
         for (name, entry) in &self.entries {
-            let view = View {
-                route: &self.route,
-                patience: self.patience,
-                age: entry.at.age(&now),
-                state: &entry.state,
-                health: &self.health,
-                now_ms,
-            };
-            match route::next(&view) {
-                Step::Done => done.push(name.clone()),
-                Step::GiveUp => given_up.push(name.clone()),
+            if untried == idle.len() {
+                // Nothing can be better, and the next look is soon: after a report.
+                break;
+            }
+            match route::next(&self.view(entry, &now, now_ms)) {
                 Step::Wait(at_ms) => wake_ms = wake_ms.min(at_ms),
                 Step::Try(tries) => {
-                    for (channel, recipient) in
-                        tries.into_iter().filter(|(channel, _)| is_idle(channel))
-                    {
+                    let tries = tries.into_iter().filter(|(to, _)| idle.contains(&to.as_str()));
+                    for (channel, recipient) in tries {
                         let tried = entry.leg(&channel, &recipient).map_or(0, |leg| leg.tries);
-                        let due = Due { name: name.clone(), channel, recipient };
-                        match best.get(&due.channel) {
-                            Some((least, _)) if *least <= tried => {}
-                            _ => drop(best.insert(due.channel.clone(), (tried, due))),
+                        if best.get(&channel).is_some_and(|(least, _)| *least <= tried) {
+                            continue;
                         }
+                        untried += usize::from(tried == 0);
+                        let due = Due { name: name.clone(), channel: channel.clone(), recipient };
+                        best.insert(channel, (tried, due));
                     }
                 }
+                step => over.push((name.clone(), step)),
             }
         }
-        for name in done {
-            self.put_away(&name);
-        }
-        for name in given_up {
-            self.give_up(&name);
+        for (name, step) in over {
+            self.put_away(&name, &step);
         }
         (best.into_values().map(|(_, due)| due).collect(), wake_ms)
+    }
+
+    fn view<'a>(&'a self, entry: &'a Entry, now: &Stamp, now_ms: u64) -> View<'a> {
+        View {
+            route: &self.route,
+            patience: self.patience,
+            age: entry.at.age(now),
+            state: &entry.state,
+            health: &self.health,
+            now_ms,
+        }
     }
 
     /// Begins a try: writes `sending`, and answers what the channel needs. `None` when the
@@ -274,7 +274,6 @@ impl Outbox {
         let Some(entry) = self.entries.get_mut(&report.name) else { return };
         let (id, late) = (entry.id, entry.at.age(&Stamp::now()));
         let leg = entry.leg_mut(&report.channel, &report.recipient);
-        let before = leg.phase;
         settle(leg, report, now_ms, random);
         let tries = leg.tries;
         let line = |event| {
@@ -301,8 +300,11 @@ impl Outbox {
             }
             _ => {}
         }
-        debug_assert_eq!(before, Phase::Sending);
         self.write(&report.name, now_ms);
+        if let Some(entry) = self.entries.get(&report.name) {
+            let step = route::next(&self.view(entry, &Stamp::now(), now_ms));
+            self.put_away(&report.name, &step);
+        }
     }
 
     fn learn_health(&mut self, channel: &str, outcome: &Outcome, now_ms: u64, random: u32) {
@@ -319,7 +321,7 @@ impl Outbox {
             (_, Some(trouble))
                 if before.trouble != health.trouble || health.failures.is_power_of_two() =>
             {
-                let wait_s = health.until_ms.saturating_sub(now_ms) / 1000;
+                let wait_s = health.until_ms.saturating_sub(now_ms).div_ceil(1000);
                 let line = Line::new("channel-trouble")
                     .text("channel", channel)
                     .word("trouble", format!("{trouble:?}").to_lowercase())
@@ -358,10 +360,22 @@ impl Outbox {
         }
     }
 
-    fn put_away(&mut self, name: &str) {
-        let moved = self.queue.delivered(name);
-        if self.has_left("sent/", moved) {
-            self.entries.remove(name);
+    /// Takes a message out of the queue when nothing more is to be tried.
+    fn put_away(&mut self, name: &str, step: &Step) {
+        match step {
+            Step::GiveUp if !self.route.is_empty() => {
+                let reason = self.entries.get(name).map_or_else(String::new, Entry::reasons);
+                self.forget(name, &reason);
+            }
+            // Without a route the alert stands in the log, and that is all there is: a default
+            // that works.
+            Step::Done | Step::GiveUp => {
+                let moved = self.queue.delivered(name);
+                if self.has_left("sent/", moved) {
+                    self.entries.remove(name);
+                }
+            }
+            Step::Try(_) | Step::Wait(_) => {}
         }
     }
 
@@ -376,16 +390,6 @@ impl Outbox {
         let left = moved.is_ok();
         self.tell_once(Thing::PutAway, moved);
         left
-    }
-
-    fn give_up(&mut self, name: &str) {
-        let reason = self.entries.get(name).map_or_else(String::new, Entry::reasons);
-        if self.route.is_empty() {
-            // A default that works: the alert stands in the log, and that is all there is.
-            self.put_away(name);
-        } else {
-            self.forget(name, &reason);
-        }
     }
 
     fn forget(&mut self, name: &str, reason: &str) {

@@ -25,6 +25,10 @@ use crate::foreign::Foreign;
 /// Most messages taken into the queue. More stay in `drop/` until there is room.
 pub const MAX_QUEUED: usize = 10_000;
 
+/// Most files taken from `drop/` at a time. Between rounds what is due is sent, so that an alert
+/// does not wait for thousands of others to be taken in, and their content is not held at once.
+const ROUND: usize = 128;
+
 /// How long a writer may take between creating a hidden file and publishing it. After that
 /// it was killed in between, and what it wrote is looked at all the same.
 const ABANDONED: Duration = Duration::from_secs(60);
@@ -150,13 +154,14 @@ impl Queue {
         &self.spool
     }
 
-    /// Takes what is in `drop/`, at most `room` of it, and makes it durable. What could not be
-    /// taken is told once.
+    /// Takes what is in `drop/`, oldest first: at most `room` events, at most [`ROUND`] files at
+    /// a time, and makes it durable. Answers also whether there is more to be had at once. What
+    /// could not be taken is told once.
     ///
     /// # Errors
     ///
     /// When `drop/` cannot be listed.
-    pub fn claim(&mut self, room: usize) -> io::Result<Vec<Claimed>> {
+    pub fn claim(&mut self, room: usize) -> io::Result<(Vec<Claimed>, bool)> {
         let drop = self.spool.drop();
         let mut names: Vec<OsString> = Vec::new();
         for entry in fs::read_dir(&drop)? {
@@ -167,20 +172,22 @@ impl Queue {
         }
         // The names begin with the time, so the oldest is first.
         names.sort_unstable();
-        let mut claimed = Vec::new();
-        let mut moved = false;
-        let mut left = room;
+        self.stuck.retain(|name| names.binary_search(name).is_ok());
+        let (mut claimed, mut moved, mut events, mut more) = (Vec::new(), 0, 0, false);
         for name in &names {
-            // What is stuck takes no room: or anybody who may write here could fill it with
-            // directories, which stay where they are.
-            if left == 0 {
+            // What is refused or stuck takes no room: or anybody who may write here could fill
+            // it with garbage, or with directories, which stay where they are.
+            if events == room {
+                break;
+            }
+            if moved == ROUND {
+                more = true;
                 break;
             }
             match self.claim_one(name) {
                 Ok(one) => {
-                    left -= 1;
-                    moved = true;
-                    self.stuck.remove(name);
+                    moved += 1;
+                    events += usize::from(matches!(one, Claimed::Event(..)));
                     claimed.push(one);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -191,14 +198,14 @@ impl Queue {
                 }
             }
         }
-        if moved {
+        if moved > 0 {
             // The renames of the whole round are made durable at once, before any try.
             let synced = files::sync_dir(&self.spool.queue()).and_then(|()| files::sync_dir(&drop));
             if let Err(error) = synced {
                 claimed.push(Claimed::NotDurable(error));
             }
         }
-        Ok(claimed)
+        Ok((claimed, more))
     }
 
     fn claim_one(&self, name: &OsStr) -> io::Result<Claimed> {
@@ -250,34 +257,39 @@ impl Queue {
             .unwrap_or_default()
     }
 
-    /// Everything in `queue/`: what a sender before this one had claimed. A file that is no
-    /// event any more goes to `failed/`.
+    /// The names of the messages in `queue/`, oldest first: what a sender before this one had
+    /// claimed. Removes what such a sender has left over when it was killed.
     ///
     /// # Errors
     ///
     /// When `queue/` cannot be listed.
-    pub fn load(&mut self) -> io::Result<(Vec<Claimed>, BTreeMap<String, State>)> {
+    pub fn names(&self) -> io::Result<Vec<String>> {
         let queue = self.spool.queue();
-        let (mut claimed, mut states) = (Vec::new(), BTreeMap::new());
         let (names, rest): (Vec<_>, Vec<_>) =
             list(&queue)?.into_iter().partition(|name| id_of(name).is_some());
-        // The state of a message that has left the queue: the sender was killed in between.
-        for name in rest.iter().filter(|name| name.ends_with(STATE)) {
-            if name.strip_suffix(STATE).is_some_and(|of| !names.iter().any(|name| name == of)) {
-                let _ = fs::remove_file(queue.join(name));
+        for state in rest {
+            let of = state.strip_suffix(STATE).map(str::to_owned);
+            if of.is_some_and(|name| names.binary_search(&name).is_err()) {
+                let _ = fs::remove_file(queue.join(state));
             }
         }
-        for name in names {
-            let path = queue.join(&name);
-            match read_named(&path, &name) {
-                Ok(event) => {
-                    states.insert(name.clone(), self.read_state(&name));
-                    claimed.push(Claimed::Event(name, Box::new(event)));
-                }
-                Err(reason) => claimed.push(self.refuse_from(&path, &name, &reason)?),
+        Ok(names)
+    }
+
+    /// Takes up one message of `queue/`, with its state. A file that is no event any more goes
+    /// to `failed/`.
+    ///
+    /// # Errors
+    ///
+    /// When it should go there and cannot.
+    pub fn take_up(&self, name: &str) -> io::Result<(Claimed, State)> {
+        let path = self.spool.queue().join(name);
+        match read_named(&path, name) {
+            Ok(event) => {
+                Ok((Claimed::Event(name.to_owned(), Box::new(event)), self.read_state(name)))
             }
+            Err(reason) => Ok((self.refuse_from(&path, name, &reason)?, State::default())),
         }
-        Ok((claimed, states))
     }
 
     /// The event of a message; `None` when an administrator has taken it away.
@@ -344,7 +356,7 @@ impl Queue {
             fs::write(self.spool.failed().join(format!("{name}{REASON}")), format!("{reason}\n"));
     }
 
-    /// Removes the oldest of what is kept in `sent/` and `failed/` beyond [`KEPT`]; answers
+    /// Removes the oldest of what is kept in `sent/` and `failed/` beyond a ceiling; answers
     /// how many messages of `failed/` are gone, because somebody should hear of those.
     #[must_use]
     pub fn prune(&self) -> usize {

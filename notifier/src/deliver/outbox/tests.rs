@@ -86,7 +86,7 @@ fn report(due: &Due, outcome: Outcome) -> Report {
 
 /// The only try that is due, begun.
 fn begin_one(outbox: &mut Outbox, now_ms: u64) -> (Due, Job) {
-    let (due, _) = outbox.due(now_ms, |_| true);
+    let (due, _) = outbox.due(now_ms, &["sms", "mail"]);
     assert_eq!(due.len(), 1, "{due:?}");
     let job = outbox.begin(&due[0], now_ms).unwrap();
     (due[0].clone(), job)
@@ -106,7 +106,7 @@ fn a_message_goes_from_drop_to_sent_with_its_state_on_disk_before_each_step() {
         assert!(state.contains("sending"), "{state}");
         outbox.learn(&report(&due, delivered()), 0);
     }
-    assert_eq!(outbox.due(0, |_| true), (vec![], u64::MAX));
+    assert_eq!(outbox.due(0, &["sms", "mail"]), (vec![], u64::MAX));
     assert!(outbox.is_empty());
     assert_eq!(rig.names("sent"), [name.clone(), format!("{name}.state")]);
     assert!(rig.names("queue").is_empty());
@@ -141,7 +141,7 @@ fn a_message_that_fails_makes_room_for_the_next() {
     let good = rig.publish("good");
     outbox.claim();
     // At a time at which both are due, the one that has been tried less goes first.
-    let (due, _) = outbox.due(10_000, |_| true);
+    let (due, _) = outbox.due(10_000, &["sms", "mail"]);
     let due = due.iter().find(|due| due.channel == "sms").unwrap();
     assert!(due.name == good || due.recipient == "2", "{due:?} {bad}");
 }
@@ -157,7 +157,7 @@ fn a_refused_message_falls_back_and_then_ends_in_failed_with_its_reasons() {
         assert_eq!((due.channel.as_str(), due.recipient.as_str()), (channel, recipient));
         outbox.learn(&report(&due, Outcome::Never { why: format!("no {recipient}") }), 0);
     }
-    outbox.due(0, |_| true);
+    outbox.due(0, &["sms", "mail"]);
     assert!(outbox.is_empty());
     let reason = fs::read_to_string(rig.dir.join(format!("failed/{name}.reason"))).unwrap();
     assert_eq!(reason, "mail to m: no m; sms to 1: no 1; sms to 2: no 2\n");
@@ -174,10 +174,10 @@ fn a_rate_limit_survives_a_kick_and_a_restart() {
     let limit = Fault::RateLimit(Some(Duration::from_secs(100)));
     outbox.learn(&report(&due, Outcome::Later { why: "HTTP 429".into(), fault: limit }), 0);
     outbox.kick(10);
-    assert_eq!(outbox.due(99_000, |_| true).0, []);
+    assert_eq!(outbox.due(99_000, &["sms", "mail"]).0, []);
     let mut again = rig.outbox();
-    assert_eq!(again.due(99_000, |_| true).0, []);
-    assert_eq!(again.due(101_000, |_| true).0.len(), 1);
+    assert_eq!(again.due(99_000, &["sms", "mail"]).0, []);
+    assert_eq!(again.due(101_000, &["sms", "mail"]).0.len(), 1);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_message_taken_away_by_hand_is_let_go() {
     let name = rig.publish("hello");
     outbox.claim();
     fs::remove_file(rig.dir.join("queue").join(&name)).unwrap();
-    let (due, _) = outbox.due(0, |_| true);
+    let (due, _) = outbox.due(0, &["sms", "mail"]);
     assert!(outbox.begin(&due[0], 0).is_none() && outbox.is_empty());
     assert!(rig.lines().contains("alert-dropped"));
 }
@@ -215,7 +215,7 @@ fn without_a_route_an_alert_is_logged_and_put_away() {
     outbox.set_route(Vec::new(), Duration::ZERO);
     let name = rig.publish("the disk is full");
     outbox.claim();
-    outbox.due(0, |_| true);
+    outbox.due(0, &["sms", "mail"]);
     assert!(rig.names("sent").contains(&name));
     assert!(rig.lines().contains("the disk is full"));
 }

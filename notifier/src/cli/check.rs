@@ -118,20 +118,12 @@ fn check_spool(spool: &Spool) -> Vec<String> {
             ));
         }
     }
-    let sender = queue.map(|(_, meta)| meta.uid());
-    for path in [spool.queue(), spool.failed(), spool.sent()] {
-        // queue/ has been looked at.
-        let Ok(meta) = fs::symlink_metadata(&path) else {
-            if path != spool.queue() {
-                let _ = look(path, &mut findings);
-            }
-            continue;
-        };
+    let sender = queue.as_ref().map(|(_, meta)| meta.uid());
+    let own = [queue, look(spool.failed(), &mut findings), look(spool.sent(), &mut findings)];
+    for (path, meta) in own.into_iter().flatten() {
         if meta.mode() & 0o077 != 0 || Some(meta.uid()) != sender {
-            findings.push(format!(
-                "{}: is the sender's alone; run: chown _bastion, chmod 0700",
-                path.display()
-            ));
+            let fix = "is the sender's alone; run: chown _bastion, chmod 0700";
+            findings.push(format!("{}: {fix}", path.display()));
         }
     }
     if let Some((path, meta)) = look(spool.drop(), &mut findings) {

@@ -244,10 +244,7 @@ impl Outbox {
                 return None;
             }
             None => {
-                let gone = self.entries.remove(&due.name)?;
-                let line = Line::new("alert-dropped").word("alert", gone.id);
-                self.log
-                    .say(Level::Warning, &line.text("reason", "taken out of the queue by hand"));
+                self.let_go(&due.name, "before a try");
                 return None;
             }
         };
@@ -299,6 +296,10 @@ impl Outbox {
                 self.log.say(Level::Warning, &line);
             }
             _ => {}
+        }
+        if !self.queue.has(&report.name) {
+            self.let_go(&report.name, "during a try");
+            return;
         }
         self.write(&report.name, now_ms);
         if let Some(entry) = self.entries.get(&report.name) {
@@ -390,6 +391,15 @@ impl Outbox {
         let left = moved.is_ok();
         self.tell_once(Thing::PutAway, moved);
         left
+    }
+
+    /// Forgets a message that an administrator has taken out of the queue.
+    fn let_go(&mut self, name: &str, when: &str) {
+        if let Some(gone) = self.entries.remove(name) {
+            let line = Line::new("alert-dropped").word("alert", gone.id);
+            let reason = format!("taken out of the queue by hand, {when}");
+            self.log.say(Level::Warning, &line.text("reason", &reason));
+        }
     }
 
     fn forget(&mut self, name: &str, reason: &str) {

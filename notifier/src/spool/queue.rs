@@ -154,7 +154,7 @@ impl Queue {
         &self.spool
     }
 
-    /// Takes what is in `drop/`, oldest first: at most `room` events, at most [`ROUND`] files at
+    /// Takes what is in `drop/`, oldest first: at most `room` events, a limited number of files at
     /// a time, and makes it durable. Answers also whether there is more to be had at once. What
     /// could not be taken is told once.
     ///
@@ -299,8 +299,13 @@ impl Queue {
     /// Why the file is no event any more.
     #[must_use]
     pub fn event(&self, name: &str) -> Option<Result<Event, String>> {
-        let path = self.spool.queue().join(name);
-        fs::symlink_metadata(&path).is_ok().then(|| files::read_event(&path))
+        self.has(name).then(|| files::read_event(&self.spool.queue().join(name)))
+    }
+
+    /// Whether the message is still in `queue/`: an administrator may have taken it away.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        fs::symlink_metadata(self.spool.queue().join(name)).is_ok()
     }
 
     fn read_state(&self, name: &str) -> State {

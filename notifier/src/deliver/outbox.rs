@@ -5,7 +5,7 @@
 //! provider. A disk that takes no more writes does not stop the sending: an alert
 //! twice is better than none, and a full disk may be what the alert is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub struct Outbox {
     host: Foreign,
     state_dir: PathBuf,
     entries: BTreeMap<String, Entry>,
+    /// The ids of `entries`.
+    ids: HashSet<AlertId>,
     health: BTreeMap<String, Health>,
     route: Vec<Stop>,
     patience: Duration,
@@ -81,6 +83,7 @@ impl Outbox {
             host,
             state_dir,
             entries: BTreeMap::new(),
+            ids: HashSet::new(),
             health: BTreeMap::new(),
             route: Vec::new(),
             patience: Duration::ZERO,
@@ -166,7 +169,7 @@ impl Outbox {
         };
         self.log.say(level, &line);
         // A doubtful alert is looked for by its id, so nobody may send another with the same.
-        if self.entries.values().any(|entry| entry.id == event.id) {
+        if !self.ids.insert(event.id) {
             self.forget(&name, "its id is that of an alert that waits");
             let line = Line::new("alert-failed").word("alert", event.id);
             let line = line.text("reason", "its id is that of an alert that waits");
@@ -373,7 +376,7 @@ impl Outbox {
             Step::Done | Step::GiveUp => {
                 let moved = self.queue.delivered(name);
                 if self.has_left("sent/", moved) {
-                    self.entries.remove(name);
+                    self.remove(name);
                 }
             }
             Step::Try(_) | Step::Wait(_) => {}
@@ -393,9 +396,15 @@ impl Outbox {
         left
     }
 
+    fn remove(&mut self, name: &str) -> Option<Entry> {
+        let entry = self.entries.remove(name)?;
+        self.ids.remove(&entry.id);
+        Some(entry)
+    }
+
     /// Forgets a message that an administrator has taken out of the queue.
     fn let_go(&mut self, name: &str, when: &str) {
-        if let Some(gone) = self.entries.remove(name) {
+        if let Some(gone) = self.remove(name) {
             let line = Line::new("alert-dropped").word("alert", gone.id);
             let reason = format!("taken out of the queue by hand, {when}");
             self.log.say(Level::Warning, &line.text("reason", &reason));
@@ -407,7 +416,7 @@ impl Outbox {
         if !self.has_left("failed/", moved) {
             return;
         }
-        if let Some(entry) = self.entries.remove(name) {
+        if let Some(entry) = self.remove(name) {
             let line = Line::new("alert-failed").word("alert", entry.id).text("reason", reason);
             self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{name}")));
         }

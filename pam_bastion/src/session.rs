@@ -88,7 +88,7 @@ pub fn open(pam: &impl Pam, arguments: &Arguments) -> Option<Opened> {
     let since = Instant::now();
     let settings = Settings::load(&arguments.config);
     let service = pam.service().unwrap_or_default();
-    if !settings.policy.services.iter().any(|name| name.as_bytes() == service) {
+    if !settings.policy.watches(&service) {
         return None;
     }
     test_hook(pam);
@@ -211,7 +211,7 @@ impl Settings {
         let source = match config::read_file(path) {
             Ok(source) => source,
             Err(error) => {
-                let (host, policy) = (Host::default(), Policy::default());
+                let (host, policy) = (Host::default(), Policy::unreadable());
                 return Self { host, policy, written_s: 0, problem: Some(error.to_string()) };
             }
         };

@@ -73,25 +73,10 @@ impl Client {
     #[must_use]
     pub fn basic(user: &str, password: &Secret) -> Self {
         let credentials = BASE64.encode(format!("{user}:{}", password.expose()));
-        let config = Agent::config_builder()
-            .timeout_global(Some(DEADLINE))
-            .timeout_resolve(Some(CONNECT))
-            .timeout_connect(Some(CONNECT))
-            .http_status_as_error(false)
-            // A redirect is a wrong address, and would carry the credentials along.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            // A handful of alerts a day: a kept connection would be dead when it is needed.
-            .max_idle_connections(0)
-            .user_agent(concat!("bastion/", env!("CARGO_PKG_VERSION")))
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
-            .build();
-        let connected = Arc::new(AtomicBool::new(false));
-        let connector = DefaultConnector::new().chain(Witness(Arc::clone(&connected)));
-        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
         let authorization = format!("Basic {credentials}");
         let secrets = [password.expose().to_owned(), credentials];
-        Self { agent, authorization, secrets, connected }
+        let connected = Arc::new(AtomicBool::new(false));
+        Self { agent: agent(&connected), authorization, secrets, connected }
     }
 
     /// POSTs a form.
@@ -121,9 +106,20 @@ impl Client {
         self.answer(result, most)
     }
 
-    fn answer(&self, result: Result<Response<Body>, Error>, most: u64) -> Result<Answer, Outcome> {
+    fn answer(
+        &mut self,
+        result: Result<Response<Body>, Error>,
+        most: u64,
+    ) -> Result<Answer, Outcome> {
         let connected = self.connected.load(Ordering::Relaxed);
-        let mut response = result.map_err(|error| outcome_of(&error, connected))?;
+        let mut response = result.map_err(|error| {
+            let outcome = outcome_of(&error, connected);
+            if matches!(outcome, Outcome::Config { .. }) {
+                // The CA store is read once for an agent, and may have been mended since.
+                self.agent = agent(&self.connected);
+            }
+            outcome
+        })?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers(), SystemTime::now());
         let body = response.body_mut().with_config().limit(most).read_to_vec();
@@ -150,6 +146,26 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
     };
     Some(wait.min(MAX_RETRY_AFTER))
+}
+
+fn agent(connected: &Arc<AtomicBool>) -> Agent {
+    let config = Agent::config_builder()
+        .timeout_global(Some(DEADLINE))
+        .timeout_resolve(Some(CONNECT))
+        .timeout_connect(Some(CONNECT))
+        .http_status_as_error(false)
+        // HTTP_PROXY in the environment would get the secret of an http:// address.
+        .proxy(None)
+        // A redirect is a wrong address, and would carry the credentials along.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        // A handful of alerts a day: a kept connection would be dead when it is needed.
+        .max_idle_connections(0)
+        .user_agent(concat!("bastion/", env!("CARGO_PKG_VERSION")))
+        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+        .build();
+    let connector = DefaultConnector::new().chain(Witness(Arc::clone(connected)));
+    Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
 /// What it means that a request has no answer. Before the connection stands, nothing has been

@@ -120,8 +120,8 @@ impl Channel for Twilio {
                 Ok(page) => page,
                 Err(found) => return found,
             };
-            if let Some(found) = page.messages.iter().find(|m| m.is(&token, &message.recipient)) {
-                return Found::Yes(found.sid.clone());
+            if let Some(sid) = page.find(&token, &message.recipient) {
+                return Found::Yes(sid);
             }
             match page.next_page_uri {
                 Some(next) if next.starts_with(&path) => url = format!("{}{next}", self.base_url),
@@ -133,33 +133,46 @@ impl Channel for Twilio {
     }
 }
 
-/// A message in Twilio's answers; what else is in them is not needed.
-#[derive(Debug, Deserialize)]
+/// A message in Twilio's answers, as far as it is needed. Every field may be null: so says
+/// Twilio's own description of its API.
+#[derive(Debug, Default, Deserialize)]
 struct Sms {
-    sid: String,
     #[serde(default)]
-    status: String,
+    sid: Option<String>,
     #[serde(default)]
-    body: String,
+    status: Option<String>,
     #[serde(default)]
-    to: String,
+    body: Option<String>,
+    #[serde(default)]
+    to: Option<String>,
     #[serde(default)]
     num_segments: Option<String>,
 }
 
 impl Sms {
-    /// Whether it is the one with this token, and has not failed to reach its recipient.
+    /// Whether it is the one with this token, and has not failed to reach its recipient. The
+    /// token has to stand at the end, where we put it: a text may quote another's.
     fn is(&self, token: &str, recipient: &str) -> bool {
-        let failed = matches!(self.status.as_str(), "failed" | "undelivered" | "canceled");
-        self.to == recipient && !failed && self.body.contains(token)
+        let failed = matches!(self.status.as_deref(), Some("failed" | "undelivered" | "canceled"));
+        let body = self.body.as_deref().unwrap_or_default();
+        self.to.as_deref() == Some(recipient) && !failed && body.trim_end().ends_with(token)
     }
 }
 
+/// A page of the list. The messages are read one by one: one that cannot be is not ours.
 #[derive(Debug, Deserialize)]
 struct Page {
-    messages: Vec<Sms>,
+    messages: Vec<serde_json::Value>,
     #[serde(default)]
     next_page_uri: Option<String>,
+}
+
+impl Page {
+    fn find(&self, token: &str, recipient: &str) -> Option<String> {
+        let read = |message: &serde_json::Value| Sms::deserialize(message).ok();
+        let found = self.messages.iter().filter_map(read).find(|sms| sms.is(token, recipient))?;
+        Some(found.sid.unwrap_or_default())
+    }
 }
 
 /// Twilio's error body.
@@ -179,9 +192,10 @@ fn read_page(answer: &Answer) -> Result<Page, Found> {
             let why = format!("the list of messages broke off: {error}");
             Err(Found::Failed(Outcome::Later { why, fault: Fault::Message }))
         }
-        // The key may send and not read. If it may not send either, the next try says so.
-        (401 | 403..=405, _) => Err(Found::CannotLook),
-        _ => Err(Found::Failed(judge(answer))),
+        (429 | 500.., _) => Err(Found::Failed(judge(answer))),
+        // The key may send and not read, or there is no list at all. If it may not send
+        // either, the next try says so.
+        _ => Err(Found::CannotLook),
     }
 }
 
@@ -201,37 +215,37 @@ pub fn judge(answer: &Answer) -> Outcome {
     };
     let why = format!("HTTP {}{code}{said}", answer.status);
     let check = |what: &str| Outcome::Config { why: format!("{why}; check {what}") };
-    match answer.status {
-        401 => check("account-sid and auth-token-file"),
-        403 => check("what this account may do"),
-        404 => check("account-sid and base-url"),
-        200..=399 => check("base-url: this is not Twilio's API"),
+    match (answer.status, refusal.code) {
+        (401, _) => check("account-sid and auth-token-file, then restart the sender"),
+        (403, _) => check("what this account may do"),
+        (404, _) => check("account-sid and base-url"),
         // A 429 was never processed. 21611: the sender's own queue at Twilio is full.
-        429 => Outcome::Later { why, fault: Fault::RateLimit(answer.retry_after) },
-        400 if refusal.code == Some(21611) => {
+        (429, _) | (400, Some(21611)) => {
             Outcome::Later { why, fault: Fault::RateLimit(answer.retry_after) }
         }
-        408 | 425 | 500.. => Outcome::doubtful(why, Fault::Message),
-        _ => Outcome::Never { why },
+        (408 | 425 | 500.., _) => match answer.retry_after {
+            Some(wait) => Outcome::doubtful(why, Fault::RateLimit(Some(wait))),
+            None => Outcome::doubtful(why, Fault::Message),
+        },
+        // With a code of Twilio's it is this message that is wrong.
+        (400, Some(_)) | (413 | 422, _) => Outcome::Never { why },
+        _ => check("base-url, and what stands between here and Twilio"),
     }
 }
 
 fn accepted(body: &[u8]) -> Outcome {
-    match serde_json::from_slice::<Sms>(body) {
-        Ok(sms) => {
-            let status = if sms.status.is_empty() { "accepted" } else { &sms.status };
-            let segments = sms.num_segments.as_deref().filter(|n| *n != "0");
-            let segments =
-                segments.map_or(String::new(), |n| format!(", {} segment(s)", http::shown(n)));
-            let answer = format!("{} as {}{segments}", http::shown(status), http::shown(&sms.sid));
-            Outcome::Delivered { id: Some(http::shown(&sms.sid)), answer }
-        }
-        Err(_) => Outcome::Doubtful {
+    let sms: Sms = serde_json::from_slice(body).unwrap_or_default();
+    let Some(sid) = sms.sid.as_deref().map(http::shown) else {
+        return Outcome::Doubtful {
             why: "HTTP 201, with an answer that cannot be read".into(),
             fault: Fault::Message,
             accepted: true,
-        },
-    }
+        };
+    };
+    let status = http::shown(sms.status.as_deref().unwrap_or("accepted"));
+    let segments = sms.num_segments.as_deref().filter(|n| *n != "0");
+    let segments = segments.map_or(String::new(), |n| format!(", {} segment(s)", http::shown(n)));
+    Outcome::Delivered { answer: format!("{status} as {sid}{segments}"), id: Some(sid) }
 }
 
 #[cfg(test)]
@@ -255,12 +269,17 @@ mod tests {
             (302, String::new(), "config"),
             (400, error(21211, "Invalid 'To'"), "never"),
             (400, error(21611, "queue full"), "rate"),
-            (400, "garbage".into(), "never"),
+            (400, "garbage".into(), "config"),
+            (407, String::new(), "config"),
+            (410, String::new(), "config"),
+            (422, String::new(), "never"),
             (401, error(20003, "Authenticate"), "config"),
             (403, String::new(), "config"),
             (404, error(20404, "not found"), "config"),
             (413, String::new(), "never"),
             (429, error(20429, "Too Many Requests"), "rate"),
+            (201, r#"{"sid":"SM1","status":null,"to":null,"body":null}"#.into(), "delivered"),
+            (201, r#"{"sid":null}"#.into(), "doubtful"),
             (500, error(20500, "oops"), "doubtful"),
             (503, String::new(), "doubtful"),
         ];
@@ -311,15 +330,25 @@ mod tests {
     #[test]
     fn a_failed_message_in_the_list_does_not_count() {
         let sms = |status: &str| Sms {
-            sid: "SM1".into(),
-            status: status.into(),
-            body: "login alice #k7f3q2".into(),
-            to: "+15550101".into(),
+            sid: Some("SM1".into()),
+            status: Some(status.into()),
+            body: Some("login alice #k7f3q2".into()),
+            to: Some("+15550101".into()),
             num_segments: None,
         };
         assert!(sms("queued").is("#k7f3q2", "+15550101"));
         assert!(!sms("failed").is("#k7f3q2", "+15550101"));
         assert!(!sms("queued").is("#k7f3q2", "+15550102"));
         assert!(!sms("queued").is("#aaaaaa", "+15550101"));
+        let quoting = Sms { body: Some("note: #k7f3q2 is late #aaaaaa".into()), ..sms("queued") };
+        assert!(!quoting.is("#k7f3q2", "+15550101"));
+    }
+
+    #[test]
+    fn nulls_in_the_list_hide_nothing() {
+        let page = r##"{"messages":[{"sid":null,"body":null,"to":null},7,
+            {"sid":"SM2","status":"sent","to":"+15550101","body":"x #k7f3q2"}]}"##;
+        let page = read_page(&answer(200, page, None)).unwrap();
+        assert_eq!(page.find("#k7f3q2", "+15550101").as_deref(), Some("SM2"));
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     let settings = Settings::load(&options.config, &secrets);
     // Where things are is known even of a file with mistakes in it.
     let (host, services) = match &settings {
-        Ok(settings) => (settings.host.clone(), settings.login.services.clone()),
+        Ok(settings) => (settings.host.clone(), services(&settings.login)),
         Err(error) => {
             findings.push(error.to_string());
             lenient(&options.config)
@@ -75,12 +75,17 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     Failure::all(findings.into_iter().map(Failure::config).collect())
 }
 
+/// The services whose PAM files are looked at.
+fn services(login: &config::login::Login) -> Vec<String> {
+    login.services.clone().unwrap_or_else(|| vec!["sshd".into()])
+}
+
 fn lenient(path: &Path) -> (config::host::Host, Vec<String>) {
     let Ok(source) = config::read_file(path) else {
-        return (config::host::Host::default(), config::login::Login::default().services);
+        return (config::host::Host::default(), services(&config::login::Login::default()));
     };
     let mut document = config::Document::parse(&source.text);
-    (config::host::read(&mut document), config::login::read(&mut document).services)
+    (config::host::read(&mut document), services(&config::login::read(&mut document)))
 }
 
 /// The spool as DESIGN.md has it: who owns what, and who may do what there.

@@ -15,8 +15,9 @@ pub const MAX_HOLD: Duration = Duration::from_secs(10);
 /// `[login]`, with its defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// PAM services whose sessions are watched. Default `["sshd"]`.
-    pub services: Vec<String>,
+    /// PAM services whose sessions are watched. Default `["sshd"]`. `None`: every service that
+    /// calls the module, because what the file says of them cannot be understood.
+    pub services: Option<Vec<String>>,
     /// `known-good` and `[[login.allow]]`. Default: nobody is known good.
     pub known_good: KnownGood,
     /// How long an alerting login may wait for the provider's answer. Default 0, most 10 s.
@@ -28,11 +29,27 @@ pub struct Login {
 impl Default for Login {
     fn default() -> Self {
         Self {
-            services: vec!["sshd".into()],
+            services: Some(vec!["sshd".into()]),
             known_good: KnownGood::default(),
             hold: Duration::ZERO,
             keys: BTreeMap::new(),
         }
+    }
+}
+
+impl Login {
+    /// What stands in for a file that cannot be read: everything is watched and told.
+    #[must_use]
+    pub fn unreadable() -> Self {
+        Self { services: None, ..Self::default() }
+    }
+
+    /// Whether the sessions of this PAM service are watched.
+    #[must_use]
+    pub fn watches(&self, service: &[u8]) -> bool {
+        self.services
+            .as_ref()
+            .is_none_or(|known| known.iter().any(|name| name.as_bytes() == service))
     }
 }
 
@@ -42,15 +59,25 @@ pub fn read(document: &mut Document<'_>) -> Login {
     if document.is_broken() {
         // A stray quote can move a key from one table to another: trust none of it.
         document.table("login", |section| section.leave_rest());
-        return Login::default();
+        return Login::unreadable();
     }
     document.table("login", section).unwrap_or_default()
 }
 
 fn section(section: &mut Section<'_, '_>) -> Login {
     let mut login = Login::default();
+    let before = section.findings();
     if let Some(services) = section.parse_list("services", service) {
-        login.services = values(services);
+        if services.is_empty() {
+            section.reject_section(
+                "services is empty; to watch nothing, take the line out of /etc/pam.d/sshd",
+            );
+        }
+        login.services = Some(values(services));
+    }
+    if section.findings() > before {
+        // A name left out would be a service that nobody hears of.
+        login.services = None;
     }
     let mut rules = Vec::new();
     if let Some(nets) = section.parse_list("known-good", known_good::parse_net) {
@@ -85,7 +112,9 @@ fn section(section: &mut Section<'_, '_>) -> Login {
 
 fn service(name: &str) -> Result<String, String> {
     if name.is_empty() || name.contains('/') {
-        Err(format!("{name:?} is no PAM service; it is the name of a file in /etc/pam.d"))
+        Err(format!(
+            "{name:?} is no PAM service; write the bare name of a file in /etc/pam.d, as \"sshd\""
+        ))
     } else {
         Ok(name.to_owned())
     }
@@ -188,7 +217,7 @@ mod tests {
             "#,
         );
         assert_eq!(findings, []);
-        assert_eq!(login.services, ["sshd", "ssh-tunnel"]);
+        assert!(login.watches(b"ssh-tunnel") && !login.watches(b"sudo"));
         assert_eq!(login.hold, Duration::from_millis(400));
         assert_eq!(login.keys.len(), 1);
         assert_eq!(login.known_good.rules.len(), 2);
@@ -224,9 +253,18 @@ mod tests {
     }
 
     #[test]
+    fn a_mistake_in_services_watches_more_and_not_less() {
+        for services in ["[\"/etc/pam.d/sshd\"]", "[22]", "[]", "\"sshd\"", "[\"sshd\", \"\"]"] {
+            let (login, findings) = parse(&format!("[login]\nservices = {services}\n"));
+            assert!(login.watches(b"sshd") && login.watches(b"anything"), "{services}");
+            assert_eq!(findings.len(), 1, "{services}");
+        }
+    }
+
+    #[test]
     fn nothing_of_a_file_with_a_syntax_error_is_known_good() {
         let (login, findings) = parse("[login]\nknown-good = [\"203.0.113.7\"]\nhold = \n");
-        assert_eq!(login, Login::default());
+        assert_eq!(login, Login::unreadable());
         assert_eq!(findings.len(), 1, "{findings:?}");
     }
 

@@ -12,8 +12,12 @@ use crate::clock::millis;
 /// may have done so at the provider's, where nobody tells us.
 const CONFIG_PROBE: Duration = Duration::from_secs(15 * 60);
 
-/// Longest wait believed after a restart, against a clock that was set in between.
-const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// Longest wait that a provider asked for and that is believed after a restart.
+const MAX_ASKED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// Longest wait of our own: the longest of [`backoff`], and its fifth. A machine without a
+/// battery-backed clock comes up in the past, where every moment written down is far ahead.
+const MAX_OWN: Duration = Duration::from_secs(360);
 
 /// Why a channel waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,12 +89,6 @@ impl Health {
         }
     }
 
-    /// Whether it may be used now.
-    #[must_use]
-    pub fn is_usable(&self, now_ms: u64) -> bool {
-        self.until_ms <= now_ms
-    }
-
     /// Prepares it for being written: the wall clock's form of the wait.
     pub fn before_write(&mut self, now_ms: u64, unix_ms: u64) {
         self.not_before_ms = match self.until_ms.saturating_sub(now_ms) {
@@ -104,20 +102,31 @@ impl Health {
     pub fn after_read(&mut self, now_ms: u64, unix_ms: u64) {
         self.until_ms = match self.trouble {
             Some(Trouble::Config) => now_ms,
+            Some(Trouble::RateLimit) => ahead(self.not_before_ms, now_ms, unix_ms, MAX_ASKED_FOR),
             _ => resume(self.not_before_ms, now_ms, unix_ms),
         };
     }
 }
 
-/// A moment of the wall clock on the monotonic clock, at most a day ahead.
+/// A moment of the wall clock, to which we wanted to wait, on the monotonic clock.
 #[must_use]
 pub fn resume(not_before_ms: u64, now_ms: u64, unix_ms: u64) -> u64 {
-    now_ms.saturating_add(not_before_ms.saturating_sub(unix_ms).min(millis(MAX_WAIT)))
+    ahead(not_before_ms, now_ms, unix_ms, MAX_OWN)
+}
+
+fn ahead(not_before_ms: u64, now_ms: u64, unix_ms: u64, most: Duration) -> u64 {
+    now_ms.saturating_add(not_before_ms.saturating_sub(unix_ms).min(millis(most)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Health {
+        fn is_usable(&self, now_ms: u64) -> bool {
+            self.until_ms <= now_ms
+        }
+    }
 
     fn later(fault: Fault) -> Outcome {
         Outcome::Later { why: "x".into(), fault }
@@ -171,5 +180,8 @@ mod tests {
         back.not_before_ms = u64::MAX;
         back.after_read(7, 0);
         assert_eq!(back.until_ms, 7 + 86_400_000);
+        back.trouble = Some(Trouble::Network);
+        back.after_read(7, 0);
+        assert_eq!(back.until_ms, 7 + 360_000, "a clock that starts in the past");
     }
 }

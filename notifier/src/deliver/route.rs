@@ -80,7 +80,9 @@ pub fn next(view: &View<'_>) -> Step {
                 wake_ms = wake_ms.min(at_ms);
             }
         }
-        let troubled = health.trouble.is_some() || legs.iter().any(|leg| leg.tries > 0);
+        // A try that has not ended yet is no trouble.
+        let ended = |leg: &Leg| leg.tries > u32::from(leg.phase == Phase::Sending);
+        let troubled = health.trouble.is_some() || legs.iter().any(ended);
         let take_over = match health.trouble {
             Some(Trouble::Config) => true,
             _ => troubled && view.age >= view.patience,
@@ -180,8 +182,10 @@ mod tests {
 
     #[test]
     fn what_is_being_sent_is_waited_for() {
-        let sending = case().leg("sms", "1", Phase::Sending, 1, 0);
-        assert_eq!(sending.next(), Step::Wait(NOW + 59_000));
+        let sending = case().leg("sms", "1", Phase::Sending, 1, 0).aged(999);
+        assert_eq!(sending.next(), Step::Wait(u64::MAX));
+        let again = case().leg("sms", "1", Phase::Sending, 2, 0);
+        assert_eq!(again.next(), Step::Wait(NOW + 59_000));
     }
 
     #[test]

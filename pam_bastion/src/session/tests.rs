@@ -198,7 +198,7 @@ fn a_bad_file_means_that_everything_is_told() {
     Settings::load(&arguments.config).remark(&log, &arguments);
     assert!(machine.lines()[0].contains("config-problem"));
     let settings = Settings::load(&arguments.config);
-    assert_eq!(settings.policy, Policy::default());
+    assert_eq!(settings.policy, Policy::unreadable());
     arguments.config = machine.dir.join("absent.toml");
     assert!(Settings::load(&arguments.config).problem.unwrap().contains("absent.toml"));
 }

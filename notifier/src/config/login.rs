@@ -68,7 +68,7 @@ fn section(section: &mut Section<'_, '_>) -> Login {
     let mut login = Login::default();
     let before = section.findings();
     if let Some(services) = section.parse_list("services", service) {
-        if services.is_empty() {
+        if services.is_empty() && section.findings() == before {
             section.reject_section(
                 "services is empty; to watch nothing, take the line out of /etc/pam.d/sshd",
             );

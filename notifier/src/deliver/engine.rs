@@ -140,7 +140,7 @@ impl Engine {
             while let Ok(report) = self.reports.try_recv() {
                 self.learn(&report);
             }
-            let more = self.outbox.claim();
+            let more = self.outbox.claim(self.now_ms());
             let idle = self.workers.iter().all(|worker| !worker.busy);
             if self.reloading && idle {
                 self.reload();

@@ -9,5 +9,6 @@ pub mod lock;
 pub mod outbox;
 pub mod route;
 pub mod settings;
+pub mod throttle;
 mod wakeup;
 pub mod worker;

@@ -5,13 +5,14 @@
 //! provider. A disk that takes no more writes does not stop the sending: an alert
 //! twice is better than none, and a full disk may be what the alert is about.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::health::{Health, resume};
 use super::route::{self, Step, Stop, View};
+use super::throttle::Throttle;
 use super::worker::{Job, Report};
 use super::{also, backoff};
 use crate::channel::{Fault, Message, Outcome};
@@ -19,13 +20,18 @@ use crate::clock::{Stamp, millis, unix_ms};
 use crate::event::{AlertId, Event, Severity, What};
 use crate::ffi;
 use crate::foreign::Foreign;
-use crate::spool::files;
-use crate::spool::queue::{Claimed, Leg, MAX_QUEUED, Phase, Queue, State};
+use crate::spool::claim::{Claimed, Room};
+use crate::spool::files::ReadError;
+use crate::spool::queue::{Leg, MAX_QUEUED, Phase, Queue, State};
+use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
 use crate::text;
 
-/// How long the provider gets to list a message that was on its way when the sender died.
+/// How long the provider gets to list a message of which nobody knows whether it has it.
 const SETTLE: Duration = Duration::from_secs(2);
+
+/// How long a message waits that could not be read.
+const UNREADABLE: Duration = Duration::from_secs(60);
 
 /// File in `[host] state` that keeps the channels' health.
 const HEALTH_FILE: &str = "channels.json";
@@ -34,6 +40,7 @@ const HEALTH_FILE: &str = "channels.json";
 #[derive(Debug)]
 struct Entry {
     id: AlertId,
+    is_login: bool,
     at: Stamp,
     state: State,
 }
@@ -45,8 +52,12 @@ pub struct Outbox {
     host: Foreign,
     state_dir: PathBuf,
     entries: BTreeMap<String, Entry>,
-    /// The ids of `entries`.
-    ids: HashSet<AlertId>,
+    /// The names of `entries` by their ids.
+    ids: BTreeMap<AlertId, String>,
+    /// How many of `entries` are logins.
+    logins: usize,
+    /// Holds back the lines that whoever may write into `drop/` can cause.
+    refusals: Throttle,
     health: BTreeMap<String, Health>,
     route: Vec<Stop>,
     patience: Duration,
@@ -83,7 +94,9 @@ impl Outbox {
             host,
             state_dir,
             entries: BTreeMap::new(),
-            ids: HashSet::new(),
+            ids: BTreeMap::new(),
+            logins: 0,
+            refusals: Throttle::default(),
             health: BTreeMap::new(),
             route: Vec::new(),
             patience: Duration::ZERO,
@@ -112,46 +125,59 @@ impl Outbox {
             health.after_read(now_ms, wall_ms);
         }
         for name in self.queue.names()? {
-            let (one, state) = self.queue.take_up(&name)?;
-            self.take_in(one, wake_up(state, now_ms, wall_ms));
+            match self.queue.take_up(&name) {
+                Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, wall_ms), now_ms),
+                // One bad file must not keep the others from getting out.
+                Err(error) => {
+                    let line = Line::new("queue-file-stuck").text("file", &name);
+                    self.log.say(Level::Error, &line.text("message", &error.to_string()));
+                }
+            }
         }
         Ok(())
     }
 
     /// Takes in a round of what is in `drop/`, as far as there is room, and answers whether there
     /// is more.
-    pub fn claim(&mut self) -> bool {
-        let room = MAX_QUEUED.saturating_sub(self.entries.len());
+    pub fn claim(&mut self, now_ms: u64) -> bool {
+        let used = self.entries.len();
+        let room = Room {
+            root: MAX_QUEUED.saturating_sub(used),
+            others: (MAX_QUEUED / 2).saturating_sub(used),
+        };
         let claimed = self.queue.claim(room).map_err(|error| {
             format!("cannot list {}: {error}", self.queue.spool().drop().display())
         });
         self.tell_once(Thing::Drop, claimed.as_ref().map(|_| ()).map_err(Clone::clone));
         let (claimed, more) = claimed.unwrap_or_default();
-        if claimed.iter().any(|one| matches!(one, Claimed::Event(..))) {
-            // The round says so itself if it is not durable.
-            self.told.remove(&Thing::Claim);
-        }
         for one in claimed {
-            self.take_in(one, State::default());
+            self.take_in(one, State::default(), now_ms);
+        }
+        if let Some(withheld) = self.refusals.ended(now_ms) {
+            let line = Line::new("drop-file-refused").word("not-told", withheld);
+            self.log.say(Level::Error, &line);
         }
         more
     }
 
-    fn take_in(&mut self, claimed: Claimed, state: State) {
+    fn take_in(&mut self, claimed: Claimed, state: State, now_ms: u64) {
+        let not_durable = |error| format!("alerts may not survive a power cut: {error}");
         match claimed {
-            Claimed::Event(name, event) => self.add(name, &event, state),
-            Claimed::Refused(name, reason) => {
-                let line = Line::new("drop-file-refused").text("reason", &reason);
-                self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{name}")));
+            Claimed::Event { name, event, synced } => {
+                self.tell_once(Thing::Claim, synced.map_err(not_durable));
+                self.add(name, &event, state);
             }
-            Claimed::Stuck(name, error) => {
-                let line = Line::new("drop-file-stuck").foreign("file", &name);
+            Claimed::NotDurable(error) => self.tell_once(Thing::Claim, Err(not_durable(error))),
+            Claimed::Refused { file, kept_as, reason } if self.refusals.admits(now_ms) => {
+                let line = Line::new("drop-file-refused").text("reason", &reason);
+                let line = line.foreign("file", &file);
+                self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{kept_as}")));
+            }
+            Claimed::Stuck(file, error) if self.refusals.admits(now_ms) => {
+                let line = Line::new("drop-file-stuck").foreign("file", &file);
                 self.log.say(Level::Error, &line.text("message", &error.to_string()));
             }
-            Claimed::NotDurable(error) => {
-                let what = format!("alerts may not survive a power cut: {error}");
-                self.tell_once(Thing::Claim, Err(what));
-            }
+            Claimed::Refused { .. } | Claimed::Stuck(..) => {}
         }
     }
 
@@ -168,15 +194,23 @@ impl Outbox {
             Severity::Critical => Level::Error,
         };
         self.log.say(level, &line);
-        // A doubtful alert is looked for by its id, so nobody may send another with the same.
-        if !self.ids.insert(event.id) {
-            self.forget(&name, "its id is that of an alert that waits");
-            let line = Line::new("alert-failed").word("alert", event.id);
-            let line = line.text("reason", "its id is that of an alert that waits");
-            self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{name}")));
-            return;
+        let is_login = matches!(event.what, What::Login(_));
+        // A doubtful alert is looked for by its id, so no note may have a login's.
+        if let Some(other) = self.ids.get(&event.id).cloned() {
+            let clash = "its id is that of another alert that waits";
+            if !is_login {
+                let moved = self.queue.give_up(&name, clash);
+                self.has_left("failed/", moved);
+                self.say_failed(event.id, &name, clash);
+                return;
+            }
+            if self.entries.get(&other).is_some_and(|other| !other.is_login) {
+                self.forget(&other, clash);
+            }
         }
-        self.entries.insert(name, Entry { id: event.id, at: event.at.clone(), state });
+        self.ids.insert(event.id, name.clone());
+        self.logins += usize::from(is_login);
+        self.entries.insert(name, Entry { id: event.id, is_login, at: event.at.clone(), state });
     }
 
     /// How many messages are not yet out.
@@ -192,14 +226,16 @@ impl Outbox {
     }
 
     /// Finds the best try for each channel of `idle`, and says when to look again (on the
-    /// monotonic clock). Of several, the one that has been tried least goes first, so that a
-    /// message nobody can deliver never blocks the next. On the way it puts away what is over.
+    /// monotonic clock). Logins go before notes; of several, the one that has been tried least goes
+    /// first, so that a message nobody can deliver never blocks the next. On the way it puts
+    /// away what is over.
     pub fn due(&mut self, now_ms: u64, idle: &[&str]) -> (Vec<Due>, u64) {
         let now = Stamp::now();
-        let mut best: BTreeMap<String, (u32, Due)> = BTreeMap::new();
-        let (mut over, mut untried, mut wake_ms) = (Vec::new(), 0, u64::MAX);
+        let mut best: BTreeMap<String, ((bool, u32), Due)> = BTreeMap::new();
+        let (mut over, mut first, mut wake_ms) = (Vec::new(), 0, u64::MAX);
+        let first_rank = (self.logins == 0, 0);
         for (name, entry) in &self.entries {
-            if untried == idle.len() {
+            if first == idle.len() {
                 // Nothing can be better, and the next look is soon: after a report.
                 break;
             }
@@ -208,13 +244,14 @@ impl Outbox {
                 Step::Try(tries) => {
                     let tries = tries.into_iter().filter(|(to, _)| idle.contains(&to.as_str()));
                     for (channel, recipient) in tries {
-                        let tried = entry.leg(&channel, &recipient).map_or(0, |leg| leg.tries);
-                        if best.get(&channel).is_some_and(|(least, _)| *least <= tried) {
+                        let tries = entry.leg(&channel, &recipient).map_or(0, |leg| leg.tries);
+                        let rank = (!entry.is_login, tries);
+                        if best.get(&channel).is_some_and(|(least, _)| *least <= rank) {
                             continue;
                         }
-                        untried += usize::from(tried == 0);
+                        first += usize::from(rank == first_rank);
                         let due = Due { name: name.clone(), channel: channel.clone(), recipient };
-                        best.insert(channel, (tried, due));
+                        best.insert(channel, (rank, due));
                     }
                 }
                 step => over.push((name.clone(), step)),
@@ -241,19 +278,25 @@ impl Outbox {
     /// message is gone.
     pub fn begin(&mut self, due: &Due, now_ms: u64) -> Option<Job> {
         let event = match self.queue.event(&due.name) {
-            Some(Ok(event)) => event,
-            Some(Err(reason)) => {
-                self.forget(&due.name, &reason);
+            Ok(Some(event)) => event,
+            Ok(None) => {
+                self.let_go(&due.name, "before a try");
                 return None;
             }
-            None => {
-                self.let_go(&due.name, "before a try");
+            Err(error) => {
+                let why = error.to_string();
+                if matches!(error, ReadError::NotAnEvent(_)) {
+                    self.forget(&due.name, &why);
+                }
+                // Still there: it cannot be read now, or cannot be moved.
+                self.put_off(&due.name, &why, now_ms);
                 return None;
             }
         };
         let entry = self.entries.get_mut(&due.name)?;
         let leg = entry.leg_mut(&due.channel, &due.recipient);
-        let (doubtful, accepted) = (leg.phase == Phase::Doubtful, leg.accepted);
+        let doubtful = leg.phase == Phase::Doubtful;
+        let (accepted, looks) = (leg.accepted, leg.looks);
         leg.phase = Phase::Sending;
         leg.tries = leg.tries.saturating_add(1);
         self.write(&due.name, now_ms);
@@ -264,7 +307,7 @@ impl Outbox {
             now: Stamp::now(),
             recipient: due.recipient.clone(),
         };
-        Some(Job { name: due.name.clone(), message, doubtful, accepted })
+        Some(Job { name: due.name.clone(), message, doubtful, accepted, looks })
     }
 
     /// Takes in what became of a try.
@@ -349,7 +392,11 @@ impl Outbox {
         }
         for entry in self.entries.values_mut() {
             for leg in entry.state.channels.values_mut().flat_map(BTreeMap::values_mut) {
-                leg.due_ms = 0;
+                let least_ms = match leg.phase {
+                    Phase::Doubtful => now_ms.saturating_add(millis(SETTLE)),
+                    _ => 0,
+                };
+                leg.due_ms = leg.due_ms.min(least_ms);
             }
         }
         self.write_health(now_ms);
@@ -357,7 +404,7 @@ impl Outbox {
 
     /// Removes what is kept in `sent/` and `failed/` beyond the ceiling.
     pub fn prune(&self) {
-        let gone = self.queue.prune();
+        let gone = prune::prune(self.queue.spool());
         if gone > 0 {
             let line = Line::new("failed-pruned").word("messages", gone);
             self.log.say(Level::Warning, &line.text("reason", "failed/ keeps the newest alone"));
@@ -371,6 +418,8 @@ impl Outbox {
                 let reason = self.entries.get(name).map_or_else(String::new, Entry::reasons);
                 self.forget(name, &reason);
             }
+            // Tried before, and then the channels were taken out of the file: it waits for them.
+            Step::GiveUp if self.entries.get(name).is_some_and(Entry::is_begun) => {}
             // Without a route the alert stands in the log, and that is all there is: a default
             // that works.
             Step::Done | Step::GiveUp => {
@@ -398,8 +447,24 @@ impl Outbox {
 
     fn remove(&mut self, name: &str) -> Option<Entry> {
         let entry = self.entries.remove(name)?;
-        self.ids.remove(&entry.id);
+        if self.ids.get(&entry.id).is_some_and(|of| of == name) {
+            self.ids.remove(&entry.id);
+        }
+        self.logins -= usize::from(entry.is_login);
         Some(entry)
+    }
+
+    /// Lets a message wait that the disk does not give out.
+    fn put_off(&mut self, name: &str, why: &str, now_ms: u64) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let line = Line::new("alert-deferred").word("alert", entry.id).text("reason", why);
+        for stop in &self.route {
+            for recipient in &stop.recipients {
+                let leg = entry.leg_mut(&stop.channel, recipient);
+                leg.due_ms = now_ms.saturating_add(millis(UNREADABLE));
+            }
+        }
+        self.log.say(Level::Error, &line);
     }
 
     /// Forgets a message that an administrator has taken out of the queue.
@@ -417,9 +482,13 @@ impl Outbox {
             return;
         }
         if let Some(entry) = self.remove(name) {
-            let line = Line::new("alert-failed").word("alert", entry.id).text("reason", reason);
-            self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{name}")));
+            self.say_failed(entry.id, name, reason);
         }
+    }
+
+    fn say_failed(&self, id: AlertId, name: &str, reason: &str) {
+        let line = Line::new("alert-failed").word("alert", id).text("reason", reason);
+        self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{name}")));
     }
 
     fn write(&mut self, name: &str, now_ms: u64) {
@@ -478,6 +547,11 @@ impl Entry {
         legs.entry(recipient.to_owned()).or_default()
     }
 
+    /// Whether anything has been tried.
+    fn is_begun(&self) -> bool {
+        self.state.channels.values().flat_map(BTreeMap::values).any(|leg| leg.tries > 0)
+    }
+
     /// Why each leg failed, for the file beside it in `failed/`.
     fn reasons(&self) -> String {
         let legs = self.state.channels.iter().flat_map(|(channel, legs)| {
@@ -493,6 +567,7 @@ fn settle(leg: &mut Leg, report: &Report, now_ms: u64, random: u32) {
     let open = if report.unresolved { Phase::Doubtful } else { Phase::Waiting };
     let wait_ms = millis(backoff::after(leg.tries, random));
     leg.due_ms = 0;
+    leg.looks = if report.unresolved { leg.looks.saturating_add(1) } else { 0 };
     leg.last = report.outcome.to_string();
     leg.phase = match &report.outcome {
         Outcome::Delivered { id, .. } => {
@@ -501,11 +576,8 @@ fn settle(leg: &mut Leg, report: &Report, now_ms: u64, random: u32) {
         }
         Outcome::Never { .. } if !report.unresolved => Phase::Failed,
         Outcome::Doubtful { accepted, .. } => {
-            // A failed look says nothing new of the try before it.
-            if !report.unresolved {
-                leg.accepted = *accepted;
-            }
-            leg.due_ms = now_ms.saturating_add(wait_ms);
+            leg.accepted = leg.accepted.saturating_add(u32::from(*accepted));
+            leg.due_ms = now_ms.saturating_add(wait_ms.max(millis(SETTLE)));
             Phase::Doubtful
         }
         Outcome::Later { fault: Fault::Message, .. } | Outcome::Never { .. } => {

@@ -9,6 +9,9 @@ use std::thread;
 
 use crate::channel::{Channel, Fault, Found, Message, Outcome};
 
+/// How many looks may fail in a row before a doubtful message is sent again all the same.
+const MAX_LOOKS: u32 = 3;
+
 /// A try to make.
 #[derive(Debug)]
 pub struct Job {
@@ -18,8 +21,10 @@ pub struct Job {
     pub message: Message,
     /// Whether an earlier try may have got through.
     pub doubtful: bool,
-    /// Whether the provider said, then, that it had taken it.
-    pub accepted: bool,
+    /// How often the provider has said, then, that it had taken it.
+    pub accepted: u32,
+    /// How many looks for it have failed in a row.
+    pub looks: u32,
 }
 
 /// What became of a try.
@@ -122,17 +127,41 @@ fn attempt(channel: &mut dyn Channel, job: &Job) -> (Outcome, bool) {
     if !job.doubtful {
         return (channel.send(&job.message), false);
     }
-    match channel.find(&job.message) {
+    let found = channel.find(&job.message);
+    // Said twice and never listed: the list leaves it out, and a third SMS would, too.
+    let believed = match found {
+        Found::CannotLook => job.accepted > 0,
+        Found::No => job.accepted > 1,
+        Found::Yes(_) | Found::Failed(_) => false,
+    };
+    match found {
         Found::Yes(id) => {
             let answer = format!("found at the provider as {id}");
             (Outcome::Delivered { id: Some(id), answer }, false)
         }
-        Found::CannotLook if job.accepted => {
-            let answer = "taken, by what the provider said at first; it cannot be asked".into();
+        _ if believed => {
+            let answer = "taken, by what the provider said; its list does not show it".into();
             (Outcome::Delivered { id: None, answer }, false)
         }
         Found::No | Found::CannotLook => (channel.send(&job.message), false),
-        Found::Failed(outcome) => (outcome, true),
+        Found::Failed(outcome) if job.looks < MAX_LOOKS => (of_a_look(outcome), true),
+        // Twice is better than never. If this does not go out either, the doubt remains.
+        Found::Failed(_) => match channel.send(&job.message) {
+            sent @ (Outcome::Delivered { .. } | Outcome::Never { .. }) => (sent, false),
+            failed => (failed, true),
+        },
+    }
+}
+
+/// What a look that failed means: it was not a try, so nothing new is doubtful, and a list that
+/// hangs says nothing of whether messages can be sent.
+fn of_a_look(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Doubtful { why, fault, .. } => {
+            let fault = if fault == Fault::Channel { Fault::Message } else { fault };
+            Outcome::Later { why: format!("asked what became of it: {why}"), fault }
+        }
+        other => other,
     }
 }
 
@@ -163,10 +192,11 @@ mod tests {
 
     #[test]
     fn a_doubtful_message_is_sent_only_when_the_provider_has_it_not() {
-        let job = |doubtful, accepted| Job {
+        let job = |doubtful, accepted, looks| Job {
             name: "n".into(),
             doubtful,
             accepted,
+            looks,
             message: Message {
                 event: Event {
                     version: FORMAT,
@@ -182,18 +212,24 @@ mod tests {
             },
         };
         let down = Outcome::Later { why: "no".into(), fault: Fault::Channel };
+        let failed = || Found::Failed(down.clone());
+        let yes = || Found::Yes("SM1".into());
+        // (doubtful, accepted, looks, found, sent, unresolved)
         let table = [
-            (false, false, Found::Yes("SM1".into()), 1, false),
-            (true, false, Found::Yes("SM1".into()), 0, false),
-            (true, false, Found::No, 1, false),
-            (true, true, Found::No, 1, false),
-            (true, false, Found::CannotLook, 1, false),
-            (true, true, Found::CannotLook, 0, false),
-            (true, false, Found::Failed(down), 0, true),
+            (false, 0, 0, yes(), 1, false),
+            (true, 0, 0, yes(), 0, false),
+            (true, 0, 0, Found::No, 1, false),
+            (true, 1, 0, Found::No, 1, false),
+            (true, 2, 0, Found::No, 0, false),
+            (true, 0, 0, Found::CannotLook, 1, false),
+            (true, 1, 0, Found::CannotLook, 0, false),
+            (true, 0, 0, failed(), 0, true),
+            (true, 0, 2, failed(), 0, true),
+            (true, 0, 3, failed(), 1, false),
         ];
-        for (doubtful, accepted, found, sent, unresolved) in table {
+        for (doubtful, accepted, looks, found, sent, unresolved) in table {
             let mut channel = Scripted { found: found.clone(), sent: 0 };
-            let (_, still) = attempt(&mut channel, &job(doubtful, accepted));
+            let (_, still) = attempt(&mut channel, &job(doubtful, accepted, looks));
             assert_eq!((channel.sent, still), (sent, unresolved), "{doubtful} {found:?}");
         }
     }

@@ -1,5 +1,6 @@
 //! The sender's side of files: reading what strangers wrote, writing what must last.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -9,46 +10,90 @@ use super::MAX_FILE;
 use crate::event::{Event, FORMAT, What};
 use crate::ffi;
 
+/// Why a file gave no event.
+#[derive(Debug)]
+pub enum ReadError {
+    /// It is none, and never will be. Says why, in words for the log.
+    NotAnEvent(String),
+    /// The system did not let us look (no descriptors, a bad disk, no right): it may be one.
+    Io(io::Error),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnEvent(why) => f.write_str(why),
+            Self::Io(error) => write!(f, "cannot be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::NotAnEvent(_) => None,
+        }
+    }
+}
+
 /// Reads a published event, if the file is one that may be believed: a regular file with one
 /// name, of at most [`MAX_FILE`] bytes, that holds an event of a kind its owner may tell.
 /// Never waits and never follows a link.
 ///
 /// # Errors
 ///
-/// Why it is not believed, in words for the log.
-pub fn read_event(path: &Path) -> Result<Event, String> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(|error| match error.raw_os_error() {
-            Some(libc::ELOOP) => "a symbolic link".to_owned(),
-            _ => format!("cannot be opened: {error}"),
-        })?;
-    let meta = file.metadata().map_err(|error| error.to_string())?;
+/// [`ReadError`]; it keeps apart what is no event from what could not be looked at.
+pub fn read_event(path: &Path) -> Result<Event, ReadError> {
+    let not = |why: String| Err(ReadError::NotAnEvent(why));
+    let file = match open_plainly(path) {
+        Ok(file) => file,
+        Err(error) => {
+            return match error.raw_os_error() {
+                Some(libc::ELOOP) => not("a symbolic link".into()),
+                Some(libc::ENXIO) => not("a socket".into()),
+                _ => Err(ReadError::Io(error)),
+            };
+        }
+    };
+    let meta = file.metadata().map_err(ReadError::Io)?;
     if !meta.is_file() {
-        return Err("not a regular file".into());
+        return not("not a regular file".into());
     }
     if meta.nlink() != 1 {
-        return Err(format!("has {} names: a hard link", meta.nlink()));
+        return not(format!("has {} names: a hard link", meta.nlink()));
     }
     if meta.len() > MAX_FILE {
-        return Err(format!("{} bytes, more than {MAX_FILE}", meta.len()));
+        return not(format!("{} bytes, more than {MAX_FILE}", meta.len()));
     }
-    let mut bytes = Vec::new();
-    (&file)
-        .take(MAX_FILE)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    let event = parse_event(&bytes)?;
+    let bytes = read_most(&file, MAX_FILE).map_err(ReadError::Io)?;
+    let event = parse_event(&bytes).map_err(ReadError::NotAnEvent)?;
     if !may_tell(meta.uid(), &event.what) {
-        return Err(format!(
-            "a {} has to come from root, this is from uid {}",
-            event.what.kind(),
-            meta.uid()
-        ));
+        let (kind, uid) = (event.what.kind(), meta.uid());
+        return not(format!("a {kind} has to come from root, this is from uid {uid}"));
     }
     Ok(event)
+}
+
+/// Reads a small file of the sender's own, at most [`MAX_FILE`] bytes of it. Never waits and
+/// never follows a link, for the command that an administrator runs beside the sender.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    read_most(&open_plainly(path)?, MAX_FILE)
+}
+
+fn open_plainly(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn read_most(file: &File, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads the content of a drop file.
@@ -149,14 +194,16 @@ mod tests {
         fs::write(&path, NOTE).unwrap();
         assert!(read_event(&path).is_ok());
         std::os::unix::fs::symlink(&path, dir.join("link")).unwrap();
-        for name in ["link", "directory", "absent"] {
-            assert!(read_event(&dir.join(name)).is_err(), "{name}");
+        for name in ["link", "directory"] {
+            let error = read_event(&dir.join(name));
+            assert!(matches!(error, Err(ReadError::NotAnEvent(_))), "{name}: {error:?}");
         }
+        assert!(matches!(read_event(&dir.join("absent")), Err(ReadError::Io(_))));
         fs::hard_link(&path, dir.join("second")).unwrap();
-        assert!(read_event(&path).unwrap_err().contains("hard link"));
+        assert!(read_event(&path).unwrap_err().to_string().contains("hard link"));
         fs::remove_file(dir.join("second")).unwrap();
         fs::write(&path, vec![b' '; 20_000]).unwrap();
-        assert!(read_event(&path).unwrap_err().contains("20000 bytes"));
+        assert!(read_event(&path).unwrap_err().to_string().contains("20000 bytes"));
         fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -7,9 +7,13 @@
 //! sent/    what arrived, for a while
 //! ```
 
+#[cfg(feature = "deliver")]
+pub mod claim;
 pub mod drop;
 #[cfg(feature = "deliver")]
 pub mod files;
+#[cfg(feature = "deliver")]
+pub mod prune;
 #[cfg(feature = "deliver")]
 pub mod queue;
 

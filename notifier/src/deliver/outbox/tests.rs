@@ -97,7 +97,7 @@ fn a_message_goes_from_drop_to_sent_with_its_state_on_disk_before_each_step() {
     let rig = Rig::new("path");
     let mut outbox = rig.outbox();
     let name = rig.publish("hello");
-    outbox.claim();
+    outbox.claim(0);
     assert_eq!((rig.names("drop").len(), rig.names("queue")), (0, vec![name.clone()]));
     for recipient in ["1", "2"] {
         let (due, job) = begin_one(&mut outbox, 0);
@@ -118,7 +118,7 @@ fn what_was_being_sent_when_the_sender_died_is_looked_for_first() {
     let rig = Rig::new("died");
     let mut outbox = rig.outbox();
     rig.publish("hello");
-    outbox.claim();
+    outbox.claim(0);
     begin_one(&mut outbox, 0);
     std::mem::drop(outbox);
 
@@ -135,11 +135,11 @@ fn a_message_that_fails_makes_room_for_the_next() {
     let rig = Rig::new("room");
     let mut outbox = rig.outbox();
     let bad = rig.publish("bad");
-    outbox.claim();
+    outbox.claim(0);
     let (first, _) = begin_one(&mut outbox, 0);
     outbox.learn(&report(&first, Outcome::doubtful("HTTP 500", Fault::Message)), 0);
     let good = rig.publish("good");
-    outbox.claim();
+    outbox.claim(0);
     // At a time at which both are due, the one that has been tried less goes first.
     let (due, _) = outbox.due(10_000, &["sms", "mail"]);
     let due = due.iter().find(|due| due.channel == "sms").unwrap();
@@ -151,7 +151,7 @@ fn a_refused_message_falls_back_and_then_ends_in_failed_with_its_reasons() {
     let rig = Rig::new("refused");
     let mut outbox = rig.outbox();
     let name = rig.publish("hello");
-    outbox.claim();
+    outbox.claim(0);
     for (channel, recipient) in [("sms", "1"), ("sms", "2"), ("mail", "m")] {
         let (due, _) = begin_one(&mut outbox, 0);
         assert_eq!((due.channel.as_str(), due.recipient.as_str()), (channel, recipient));
@@ -169,7 +169,7 @@ fn a_rate_limit_survives_a_kick_and_a_restart() {
     let rig = Rig::new("rate");
     let mut outbox = rig.outbox();
     rig.publish("hello");
-    outbox.claim();
+    outbox.claim(0);
     let (due, _) = begin_one(&mut outbox, 0);
     let limit = Fault::RateLimit(Some(Duration::from_secs(100)));
     outbox.learn(&report(&due, Outcome::Later { why: "HTTP 429".into(), fault: limit }), 0);
@@ -185,7 +185,7 @@ fn a_disk_that_takes_no_state_does_not_stop_the_sending() {
     let rig = Rig::new("full");
     let mut outbox = rig.outbox();
     let name = rig.publish("hello");
-    outbox.claim();
+    outbox.claim(0);
     // A directory in the place of the hidden file makes every write of the state fail.
     fs::create_dir(rig.dir.join(format!("queue/.{name}.state"))).unwrap();
     let (due, job) = begin_one(&mut outbox, 0);
@@ -201,7 +201,7 @@ fn a_message_taken_away_by_hand_is_let_go() {
     let rig = Rig::new("hand");
     let mut outbox = rig.outbox();
     let name = rig.publish("hello");
-    outbox.claim();
+    outbox.claim(0);
     fs::remove_file(rig.dir.join("queue").join(&name)).unwrap();
     let (due, _) = outbox.due(0, &["sms", "mail"]);
     assert!(outbox.begin(&due[0], 0).is_none() && outbox.is_empty());
@@ -214,7 +214,7 @@ fn without_a_route_an_alert_is_logged_and_put_away() {
     let mut outbox = rig.outbox();
     outbox.set_route(Vec::new(), Duration::ZERO);
     let name = rig.publish("the disk is full");
-    outbox.claim();
+    outbox.claim(0);
     outbox.due(0, &["sms", "mail"]);
     assert!(rig.names("sent").contains(&name));
     assert!(rig.lines().contains("the disk is full"));

@@ -45,6 +45,20 @@ pub fn random_u32() -> Option<u32> {
     (got == 4).then(|| u32::from_ne_bytes(bytes))
 }
 
+/// The largest file that this process may write, in bytes, where there is a limit (getrlimit(2),
+/// `RLIMIT_FSIZE`). To write more would end the process by a signal.
+#[must_use]
+pub fn file_size_limit() -> Option<u64> {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: the pointer is to a value of ours, which the call fills when it answers 0.
+    if unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: the call answered 0, so it has filled the value.
+    let limit = unsafe { limit.assume_init() };
+    (limit.rlim_cur != libc::RLIM_INFINITY).then(|| limit.rlim_cur.into())
+}
+
 /// Effective user id of this process (geteuid(2)).
 #[must_use]
 pub fn geteuid() -> u32 {
@@ -221,7 +235,7 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
 pub fn forbid_core_dumps() -> io::Result<()> {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: this option takes one number.
-    cerr(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) })?;
+    cerr(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong) })?;
     // SAFETY: the pointer is to a value of ours.
     cerr(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })?;
     Ok(())

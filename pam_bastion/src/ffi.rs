@@ -10,8 +10,12 @@ unsafe extern "C" {
     fn pam_getenv(pamh: *const PamHandle, name: *const c_char) -> *const c_char;
 }
 
-/// Key of this module's data in the PAM handle.
-const DATA: &str = "pam_bastion_session";
+/// Key of this module's data in the PAM handle. The address is that of this copy of the module:
+/// another one, of another version perhaps, keeps its data under another key.
+fn data_key() -> String {
+    static HERE: u8 = 0;
+    format!("pam_bastion_{:p}", &raw const HERE)
+}
 
 /// The value of `name` in the PAM environment, which is not the process environment
 /// (pam_getenv(3)). At most `most` bytes of it: the value is as long as a peer made it.
@@ -31,13 +35,13 @@ pub fn getenv(pamh: &PamHandle, name: &CStr, most: usize) -> Option<Vec<u8>> {
 /// Leaves `opened` in the handle for [`opened`] to find when the session ends.
 pub fn remember(pamh: &mut PamHandle, opened: Opened) {
     // Without it the session's end is not logged; there is nobody to tell about that.
-    let _ = pamh.set_data(DATA, Box::new(opened));
+    let _ = pamh.set_data(&data_key(), Box::new(opened));
 }
 
 /// What [`remember`] left in this handle.
 pub fn opened(pamh: &PamHandle) -> Option<&Opened> {
     // SAFETY: under this key only `remember` stores, and it stores an `Opened`.
-    unsafe { pamh.get_data::<Opened>(DATA) }.ok()
+    unsafe { pamh.get_data::<Opened>(&data_key()) }.ok()
 }
 
 /// Gives the module's own code back to the system (madvise(2), `MADV_DONTNEED`).
@@ -79,11 +83,12 @@ extern "C" fn give_back_if_here(
     if !loads().filter_map(range).any(|(start, end)| (start..end).contains(&here)) {
         return 0;
     }
+    let page = page_size();
     for (start, end) in loads().filter(|header| header.p_flags & libc::PF_W == 0).filter_map(range)
     {
-        // Inwards to whole pages. Where pages are larger, the kernel refuses and nothing happens.
-        let Some(start) = start.checked_next_multiple_of(PAGE) else { continue };
-        let length = (end & !PAGE.wrapping_sub(1)).saturating_sub(start);
+        // Inwards to whole pages: the kernel would round the length up, into what is not ours.
+        let Some(start) = start.checked_next_multiple_of(page) else { continue };
+        let length = (end & !page.wrapping_sub(1)).saturating_sub(start);
         if length > 0 {
             // SAFETY: the range lies inside a read-only segment of this module's file, so
             // every page of it can be read again from there. That a failure changes nothing is
@@ -99,5 +104,9 @@ type Header = libc::Elf64_Phdr;
 #[cfg(target_pointer_width = "32")]
 type Header = libc::Elf32_Phdr;
 
-/// What the ranges given back are aligned to, in bytes.
-const PAGE: usize = 4096;
+/// The size of a page, in bytes (sysconf(3)): 4 KiB, or 16 KiB on a Raspberry Pi 5.
+fn page_size() -> usize {
+    // SAFETY: takes a number.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(64 * 1024)
+}

@@ -51,13 +51,16 @@ mod hooks {
 
 impl PamHooks for Bastion {
     fn sm_open_session(pamh: &mut PamHandle, args: Vec<&CStr>, _: PamFlag) -> PamResultCode {
-        let answer = wall(&args, |arguments| {
+        wall(&args, |arguments| {
+            // Some application opens twice in one handle: one session, one alert.
+            if ffi::opened(pamh).is_some_and(session::Opened::is_open) {
+                return;
+            }
             if let Some(opened) = session::open(&Handle(pamh), arguments) {
                 ffi::remember(pamh, opened);
             }
-        });
-        ffi::give_back_code();
-        answer
+            ffi::give_back_code();
+        })
     }
 
     fn sm_close_session(pamh: &mut PamHandle, args: Vec<&CStr>, _: PamFlag) -> PamResultCode {

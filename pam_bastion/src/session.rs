@@ -110,8 +110,8 @@ pub fn open(pam: &impl Pam, arguments: &Arguments) -> Option<Opened> {
     let at = Stamp::now();
     match doubt.map_or_else(|| verdict(&settings, &opened.login, &at), Verdict::Alert) {
         Verdict::KnownGood(rule) => {
-            let line =
-                describe("login", &opened.login).word("verdict", "known-good").text("rule", &rule);
+            let line = Line::new("login").word("verdict", "known-good").text("rule", &rule);
+            let line = describe(line, &opened.login);
             if opened.log.write(Level::Info, &line).is_err() {
                 opened.unlogged = RefCell::new(Some(line));
             }
@@ -148,7 +148,8 @@ pub fn close(opened: &Opened) {
     if let Some(line) = opened.unlogged.take() {
         opened.log.say(Level::Info, &line);
     }
-    let line = describe("logout", &opened.login).word("seconds", opened.since.elapsed().as_secs());
+    let line = Line::new("logout").word("seconds", opened.since.elapsed().as_secs());
+    let line = describe(line, &opened.login);
     opened.log.say(Level::Info, &line);
 }
 
@@ -162,23 +163,23 @@ pub fn report_panic(text: &str) {
 }
 
 impl Opened {
+    /// Whether the session has not ended.
+    pub fn is_open(&self) -> bool {
+        !self.closed.get()
+    }
+
     /// Puts the alert into the spool and its record into the log, and answers whether the
     /// spool took it. Where it did not, the record is all there is, at the highest level.
     fn raise(&self, spool: &Spool, event: &Event) -> bool {
-        let line = describe("login", &self.login)
-            .word("verdict", "alert")
-            .word("alert", event.id)
-            .text("reason", &self.login.reason);
-        match drop_dir::publish(spool, event, drop_dir::Sync::BySender) {
-            Ok(_) => {
-                self.log.say(Level::Notice, &line);
-                true
-            }
-            Err(error) => {
-                self.log.say(Level::Alert, &line.text("not-spooled", &error.to_string()));
-                false
-            }
-        }
+        let line = Line::new("login").word("verdict", "alert").word("alert", event.id);
+        let published = drop_dir::publish(spool, event, drop_dir::Sync::BySender);
+        let (level, line) = match &published {
+            Ok(_) => (Level::Notice, line),
+            Err(error) => (Level::Alert, line.text("not-spooled", &error.to_string())),
+        };
+        let line = describe(line, &self.login).text("reason", &self.login.reason);
+        self.log.say(level, &line);
+        published.is_ok()
     }
 
     /// Waits until the sender has an answer for this alert, at most `hold`.
@@ -189,7 +190,9 @@ impl Opened {
         let name = notifier::spool::file_name(event);
         let ends = [self.spool.sent().join(&name), self.spool.failed().join(&name)];
         let begun = Instant::now();
-        while begun.elapsed() < hold && !ends.iter().any(|end| end.exists()) {
+        // Of the file itself: a link that a sender taken over had put there is not followed.
+        let ended = || ends.iter().any(|end| std::fs::symlink_metadata(end).is_ok());
+        while begun.elapsed() < hold && !ended() {
             std::thread::sleep(HOLD_STEP.min(hold));
         }
     }
@@ -317,9 +320,10 @@ fn address(bytes: &[u8]) -> Option<std::net::IpAddr> {
     known_good::parse_address(std::str::from_utf8(bytes).ok()?)
 }
 
-/// The record of a login, without its verdict.
-fn describe(event: &'static str, login: &Login) -> Line {
-    let mut line = Line::new(event).foreign("user", &login.user).foreign("service", &login.service);
+/// Adds a login's facts to its record, behind what is ours: a long name is cut off at the end of
+/// the line and takes nothing else along.
+fn describe(line: Line, login: &Login) -> Line {
+    let mut line = line.foreign("user", &login.user).foreign("service", &login.service);
     line = match (&login.source, &login.source_name) {
         (Some(ip), _) => line.word("from", ip),
         (None, Some(name)) => line.word("from", "unknown").foreign("rhost", name),

@@ -37,8 +37,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub struct Client {
     agent: Agent,
     authorization: String,
-    /// What must not come back in an answer: the password, and the form it is sent in.
-    secrets: [String; 2],
+    display: Redactor,
     connected: Arc<AtomicBool>,
 }
 
@@ -66,6 +65,27 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The body, or why it could not be read.
     pub body: Result<Vec<u8>, String>,
+    /// Shows parts of the body to a person.
+    pub display: Redactor,
+}
+
+/// Makes a provider's text fit to be shown: one line, visible, not too long, and without the
+/// secrets that it was sent. A provider, or a proxy before it, may answer with the request.
+#[derive(Debug, Clone, Default)]
+pub struct Redactor(Arc<[Secret]>);
+
+impl Redactor {
+    /// `text` as it may be logged. To be given decoded text: in JSON a secret may be spelled
+    /// with escapes.
+    #[must_use]
+    pub fn shown(&self, text: &str) -> String {
+        let taken_out = |text: String, secret: &Secret| text.replace(secret.expose(), "<redacted>");
+        let text = visible(self.0.iter().fold(text.to_owned(), taken_out).as_bytes());
+        match text.char_indices().nth(MAX_SHOWN) {
+            Some((end, _)) => format!("{}..", text.get(..end).unwrap_or_default()),
+            None => text,
+        }
+    }
 }
 
 impl Client {
@@ -74,9 +94,9 @@ impl Client {
     pub fn basic(user: &str, password: &Secret) -> Self {
         let credentials = BASE64.encode(format!("{user}:{}", password.expose()));
         let authorization = format!("Basic {credentials}");
-        let secrets = [password.expose().to_owned(), credentials];
+        let display = Redactor([password.clone(), Secret::new(credentials)].into());
         let connected = Arc::new(AtomicBool::new(false));
-        Self { agent: agent(&connected), authorization, secrets, connected }
+        Self { agent: agent(&connected), authorization, display, connected }
     }
 
     /// POSTs a form.
@@ -123,20 +143,9 @@ impl Client {
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers(), SystemTime::now());
         let body = response.body_mut().with_config().limit(most).read_to_vec();
-        let body = body.map_err(|error| error.to_string()).map(|body| redact(body, &self.secrets));
-        Ok(Answer { status, retry_after, body })
+        let body = body.map_err(|error| error.to_string());
+        Ok(Answer { status, retry_after, body, display: self.display.clone() })
     }
-}
-
-/// A provider, or a proxy before it, may answer with the request that it got. What it says is
-/// logged and shown, so the secrets are taken out before anybody sees it.
-fn redact(body: Vec<u8>, secrets: &[String]) -> Vec<u8> {
-    let found = |secret: &&String| body.windows(secret.len()).any(|part| part == secret.as_bytes());
-    if !secrets.iter().any(|secret| found(&secret)) {
-        return body;
-    }
-    let text = String::from_utf8_lossy(&body).into_owned();
-    secrets.iter().fold(text, |text, secret| text.replace(secret, "<redacted>")).into_bytes()
 }
 
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
@@ -209,16 +218,6 @@ fn tls_error(error: &Error) -> Option<&rustls::Error> {
         Error::Rustls(error) => Some(error),
         Error::Io(error) => error.get_ref()?.downcast_ref(),
         _ => None,
-    }
-}
-
-/// A provider's text, fit to be shown: one line, visible, not too long.
-#[must_use]
-pub fn shown(text: &str) -> String {
-    let text = visible(text.as_bytes());
-    match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{}..", text.get(..end).unwrap_or_default()),
-        None => text,
     }
 }
 
@@ -306,11 +305,9 @@ mod tests {
 
     #[test]
     fn an_echoed_secret_is_taken_out() {
-        let secrets = ["hunter2".to_owned(), "QUM6aHVudGVyMg==".to_owned()];
-        let body = b"{\"message\":\"you sent Basic QUM6aHVudGVyMg==, hunter2 \xff\"}".to_vec();
-        let shown = String::from_utf8_lossy(&redact(body, &secrets)).into_owned();
-        assert_eq!(shown.matches("<redacted>").count(), 2, "{shown}");
-        assert_eq!(redact(b"clean \xff".to_vec(), &secrets), b"clean \xff");
+        let secrets = ["hunter2", "QUM6aHVudGVyMg=="].map(|s| Secret::new(s.into()));
+        let shown = Redactor(secrets.into()).shown("you sent Basic QUM6aHVudGVyMg==,\nhunter2");
+        assert_eq!(shown, "you sent Basic <redacted>,\\x0a<redacted>");
     }
 
     #[test]

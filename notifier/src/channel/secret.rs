@@ -17,6 +17,12 @@ const MAX_BYTES: u64 = 4096;
 pub struct Secret(String);
 
 impl Secret {
+    /// A secret that is not in a file: one made from another.
+    #[must_use]
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The secret itself, for the one place that hands it to the provider.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::http::{self, Answer, Client};
+use super::http::{self, Answer, Client, Redactor};
 use super::outcome::{Fault, Found, Outcome};
 use super::{Channel, Message, Secrets};
 use crate::config::Section;
@@ -121,7 +121,7 @@ impl Channel for Twilio {
                 Err(found) => return found,
             };
             if let Some(sid) = page.find(&token, &message.recipient) {
-                return Found::Yes(sid);
+                return Found::Yes(answer.display.shown(&sid));
             }
             match page.next_page_uri {
                 Some(next) if next.starts_with(&path) => url = format!("{}{next}", self.base_url),
@@ -205,13 +205,13 @@ fn read_page(answer: &Answer) -> Result<Page, Found> {
 pub fn judge(answer: &Answer) -> Outcome {
     let body = answer.body.as_deref().unwrap_or_default();
     if answer.status == 201 {
-        return accepted(body);
+        return accepted(body, &answer.display);
     }
     let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
     let code = refusal.code.map_or(String::new(), |code| format!(", code {code}"));
     let said = match refusal.message.as_str() {
         "" => String::new(),
-        message => format!(": {}", http::shown(message)),
+        message => format!(": {}", answer.display.shown(message)),
     };
     let why = format!("HTTP {}{code}{said}", answer.status);
     let check = |what: &str| Outcome::Config { why: format!("{why}; check {what}") };
@@ -233,18 +233,18 @@ pub fn judge(answer: &Answer) -> Outcome {
     }
 }
 
-fn accepted(body: &[u8]) -> Outcome {
+fn accepted(body: &[u8], display: &Redactor) -> Outcome {
     let sms: Sms = serde_json::from_slice(body).unwrap_or_default();
-    let Some(sid) = sms.sid.as_deref().map(http::shown) else {
+    let Some(sid) = sms.sid.as_deref().map(|sid| display.shown(sid)) else {
         return Outcome::Doubtful {
             why: "HTTP 201, with an answer that cannot be read".into(),
             fault: Fault::Message,
             accepted: true,
         };
     };
-    let status = http::shown(sms.status.as_deref().unwrap_or("accepted"));
+    let status = display.shown(sms.status.as_deref().unwrap_or("accepted"));
     let segments = sms.num_segments.as_deref().filter(|n| *n != "0");
-    let segments = segments.map_or(String::new(), |n| format!(", {} segment(s)", http::shown(n)));
+    let segments = segments.map_or(String::new(), |n| format!(", {} segment(s)", display.shown(n)));
     Outcome::Delivered { answer: format!("{status} as {sid}{segments}"), id: Some(sid) }
 }
 
@@ -255,7 +255,7 @@ mod tests {
 
     fn answer(status: u16, body: &str, retry_after: Option<u64>) -> Answer {
         let retry_after = retry_after.map(Duration::from_secs);
-        Answer { status, retry_after, body: Ok(body.into()) }
+        Answer { status, retry_after, body: Ok(body.into()), display: Redactor::default() }
     }
 
     #[test]

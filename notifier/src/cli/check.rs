@@ -48,25 +48,28 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         }
     };
     if let Ok(settings) = &settings {
+        let file = options.config.display();
+        findings.extend(settings.login_findings.iter().map(|wrong| format!("{file}: {wrong}")));
         if settings.notify.route.is_empty() {
             findings.push("no channel is configured: alerts are in syslog and nowhere else".into());
         }
     }
-    findings.extend(check_spool(&Spool::new(&host.spool)));
-    for dir in [&host.run, &host.state] {
-        if !dir.is_dir() {
-            findings.push(format!("{}: is missing; the sender needs it", dir.display()));
-        }
+    let spool = Spool::new(&host.spool);
+    findings.extend(check_spool(&spool));
+    if !host.state.is_dir() {
+        let fix = "create it: systemd-tmpfiles --create bastion.conf";
+        findings.push(format!("{}: is missing; {fix}", host.state.display()));
     }
     for service in &services {
         let stack = pam_line::session_stack(Path::new(PAM_D), service);
         findings.extend(pam_line::judge(service, &stack, &options.config));
         findings.extend(missing_module(&stack));
     }
-    findings.extend(match Lock::is_held(&host.run) {
+    findings.extend(match Lock::is_held(&spool.queue()) {
         Ok(true) => None,
         Ok(false) => Some("the sender does not run; start it: systemctl start bastion".into()),
-        Err(error) => Some(format!("{}: {error}", host.run.display())),
+        // Said above, with what to do.
+        Err(_) => None,
     });
     if findings.is_empty() {
         print(&format!("{}: nothing is wrong\n", options.config.display()));

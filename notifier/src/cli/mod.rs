@@ -10,12 +10,12 @@ mod test;
 mod why;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::config;
+use crate::config::{self, Document, host::Host};
 pub use exit::Failure;
 
 /// A subcommand.
@@ -157,6 +157,15 @@ fn overview() -> String {
     let width = COMMANDS.iter().map(|command| command.name.len()).max().unwrap_or_default();
     let lines = COMMANDS.iter().map(|c| format!("  {:width$}  {}\n", c.name, c.summary));
     format!("{ABOUT}commands:\n{}{COMMON}", lines.collect::<String>())
+}
+
+/// `[host]` of a file that may have mistakes in it, or not be there: then the defaults stand in,
+/// as in the PAM module.
+fn lenient_host(path: &Path) -> Host {
+    match config::read_file(path) {
+        Ok(source) => config::host::read(&mut Document::parse(&source.text)),
+        Err(_) => Host::default(),
+    }
 }
 
 /// Runs the command line and answers the exit code.

@@ -12,7 +12,6 @@ use lexopt::ValueExt;
 use super::exit::print;
 use super::{Failure, Options};
 use crate::clock::Stamp;
-use crate::config::{self, Document, host};
 use crate::event::{AlertId, Event};
 use crate::ffi;
 use crate::foreign::visible;
@@ -45,9 +44,13 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             arg => return Err(Failure::usage(arg.unexpected())),
         }
     }
-    let source = config::read_file(&options.config).map_err(Failure::config)?;
-    let host = host::read(&mut Document::parse(&source.text));
+    let host = super::lenient_host(&options.config);
+    let caller = ffi::geteuid();
+    // The files are the sender's, and so are the links that it could put in their place if
+    // it had been taken over: root must not work in there.
+    super::run::step_down(&host)?;
     let desk = Desk {
+        caller,
         spool: Spool::new(&host.spool),
         log: Log::new(&host.syslog, "bastion", Source::Daemon),
     };
@@ -98,6 +101,8 @@ impl Room {
 
 struct Desk {
     spool: Spool,
+    /// Who asked, in the log and in failed/.
+    caller: u32,
     log: Log,
 }
 
@@ -144,7 +149,7 @@ impl Desk {
                 let _ = if last.is_empty() { writeln!(text) } else { writeln!(text, "\n  {last}") };
             }
         }
-        if let Ok(reason) = fs::read(dir.join(format!("{name}.reason"))) {
+        if let Ok(reason) = files::read_small(&dir.join(format!("{name}.reason"))) {
             let _ = writeln!(text, "\nreason: {}", visible(reason.trim_ascii_end()));
         }
         print(&text);
@@ -177,10 +182,10 @@ impl Desk {
     fn again(&self, name: &str) -> Result<(), Failure> {
         let failed = self.spool.failed();
         let io = |error| Failure::io(format!("publish {name} again"), &error);
+        files::move_durably(&failed, name, &self.spool.drop(), name).map_err(io)?;
         for suffix in [".state", ".reason"] {
             let _ = fs::remove_file(failed.join(format!("{name}{suffix}")));
         }
-        files::move_durably(&failed, name, &self.spool.drop(), name).map_err(io)?;
         print(&format!("{name} is on its way again\n"));
         Ok(())
     }
@@ -190,7 +195,7 @@ impl Desk {
             return Err(Failure::data("it does not wait, so there is nothing to drop"));
         };
         let (queue, failed) = (self.spool.queue(), self.spool.failed());
-        let reason = format!("dropped by uid {}", ffi::geteuid());
+        let reason = format!("dropped by uid {}", self.caller);
         let io = |error| Failure::io(format!("move {name} to failed/"), &error);
         files::move_durably(&queue, &name, &failed, &name).map_err(io)?;
         let _ =
@@ -225,7 +230,7 @@ fn names(dir: &Path) -> Result<Vec<String>, Failure> {
 }
 
 fn state(dir: &Path, name: &str) -> State {
-    fs::read(dir.join(format!("{name}.state")))
+    files::read_small(&dir.join(format!("{name}.state")))
         .ok()
         .and_then(|json| serde_json::from_slice(&json).ok())
         .unwrap_or_default()

@@ -35,14 +35,31 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     }
     let core_dumps = ffi::forbid_core_dumps();
     let secrets = Secrets::from_environment();
-    let settings = Settings::load(&options.config, &secrets).map_err(Failure::config)?;
-    let log = Log::new(&settings.host.syslog, "bastion", Source::Daemon);
+    let loaded = Settings::load(&options.config, &secrets);
+    let syslog = match &loaded {
+        Ok(settings) => settings.host.syslog.clone(),
+        Err(_) => super::lenient_host(&options.config).syslog,
+    };
+    let log = Log::new(&syslog, "bastion", Source::Daemon);
     let log = if to_stderr { log.and_stderr() } else { log };
+    let settings = loaded.map_err(|error| {
+        for problem in error.to_string().lines() {
+            let line = Line::new("config-problem").text("message", problem);
+            log.say(Level::Error, &line.text("effect", "the sender does not start"));
+        }
+        Failure::config(error)
+    })?;
     if let Err(error) = core_dumps {
         let message = format!("a core file of the sender would hold the secrets: {error}");
         log.say(Level::Warning, &Line::new("core-dumps").text("message", &message));
     }
-    step_down(&settings.host, &log)?;
+    step_down(&settings.host)?;
+    if ffi::geteuid() == 0 {
+        let why =
+            "queue/ belongs to root, and the sender is not to run as root; chown it to _bastion";
+        log.say(Level::Error, &Line::new("sender-failed").text("message", why));
+        return Err(Failure::config(why));
+    }
     // Changing the user may have reset it, see PR_SET_DUMPABLE in prctl(2).
     let _ = ffi::forbid_core_dumps();
     let mut engine =
@@ -53,9 +70,10 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     engine.run().map_err(Failure::later)
 }
 
-/// The sender talks to the network, so it does not stay root. The owner of queue/ is who it is
+/// Stops being root, where there is somebody else to be: what talks to the network, and what
+/// works in directories that are not root's, does not need it. The owner of queue/ is who it is
 /// meant to be, and the group of drop/ is how it reads what root wrote.
-pub(super) fn step_down(host: &Host, log: &Log) -> Result<(), Failure> {
+pub(super) fn step_down(host: &Host) -> Result<(), Failure> {
     if ffi::geteuid() != 0 {
         return Ok(());
     }
@@ -66,9 +84,6 @@ pub(super) fn step_down(host: &Host, log: &Log) -> Result<(), Failure> {
     };
     let (queue, drop) = (look(spool.queue())?, look(spool.drop())?);
     if queue.uid() == 0 {
-        let line = Line::new("sender-is-root")
-            .text("message", "queue/ belongs to root; give it to a user of its own");
-        log.say(Level::Warning, &line);
         return Ok(());
     }
     ffi::become_user(queue.uid(), queue.gid(), &[drop.gid()])

@@ -8,7 +8,6 @@ use lexopt::ValueExt;
 use super::exit::print;
 use super::{Failure, Options};
 use crate::clock::Stamp;
-use crate::config::{self, Document, host::Host};
 use crate::event::{Event, FORMAT, Note, Severity, What};
 use crate::spool::Spool;
 use crate::spool::drop::{self, SpoolError, Sync};
@@ -43,7 +42,8 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     if text.trim().is_empty() {
         return Err(Failure::data("there is no text to send"));
     }
-    let host = lenient_host(&options);
+    // A script's alert must get out although somebody has just broken the file.
+    let host = super::lenient_host(&options.config);
     let at = Stamp::now();
     let event = Event {
         version: FORMAT,
@@ -89,15 +89,6 @@ fn read_input() -> Result<String, Failure> {
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::io("read standard input", &error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// A script's alert must get out although somebody has just broken the file: then the
-/// defaults stand in, as in the PAM module.
-fn lenient_host(options: &Options) -> Host {
-    match config::read_file(&options.config) {
-        Ok(source) => config::host::read(&mut Document::parse(&source.text)),
-        Err(_) => Host::default(),
-    }
 }
 
 /// `text` in at most [`Note::MAX`] bytes.

@@ -11,7 +11,6 @@ use crate::event::{Event, FORMAT, Note, Severity, What};
 use crate::ffi;
 use crate::foreign::Foreign;
 use crate::spool::drop;
-use crate::syslog::{Log, Source};
 
 pub(super) const HELP: &str = " [CHANNEL...]
 
@@ -32,9 +31,8 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     let _ = ffi::forbid_core_dumps();
     let settings =
         Settings::load(&options.config, &Secrets::from_environment()).map_err(Failure::config)?;
-    let log = Log::new(&settings.host.syslog, "bastion", Source::Daemon);
     // The secrets are read; what talks to the network need not be root.
-    super::run::step_down(&settings.host, &log)?;
+    super::run::step_down(&settings.host)?;
     if names.is_empty() {
         names.clone_from(&settings.notify.route);
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::lock::{self, Lock};
+use super::lock::Lock;
 use super::outbox::Outbox;
 use super::route::Stop;
 use super::settings::{Notify, Settings};
@@ -16,7 +16,7 @@ use super::wakeup::{Request, Wakeup};
 use super::worker::{Report, Worker};
 use crate::channel::Secrets;
 use crate::clock::millis;
-use crate::config::host::Host;
+use crate::config::{Finding, host::Host};
 use crate::spool::Spool;
 use crate::spool::queue::Queue;
 use crate::syslog::{Level, Line, Log};
@@ -45,7 +45,7 @@ pub enum EngineError {
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Locked(path) => write!(f, "another sender has {}", path.display()),
+            Self::Locked(path) => write!(f, "another sender works on {}", path.display()),
             Self::Io { what, source } => write!(f, "{what}: {source}"),
         }
     }
@@ -90,13 +90,15 @@ impl Engine {
         secrets: Secrets,
         log: Log,
     ) -> Result<Self, EngineError> {
-        let Settings { host, notify, .. } = settings;
+        let Settings { host, notify, login_findings, .. } = settings;
+        warn(&log, &login_findings);
         let failed = |what: String| move |source| EngineError::Io { what, source };
-        let lock_path = lock::path(&host.run);
-        let lock = Lock::take(&host.run)
-            .map_err(failed(format!("lock {}", lock_path.display())))?
-            .ok_or(EngineError::Locked(lock_path))?;
         let spool = Spool::new(&host.spool);
+        let lock = Lock::take(&spool.queue())
+            .map_err(failed(format!("lock {}", spool.queue().display())))?
+            .ok_or_else(|| EngineError::Locked(spool.queue()))?;
+        // For who wants to send it a signal without systemd; it runs without it as well.
+        let _ = std::fs::write(host.run.join("sender.pid"), format!("{}\n", std::process::id()));
         for dir in [spool.drop(), spool.queue(), spool.failed(), spool.sent()] {
             std::fs::read_dir(&dir).map_err(failed(format!("open {}", dir.display())))?;
         }
@@ -218,6 +220,7 @@ impl Engine {
                     "spool, run and state cannot change while the sender runs; restart it".into()
                 );
             }
+            warn(&self.log, &settings.login_findings);
             self.employ(settings.notify).map_err(|error| error.to_string())
         });
         match result {
@@ -249,5 +252,14 @@ impl Engine {
         };
         self.outbox.set_route(route.iter().filter_map(stop).collect(), patience);
         Ok(())
+    }
+}
+
+/// Tells what is wrong in a part of the file that is not the sender's own.
+fn warn(log: &Log, findings: &[Finding]) {
+    for finding in findings {
+        let line = Line::new("config-problem").text("message", &finding.to_string());
+        let effect = "what was not understood is left out, so more is told";
+        log.say(Level::Warning, &line.text("effect", effect));
     }
 }

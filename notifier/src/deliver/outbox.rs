@@ -5,7 +5,7 @@
 //! provider. A disk that takes no more writes does not stop the sending: an alert
 //! twice is better than none, and a full disk may be what the alert is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,15 +17,13 @@ use super::worker::{Job, Report};
 use super::{also, backoff};
 use crate::channel::{Fault, Message, Outcome};
 use crate::clock::{Stamp, millis, unix_ms};
-use crate::event::{AlertId, Event, Severity, What};
+use crate::event::{AlertId, What};
 use crate::ffi;
 use crate::foreign::Foreign;
-use crate::spool::claim::{Claimed, Room};
 use crate::spool::files::ReadError;
-use crate::spool::queue::{Leg, MAX_QUEUED, Phase, Queue, State};
+use crate::spool::queue::{Leg, Phase, Queue, State};
 use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
-use crate::text;
 
 /// How long the provider gets to list a message of which nobody knows whether it has it.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -56,6 +54,8 @@ pub struct Outbox {
     ids: BTreeMap<AlertId, String>,
     /// How many of `entries` are logins.
     logins: usize,
+    /// Names of `entries` that are perhaps out.
+    doubtful: BTreeSet<String>,
     /// Holds back the lines that whoever may write into `drop/` can cause.
     refusals: Throttle,
     health: BTreeMap<String, Health>,
@@ -96,6 +96,7 @@ impl Outbox {
             entries: BTreeMap::new(),
             ids: BTreeMap::new(),
             logins: 0,
+            doubtful: BTreeSet::new(),
             refusals: Throttle::default(),
             health: BTreeMap::new(),
             route: Vec::new(),
@@ -137,82 +138,6 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes in a round of what is in `drop/`, as far as there is room, and answers whether there
-    /// is more.
-    pub fn claim(&mut self, now_ms: u64) -> bool {
-        let used = self.entries.len();
-        let room = Room {
-            root: MAX_QUEUED.saturating_sub(used),
-            others: (MAX_QUEUED / 2).saturating_sub(used),
-        };
-        let claimed = self.queue.claim(room).map_err(|error| {
-            format!("cannot list {}: {error}", self.queue.spool().drop().display())
-        });
-        self.tell_once(Thing::Drop, claimed.as_ref().map(|_| ()).map_err(Clone::clone));
-        let (claimed, more) = claimed.unwrap_or_default();
-        for one in claimed {
-            self.take_in(one, State::default(), now_ms);
-        }
-        if let Some(withheld) = self.refusals.ended(now_ms) {
-            let line = Line::new("drop-file-refused").word("not-told", withheld);
-            self.log.say(Level::Error, &line);
-        }
-        more
-    }
-
-    fn take_in(&mut self, claimed: Claimed, state: State, now_ms: u64) {
-        let not_durable = |error| format!("alerts may not survive a power cut: {error}");
-        match claimed {
-            Claimed::Event { name, event, synced } => {
-                self.tell_once(Thing::Claim, synced.map_err(not_durable));
-                self.add(name, &event, state);
-            }
-            Claimed::NotDurable(error) => self.tell_once(Thing::Claim, Err(not_durable(error))),
-            Claimed::Refused { file, kept_as, reason } if self.refusals.admits(now_ms) => {
-                let line = Line::new("drop-file-refused").text("reason", &reason);
-                let line = line.foreign("file", &file);
-                self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{kept_as}")));
-            }
-            Claimed::Stuck(file, error) if self.refusals.admits(now_ms) => {
-                let line = Line::new("drop-file-stuck").foreign("file", &file);
-                self.log.say(Level::Error, &line.text("message", &error.to_string()));
-            }
-            Claimed::Refused { .. } | Claimed::Stuck(..) => {}
-        }
-    }
-
-    fn add(&mut self, name: String, event: &Event, state: State) {
-        let line = Line::new("alert-queued")
-            .word("alert", event.id)
-            .word("kind", event.what.kind())
-            .word("severity", event.severity)
-            .text("text", &text::subject(event, &Stamp::now()));
-        // Without a channel this line is all that anybody hears of it.
-        let level = match event.severity {
-            Severity::Info => Level::Info,
-            Severity::Warning => Level::Notice,
-            Severity::Critical => Level::Error,
-        };
-        self.log.say(level, &line);
-        let is_login = matches!(event.what, What::Login(_));
-        // A doubtful alert is looked for by its id, so no note may have a login's.
-        if let Some(other) = self.ids.get(&event.id).cloned() {
-            let clash = "its id is that of another alert that waits";
-            if !is_login {
-                let moved = self.queue.give_up(&name, clash);
-                self.has_left("failed/", moved);
-                self.say_failed(event.id, &name, clash);
-                return;
-            }
-            if self.entries.get(&other).is_some_and(|other| !other.is_login) {
-                self.forget(&other, clash);
-            }
-        }
-        self.ids.insert(event.id, name.clone());
-        self.logins += usize::from(is_login);
-        self.entries.insert(name, Entry { id: event.id, is_login, at: event.at.clone(), state });
-    }
-
     /// How many messages are not yet out.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -226,16 +151,17 @@ impl Outbox {
     }
 
     /// Finds the best try for each channel of `idle`, and says when to look again (on the
-    /// monotonic clock). Logins go before notes; of several, the one that has been tried least goes
-    /// first, so that a message nobody can deliver never blocks the next. On the way it puts
-    /// away what is over.
+    /// monotonic clock). Logins go before notes; then what is perhaps out, which has to be looked
+    /// for before others push it off the provider's list; then what has been tried least, so
+    /// that a message nobody can deliver never blocks the next. On the way it puts away what
+    /// is over.
     pub fn due(&mut self, now_ms: u64, idle: &[&str]) -> (Vec<Due>, u64) {
         let now = Stamp::now();
         let mut best: BTreeMap<String, ((bool, u32), Due)> = BTreeMap::new();
         let (mut over, mut first, mut wake_ms) = (Vec::new(), 0, u64::MAX);
-        let first_rank = (self.logins == 0, 0);
+        let first_rank = (self.logins == 0, u32::from(self.doubtful.is_empty()));
         for (name, entry) in &self.entries {
-            if first == idle.len() {
+            if !idle.is_empty() && first == idle.len() {
                 // Nothing can be better, and the next look is soon: after a report.
                 break;
             }
@@ -244,8 +170,7 @@ impl Outbox {
                 Step::Try(tries) => {
                     let tries = tries.into_iter().filter(|(to, _)| idle.contains(&to.as_str()));
                     for (channel, recipient) in tries {
-                        let tries = entry.leg(&channel, &recipient).map_or(0, |leg| leg.tries);
-                        let rank = (!entry.is_login, tries);
+                        let rank = (!entry.is_login, entry.rank(&channel, &recipient));
                         if best.get(&channel).is_some_and(|(least, _)| *least <= rank) {
                             continue;
                         }
@@ -299,6 +224,7 @@ impl Outbox {
         let (accepted, looks) = (leg.accepted, leg.looks);
         leg.phase = Phase::Sending;
         leg.tries = leg.tries.saturating_add(1);
+        self.see_doubt(&due.name);
         self.write(&due.name, now_ms);
         let here = event.host == self.host && matches!(event.what, What::Login(_));
         let message = Message {
@@ -347,6 +273,7 @@ impl Outbox {
             self.let_go(&report.name, "during a try");
             return;
         }
+        self.see_doubt(&report.name);
         self.write(&report.name, now_ms);
         if let Some(entry) = self.entries.get(&report.name) {
             let step = route::next(&self.view(entry, &Stamp::now(), now_ms));
@@ -445,12 +372,23 @@ impl Outbox {
         left
     }
 
+    /// Keeps `doubtful` in step with a state that has changed.
+    fn see_doubt(&mut self, name: &str) {
+        let mut legs = self.entries.get(name).into_iter().flat_map(|entry| entry.state.legs());
+        if legs.any(|leg| leg.phase == Phase::Doubtful) {
+            self.doubtful.insert(name.to_owned());
+        } else {
+            self.doubtful.remove(name);
+        }
+    }
+
     fn remove(&mut self, name: &str) -> Option<Entry> {
         let entry = self.entries.remove(name)?;
         if self.ids.get(&entry.id).is_some_and(|of| of == name) {
             self.ids.remove(&entry.id);
         }
         self.logins -= usize::from(entry.is_login);
+        self.doubtful.remove(name);
         Some(entry)
     }
 
@@ -538,8 +476,12 @@ impl Outbox {
 }
 
 impl Entry {
-    fn leg(&self, channel: &str, recipient: &str) -> Option<&Leg> {
-        self.state.channels.get(channel)?.get(recipient)
+    /// What goes first: 0 what is perhaps out, then by the number of tries.
+    fn rank(&self, channel: &str, recipient: &str) -> u32 {
+        match self.state.channels.get(channel).and_then(|legs| legs.get(recipient)) {
+            Some(leg) if leg.phase == Phase::Doubtful => 0,
+            leg => leg.map_or(0, |leg| leg.tries).saturating_add(1),
+        }
     }
 
     fn leg_mut(&mut self, channel: &str, recipient: &str) -> &mut Leg {
@@ -549,7 +491,7 @@ impl Entry {
 
     /// Whether anything has been tried.
     fn is_begun(&self) -> bool {
-        self.state.channels.values().flat_map(BTreeMap::values).any(|leg| leg.tries > 0)
+        self.state.legs().any(|leg| leg.tries > 0)
     }
 
     /// Why each leg failed, for the file beside it in `failed/`.
@@ -600,6 +542,8 @@ fn wake_up(mut state: State, now_ms: u64, wall_ms: u64) -> State {
     }
     state
 }
+
+mod intake;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::channel::{self, Channel, Secrets};
-use crate::config::{self, ConfigError, Document, Section, duration, host::Host, login::Login};
+use crate::config::{
+    self, ConfigError, Document, Finding, Section, duration, host::Host, login::Login,
+};
 
 /// Sections of the file that any program of the project reads.
 const SECTIONS: &[&str] = &["host", "login", "notify"];
@@ -20,6 +22,9 @@ pub struct Settings {
     pub login: Login,
     /// `[notify]`.
     pub notify: Notify,
+    /// What is wrong in `[login]`: the module leaves it out and tells more, so it does not keep
+    /// the sender from starting.
+    pub login_findings: Vec<Finding>,
 }
 
 /// `[notify]`.
@@ -55,16 +60,19 @@ impl Settings {
     /// # Errors
     ///
     /// Everything that is wrong with it.
-    pub fn parse(text: &str, secrets: &Secrets) -> Result<Self, Vec<config::Finding>> {
+    pub fn parse(text: &str, secrets: &Secrets) -> Result<Self, Vec<Finding>> {
         let mut document = Document::parse(text);
         let host = config::host::read(&mut document);
         let login = config::login::read(&mut document);
         let notify =
             document.table("notify", |section| notify(section, secrets)).unwrap_or_default();
-        match document.finish(SECTIONS) {
-            findings if findings.is_empty() => Ok(Self { host, login, notify }),
-            findings => Err(findings),
+        let broken = document.is_broken();
+        let findings = document.finish(SECTIONS);
+        let of_login = |finding: &Finding| finding.key.split('.').next() == Some("login");
+        if broken || !findings.iter().all(of_login) {
+            return Err(findings);
         }
+        Ok(Self { host, login, notify, login_findings: findings })
     }
 }
 

@@ -39,7 +39,7 @@ pub enum SpoolError {
         /// What the system said.
         source: io::Error,
     },
-    /// The event is larger than [`MAX_FILE`].
+    /// The event is larger than [`MAX_FILE`], or than this process may write.
     TooLarge {
         /// Its size, in bytes.
         bytes: usize,
@@ -52,7 +52,10 @@ impl fmt::Display for SpoolError {
             Self::Unsafe { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::Io { step, path, source } => write!(f, "{step} {}: {source}", path.display()),
             Self::TooLarge { bytes } => {
-                write!(f, "the event has {bytes} bytes, at most {MAX_FILE} fit")
+                write!(
+                    f,
+                    "the event has {bytes} bytes, more than {MAX_FILE} or than ulimit -f lets"
+                )
             }
         }
     }
@@ -92,7 +95,8 @@ pub fn publish(spool: &Spool, event: &Event, sync: Sync) -> Result<PathBuf, Spoo
         path: drop.clone(),
         source: source.into(),
     })?;
-    if json.len() as u64 > MAX_FILE {
+    let bytes = json.len() as u64;
+    if bytes > MAX_FILE || ffi::file_size_limit().is_some_and(|most| bytes > most) {
         return Err(SpoolError::TooLarge { bytes: json.len() });
     }
     let name = file_name(event);
@@ -117,12 +121,13 @@ pub fn publish(spool: &Spool, event: &Event, sync: Sync) -> Result<PathBuf, Spoo
     written?;
     if sync == Sync::Now {
         File::open(&drop)
-            .and_then(|dir| dir.sync_all())
             .or_else(|error| match error.kind() {
-                // A writer that is not root may create in drop/ and may not open it.
-                io::ErrorKind::PermissionDenied => Ok(()),
+                // A writer that is not root may create in drop/ and may not open it. To sync
+                // the file after the rename does it where the journal keeps the order.
+                io::ErrorKind::PermissionDenied => Ok(file),
                 _ => Err(error),
             })
+            .and_then(|dir| dir.sync_all())
             .map_err(step("sync", &drop))?;
     }
     Ok(public)

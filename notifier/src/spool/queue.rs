@@ -34,6 +34,13 @@ pub struct State {
     pub channels: BTreeMap<String, BTreeMap<String, Leg>>,
 }
 
+impl State {
+    /// All legs.
+    pub fn legs(&self) -> impl Iterator<Item = &Leg> {
+        self.channels.values().flat_map(BTreeMap::values)
+    }
+}
+
 /// One message's way to one recipient over one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {

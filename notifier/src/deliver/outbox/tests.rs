@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 
 use super::*;
-use crate::event::{FORMAT, Note};
+use crate::event::{Event, FORMAT, Note, Severity};
 use crate::spool::{Spool, drop as drop_dir};
 use crate::syslog::Source;
 
@@ -137,7 +137,10 @@ fn a_message_that_fails_makes_room_for_the_next() {
     let bad = rig.publish("bad");
     outbox.claim(0);
     let (first, _) = begin_one(&mut outbox, 0);
-    outbox.learn(&report(&first, Outcome::doubtful("HTTP 500", Fault::Message)), 0);
+    outbox.learn(
+        &report(&first, Outcome::Later { why: "HTTP 500".into(), fault: Fault::Message }),
+        0,
+    );
     let good = rig.publish("good");
     outbox.claim(0);
     // At a time at which both are due, the one that has been tried less goes first.

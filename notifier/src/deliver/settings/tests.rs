@@ -27,7 +27,9 @@ fn parse(text: &str) -> Result<Settings, Vec<config::Finding>> {
 /// The findings of a file, as `line key`.
 fn findings(text: &str) -> Vec<String> {
     match parse(text) {
-        Ok(_) => Vec::new(),
+        Ok(settings) => {
+            settings.login_findings.iter().map(|f| format!("{} {}", f.line, f.key)).collect()
+        }
         Err(findings) => findings.iter().map(|f| format!("{} {}", f.line, f.key)).collect(),
     }
 }
@@ -141,4 +143,12 @@ fn the_only_channel_needs_no_route_and_of_several_one_has_to_be_first() {
     assert_eq!(findings(&(channel("a") + &channel("b"))), ["1 notify"]);
     let routed = "[notify]\nroute = [\"b\"]\n".to_owned() + &channel("a") + &channel("b");
     assert_eq!(parse(&routed).ok().unwrap().notify.route, ["b"]);
+}
+
+#[test]
+fn a_mistake_in_login_is_told_and_does_not_stop_the_sender() {
+    let settings = parse("[login]\nknown-good = [\"300.1.1.1\"]\n").ok().unwrap();
+    assert_eq!(settings.login_findings.len(), 1);
+    assert!(parse("[login]\nknown-good = [\n").is_err(), "a syntax error may hide anything");
+    assert!(parse("[host]\nspool = \"x\"\n").is_err());
 }

@@ -48,6 +48,7 @@ pub fn random_u32() -> Option<u32> {
 /// The largest file that this process may write, in bytes, where there is a limit (getrlimit(2),
 /// `RLIMIT_FSIZE`). To write more would end the process by a signal.
 #[must_use]
+#[allow(clippy::useless_conversion, reason = "rlim_t has 32 bits on some machines")]
 pub fn file_size_limit() -> Option<u64> {
     let mut limit = MaybeUninit::<libc::rlimit>::uninit();
     // SAFETY: the pointer is to a value of ours, which the call fills when it answers 0.

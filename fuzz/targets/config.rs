@@ -48,6 +48,12 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
 fn check_findings(text: &str, findings: &[Finding]) {
     // A mistake at the very end of the text is on the line after its last line end.
     let lines = 1 + text.matches('\n').count();
+    // Of too many, the last is a count of those left out.
+    let is_count = |last: &Finding| last.line == 0 && last.message.starts_with("and ");
+    let findings = match findings.split_last() {
+        Some((last, rest)) if is_count(last) => rest,
+        _ => findings,
+    };
     for finding in findings {
         assert!((1..=lines).contains(&finding.line), "{finding:?} of {lines}");
         assert!(!finding.message.is_empty() && finding.to_string().contains(&finding.message));
@@ -68,7 +74,8 @@ fn check_login(login: &login::Login) {
     // Whatever the file says: a login from nowhere, and one through the tunnel by a rule that
     // does not spell it out, is told.
     let now = Now { unix_s: 1_800_000_000, not_before_s: 1_700_000_000 };
-    let keys: Vec<&str> = rules.iter().flat_map(|rule| rule.keys.iter().flatten()).map(String::as_str).collect();
+    let keys: Vec<&str> =
+        rules.iter().flat_map(|rule| rule.keys.iter().flatten()).map(String::as_str).collect();
     let facts = Facts { user: b"root", source: None, keys: &keys, now };
     assert!(matches!(login.known_good.verdict(&facts), Verdict::Alert(_)));
     let spelled = nets().any(|net| net.addr().is_loopback());

@@ -25,7 +25,11 @@ fuzz_target!(|bytes: &[u8]| {
 /// An entry and an address that have something to do with each other, more often than not.
 fn pair(u: &mut Unstructured<'_>) -> Result<(String, String)> {
     let base = ip(u)?;
-    let entry = if u.arbitrary()? { format!("{base}/{}", u.arbitrary::<u8>()? % 140) } else { base.to_string() };
+    let entry = if u.arbitrary()? {
+        format!("{base}/{}", u.arbitrary::<u8>()? % 140)
+    } else {
+        base.to_string()
+    };
     let address = match (base, u.arbitrary()?) {
         (IpAddr::V4(ip), true) => {
             let flipped = Ipv4Addr::from_bits(ip.to_bits() ^ 1 << u.int_in_range(0..=31)?);
@@ -98,7 +102,8 @@ fn naive_net(text: &str) -> Option<Naive> {
     let prefix: u32 = match prefix {
         None => width,
         Some(digits) => {
-            let number = (1..=3).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_digit());
+            let number =
+                (1..=3).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_digit());
             let zeros = digits.len() > 1 && digits.starts_with('0');
             let prefix = if number && !zeros { digits.parse().ok()? } else { return None };
             if prefix > width { return None } else { prefix }
@@ -120,12 +125,8 @@ fn naive_covers((net, prefix): Naive, client: IpAddr) -> bool {
         return false;
     }
     // Loopback and link-local: the network has to lie inside the special range.
-    let special: [Naive; 4] = [
-        (0xffff_7f00_0000, 104),
-        (0xffff_a9fe_0000, 112),
-        (1, 128),
-        (0xfe80 << 112, 10),
-    ];
+    let special: [Naive; 4] =
+        [(0xffff_7f00_0000, 104), (0xffff_a9fe_0000, 112), (1, 128), (0xfe80 << 112, 10)];
     let range = special.iter().find(|(range, width)| same(client, *range, *width));
     range.is_none_or(|(_, width)| prefix >= *width)
 }

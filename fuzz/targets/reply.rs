@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bastion_fuzz::hides;
 use libfuzzer_sys::fuzz_target;
-use notifier::channel::http::Answer;
+use notifier::channel::http::{Answer, Redactor};
 use notifier::channel::twilio::judge;
 use notifier::channel::{Fault, Outcome};
 
@@ -18,7 +18,12 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     let retry_after = (status % 2 == 0).then_some(Duration::from_secs(3));
-    let outcome = judge(&Answer { status, retry_after, body: Ok(body.to_vec()) });
+    let outcome = judge(&Answer {
+        status,
+        retry_after,
+        body: Ok(body.to_vec()),
+        display: Redactor::default(),
+    });
     // It goes to the log, the terminal and the state file.
     let words = outcome.to_string();
     assert!(!words.contains(hides) && words.chars().count() < 1000, "{words:?}");
@@ -39,6 +44,11 @@ fuzz_target!(|bytes: &[u8]| {
         Outcome::Later { .. } => panic!("{status}: {outcome:?}"),
     }
     // A body that could not be read is no proof of anything.
-    let unread = judge(&Answer { status, retry_after, body: Err("cut".to_owned()) });
+    let unread = judge(&Answer {
+        status,
+        retry_after,
+        body: Err("cut".to_owned()),
+        display: Redactor::default(),
+    });
     assert!(!matches!(unread, Outcome::Delivered { .. }));
 });

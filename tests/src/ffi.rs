@@ -58,6 +58,21 @@ pub fn set_open_files(soft: u64) -> io::Result<u64> {
     Ok(before)
 }
 
+/// The largest resident set of any child that was waited for so far, in KiB (getrusage(2),
+/// `RUSAGE_CHILDREN`). It counts from the fork on, so it is never less than the parent's own.
+///
+/// # Errors
+///
+/// As getrusage(2): never, with these arguments.
+pub fn largest_child_kib() -> io::Result<u64> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a `rusage` of ours, which the call fills.
+    checked(unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) })?;
+    // SAFETY: it is filled, and was zeros before, which are a valid `rusage` as well.
+    let usage = unsafe { usage.assume_init() };
+    u64::try_from(usage.ru_maxrss).map_err(io::Error::other)
+}
+
 /// The opaque handle of libpam.
 #[repr(C)]
 struct PamHandle {

@@ -22,6 +22,12 @@ pub fn wait_until(deadline: Duration, mut condition: impl FnMut() -> bool) -> bo
     }
 }
 
+/// Lets `time` pass, where that is the test: a random moment to strike at, a pause between two
+/// alerts. Never to wait for a state.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Asks `look` until it answers something, and hands that over.
 ///
 /// # Panics

@@ -196,11 +196,14 @@ fn each_recipient_gets_one_message_whatever_becomes_of_the_others() {
         ("500 for one", vec![Fault::status(500).times(1)]),
         ("lost answers", vec![Fault::reset_after_accept().times(2)]),
         ("429", vec![Fault::new(Act::Ok).times(1), Fault::status(429).retry_after("1").times(1)]),
-        ("down in between", vec![
-            Fault::new(Act::Ok).times(1),
-            Fault::new(Act::Close).times(2),
-            Fault::new(Act::Hang).times(1).accepting(),
-        ]),
+        (
+            "down in between",
+            vec![
+                Fault::new(Act::Ok).times(1),
+                Fault::new(Act::Close).times(2),
+                Fault::new(Act::Hang).times(1).accepting(),
+            ],
+        ),
     ];
     each_row(&table, |(name, faults)| {
         let mut rig = with_recipients(&people);

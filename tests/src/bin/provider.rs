@@ -260,9 +260,12 @@ impl Provider {
             }
             Act::Echo => {
                 let status = fault.status.unwrap_or(401);
-                let text = format!("you said {}", credentials(request));
-                let answer = error(status, usual_code(status), &text);
-                stream.write_all(&http(status, &[], &answer.body.to_string()))?;
+                let body = error(status, usual_code(status), "SAID").body.to_string();
+                stream.write_all(&http(
+                    status,
+                    &[],
+                    &body.replace("SAID", &credentials(request)),
+                ))?;
                 return Ok(true);
             }
             Act::Garbage => stream.write_all(b"\x16\x03\x01 what? \0\xff\xfe\r\n\r\nNO HTTP\n")?,
@@ -325,12 +328,15 @@ fn http(status: u16, extra: &[(&str, &str)], body: &str) -> Vec<u8> {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// What the `Authorization` header of a request says, as it came and decoded.
+/// What the `Authorization` header of a request says, for a text in JSON: the password with each
+/// character as an escape, the header as it came, and decoded.
 fn credentials(request: &Request) -> String {
     let header = request.headers.get("authorization").map_or("", String::as_str);
     let basic = header.strip_prefix("Basic ").unwrap_or_default();
-    let decoded = STANDARD.decode(basic).unwrap_or_default();
-    format!("{header} ({})", String::from_utf8_lossy(&decoded))
+    let pair = String::from_utf8(STANDARD.decode(basic).unwrap_or_default()).unwrap_or_default();
+    let password = pair.split_once(':').map_or("", |(_, password)| password);
+    let escaped: String = password.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+    format!("{escaped} {header} {pair}")
 }
 
 fn name_of(fault: &Fault, answer: Option<&Answer>) -> String {

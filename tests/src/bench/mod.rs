@@ -1,0 +1,84 @@
+//! What the commands of `bench` share, and the way to each of them.
+
+mod artefact;
+mod delivery;
+mod disk;
+mod login;
+mod memory;
+mod outage;
+mod probe;
+mod recovery;
+mod report;
+mod rig;
+mod script;
+mod send;
+mod sender;
+mod ssh;
+mod stats;
+
+use std::error::Error;
+
+use report::{Table, machine};
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Enough to believe the numbers: some minutes.
+    Full,
+    /// Enough to see that it works.
+    Quick,
+}
+
+impl Effort {
+    /// `full`, or a tenth of it and at least 2.
+    fn times(self, full: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Quick => (full / 10).max(2),
+        }
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn run() -> Result<(), Box<dyn Error>> {
+    use lexopt::prelude::*;
+    let mut args = lexopt::Parser::from_env();
+    let what = match args.next()? {
+        Some(Value(what)) => what.string()?,
+        _ => return Err("usage: bench login|notify [--json] [--quick]".into()),
+    };
+    match what.as_str() {
+        "open" => return probe::open(args),
+        "spawn" => return probe::spawn(args),
+        "login" | "notify" => {}
+        other => return Err(format!("there is no {other:?}; there are login and notify").into()),
+    }
+    let (mut json, mut effort) = (false, Effort::Full);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("json") => json = true,
+            Long("quick") => effort = Effort::Quick,
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    let mut table = Table::new(&what, machine());
+    if what == "login" {
+        login::measure(&mut table, effort);
+        outage::measure(&mut table, effort);
+        ssh::measure(&mut table, effort);
+        artefact::measure(&mut table);
+        memory::measure(&mut table, effort);
+    } else {
+        delivery::measure(&mut table, effort);
+        sender::measure(&mut table, effort);
+        send::measure(&mut table, effort);
+        recovery::measure(&mut table, effort);
+    }
+    table.note_load();
+    if json {
+        println!("{}", table.json());
+    } else {
+        print!("{table}");
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! How soon an alert that was held up by an outage arrives, once the line is back.
+
+use std::time::{Duration, Instant};
+
+use bastion_tests::fault::{Act, Fault};
+use bastion_tests::wait::pause;
+
+use super::Effort;
+use super::probe::Turns;
+use super::report::{Row, Table};
+use super::rig::{Rig, our_line, with};
+use super::stats::{Sample, short};
+
+/// How long the line is down: the outage of `facts/notify.md`.
+const OUTAGE: Duration = Duration::from_secs(20);
+
+/// Longest wait for an alert after that.
+const MOST: Duration = Duration::from_secs(90);
+
+/// What an outage is, its beginning, and its end.
+type Outage = (&'static str, fn(&mut Rig), fn(&mut Rig));
+
+const OUTAGES: [Outage; 2] = [
+    ("refused", |rig| rig.provider.fault(&Fault::new(Act::Refuse)), |rig| rig.provider.heal()),
+    ("SYNs dropped", |rig| rig.drop_packets(), |rig| rig.pass_packets()),
+];
+
+/// Measures and adds the rows.
+pub fn measure(table: &mut Table, effort: Effort) {
+    for (kick, most) in [(true, 1.0), (false, 30.0)] {
+        let mut words = Vec::new();
+        let mut all = Vec::new();
+        let tries = if effort == Effort::Full { 3 } else { 1 };
+        for (what, begin, end) in OUTAGES {
+            let taken: Vec<f64> = (0..tries).map(|_| once(begin, end, kick, effort)).collect();
+            let listed: Vec<String> = taken.iter().map(|seconds| short(*seconds)).collect();
+            words.push(format!("{what} {} s", listed.join(", ")));
+            all.extend(taken);
+        }
+        let all = Sample::new(all);
+        let how = if kick { "with a kick (SIGUSR1)" } else { "without a kick" };
+        let outage = outage(effort).as_secs();
+        let row = Row::new(
+            &format!("arrival after an outage of {outage} s, {how}"),
+            &words.join("; "),
+            all.len(),
+        );
+        let row = row.target(&format!("each <= {most} s"), all.max() <= most);
+        table.add(row.figure("max_s", all.max()).peer(
+            "not in this run (facts/notify.md): nullmailer 16 to 60 s, Alertmanager 0.7 to 1.0 s, curl: lost",
+        ));
+    }
+}
+
+fn outage(effort: Effort) -> Duration {
+    if effort == Effort::Full { OUTAGE } else { OUTAGE / 5 }
+}
+
+/// One outage, one login in its first second; answers how many seconds after its end the
+/// message was at the provider.
+fn once(begin: fn(&mut Rig), end: fn(&mut Rig), kick: bool, effort: Effort) -> f64 {
+    let mut rig = Rig::for_alerts(true);
+    begin(&mut rig);
+    rig.open(&[&with(&our_line())], &Turns::single(1, 0));
+    pause(outage(effort));
+    assert!(rig.provider.accepted().is_empty(), "this is no outage");
+    end(&mut rig);
+    let healed = Instant::now();
+    if kick {
+        rig.sender.as_ref().expect("it runs").signal(libc::SIGUSR1);
+    }
+    rig.provider.wait_accepted(1, MOST);
+    healed.elapsed().as_secs_f64()
+}

@@ -1,0 +1,247 @@
+//! What is shipped: how large, what it exports and needs, and whose code is in it.
+//!
+//! A crate that is not listed here fails the test, in whichever program it is: weigh it first
+//! (what it replaces, its tree, its age, its unsafe, its licence), then add it to its list.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use bastion_tests::host::rigs;
+
+/// Most that the module may weigh, stripped: it is mapped into each sshd.
+const MAX_MODULE: u64 = 700 * 1024;
+
+/// The hooks of a PAM module (pam(3)). Any other name would be visible to all of sshd.
+const HOOKS: [&str; 6] = [
+    "pam_sm_acct_mgmt",
+    "pam_sm_authenticate",
+    "pam_sm_chauthtok",
+    "pam_sm_close_session",
+    "pam_sm_open_session",
+    "pam_sm_setcred",
+];
+
+/// Libraries that the module needs, beside the loader (its name is the architecture's).
+const LIBRARIES: [&str; 3] = ["libc.so.6", "libgcc_s.so.1", "libpam.so.0"];
+
+/// Crates in the PAM module, those that run at build time (serde's derive) among them.
+const MODULE: &[&str] = &[
+    "base64",
+    "cfg-if",
+    "deranged",
+    "hmac-sha256",
+    "hostname",
+    "ipnet",
+    "itoa",
+    "libc",
+    "log",
+    "memchr",
+    "num-conv",
+    "num_threads",
+    "pam-bindings",
+    "powerfmt",
+    "proc-macro2",
+    "quote",
+    "serde",
+    "serde_core",
+    "serde_derive",
+    "serde_json",
+    "serde_spanned",
+    "syn",
+    "syslog",
+    "time",
+    "time-core",
+    "toml",
+    "toml_datetime",
+    "toml_parser",
+    "unicode-ident",
+    "winnow",
+    "zeroize",
+    "zmij",
+];
+
+/// What must not be in the module, whatever the list above says: it never does a network's, a
+/// runtime's or a command's work.
+const NOT_IN_MODULE: &[&str] = &[
+    "clap",
+    "hyper",
+    "lettre",
+    "lexopt",
+    "native-tls",
+    "openssl",
+    "reqwest",
+    "ring",
+    "rustls",
+    "tokio",
+    "ureq",
+];
+
+/// Crates in `bastion` that are not in the module.
+const SENDER: &[&str] = &[
+    "byteorder",
+    "bytes",
+    "getrandom",
+    "http",
+    "httparse",
+    "httpdate",
+    "lexopt",
+    "once_cell",
+    "openssl-probe",
+    "percent-encoding",
+    "ring",
+    "rustls",
+    "rustls-native-certs",
+    "rustls-pki-types",
+    "rustls-platform-verifier",
+    "rustls-webpki",
+    "subtle",
+    "thiserror",
+    "thiserror-impl",
+    "untrusted",
+    "ureq",
+    "ureq-proto",
+    "utf8-zero",
+    "utmp-raw",
+    "utmp-rs",
+    "webpki-roots",
+    "zerocopy",
+    "zerocopy-derive",
+];
+
+/// Licences that this project may be shipped under together, each as its crate writes it.
+const LICENCES: &[&str] = &[
+    "(MIT OR Apache-2.0) AND Unicode-3.0",
+    "Apache-2.0 AND ISC",
+    "Apache-2.0 OR ISC OR MIT",
+    "Apache-2.0 OR MIT",
+    "BSD-2-Clause OR Apache-2.0 OR MIT",
+    "BSD-3-Clause",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT OR Apache-2.0",
+    "MIT/Apache-2.0",
+    "Unlicense OR MIT",
+];
+
+#[test]
+#[ignore = "takes a release build: run ./dev test"]
+fn the_module_is_small() {
+    let module = release("libpam_bastion.so");
+    let size = std::fs::metadata(&module).expect("it was just there").len();
+    println!("{}: {size} bytes", module.display());
+    assert!(size <= MAX_MODULE, "{} has {size} bytes, more than {MAX_MODULE}", module.display());
+}
+
+#[test]
+#[ignore = "takes a release build: run ./dev test"]
+fn the_module_exports_its_hooks_alone() {
+    let module = release("libpam_bastion.so");
+    let listing = output(Command::new("nm").args(["-D", "--defined-only"]).arg(module));
+    let names: BTreeSet<&str> =
+        listing.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(names, BTreeSet::from(HOOKS));
+}
+
+#[test]
+#[ignore = "takes a release build: run ./dev test"]
+fn the_module_needs_libpam_and_the_c_library_alone() {
+    // Without libpam.so.0 among them, a libpam of its own would be linked into the module.
+    let module = release("libpam_bastion.so");
+    let listing = output(Command::new("readelf").args(["-d", "-W"]).arg(module));
+    let needed = listing.lines().filter(|line| line.contains("(NEEDED)"));
+    let names: BTreeSet<&str> = needed
+        .filter_map(|line| line.split_once('[')?.1.split_once(']'))
+        .map(|(name, _)| name)
+        .filter(|name| !name.starts_with("ld-linux"))
+        .collect();
+    assert_eq!(names, BTreeSet::from(LIBRARIES));
+}
+
+#[test]
+#[ignore = "takes a release build: run ./dev test"]
+fn the_sender_is_there() {
+    let help = output(Command::new(release("bastion")).arg("--help"));
+    assert!(help.contains("the sender"), "{help}");
+}
+
+#[test]
+fn the_module_holds_listed_crates_alone() {
+    let crates = crates_of("pam_bastion");
+    let forbidden: Vec<_> = crates.iter().filter(|c| NOT_IN_MODULE.contains(&&***c)).collect();
+    assert!(forbidden.is_empty(), "not in a PAM module: {forbidden:?}");
+    compare("MODULE", &crates, MODULE);
+}
+
+#[test]
+fn the_sender_holds_listed_crates_alone() {
+    let crates = crates_of("notifier");
+    let extra = crates.into_iter().filter(|name| !MODULE.contains(&name.as_str())).collect();
+    compare("SENDER", &extra, SENDER);
+}
+
+#[test]
+fn every_licence_is_listed() {
+    let host = output(Command::new(cargo()).arg("-vV"));
+    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo's host");
+    let json = output(
+        // Manifests of crates for other systems have not been fetched.
+        Command::new(cargo())
+            .args(["metadata", "--format-version=1", "--locked", "--offline"])
+            .args(["--filter-platform", host]),
+    );
+    let metadata: serde_json::Value = serde_json::from_str(&json).expect("JSON of cargo");
+    let packages = metadata["packages"].as_array().expect("a list of packages");
+    assert!(packages.len() > MODULE.len(), "{json}");
+    let odd: Vec<String> = packages
+        .iter()
+        .map(|package| (&package["name"], package["license"].as_str().unwrap_or("none")))
+        .filter(|(_, licence)| !LICENCES.contains(licence))
+        .map(|(name, licence)| format!("{name}: {licence}"))
+        .collect();
+    assert!(odd.is_empty(), "licences that nobody has read: {odd:#?}");
+}
+
+/// A file of the release build, which `./dev test` makes before it comes here.
+fn release(name: &str) -> PathBuf {
+    let dir = std::env::var_os("BASTION_RELEASE")
+        .map_or_else(|| rigs().with_file_name("release"), PathBuf::from);
+    let path = dir.join(name);
+    assert!(path.exists(), "there is no {}: run ./dev build", path.display());
+    path
+}
+
+/// Names of the crates that are built into `package` for this system, without ours.
+fn crates_of(package: &str) -> BTreeSet<String> {
+    let tree = output(
+        Command::new(cargo())
+            .args(["tree", "--locked", "--offline", "--prefix=none", "--format={p}"])
+            .args(["--edges=normal", "--package", package]),
+    );
+    let names = tree.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| !["notifier", "pam_bastion"].contains(name)).map(str::to_owned).collect()
+}
+
+fn compare(list: &str, found: &BTreeSet<String>, listed: &[&str]) {
+    let new: Vec<_> = found.iter().filter(|name| !listed.contains(&name.as_str())).collect();
+    let gone: Vec<_> = listed.iter().filter(|name| !found.contains(**name)).collect();
+    assert!(new.is_empty(), "weigh these crates, then add them to {list}: {new:?}");
+    assert!(gone.is_empty(), "no longer used, take them off {list}: {gone:?}");
+}
+
+/// The cargo that runs this test.
+fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Standard output of a command that has to succeed.
+fn output(command: &mut Command) -> String {
+    let output = command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}

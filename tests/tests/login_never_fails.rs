@@ -54,7 +54,7 @@ fn config_case(why: &str, prepare: &str, reason: &str) {
     for run in runs {
         let mark = host.mark();
         run(&host, why);
-        host.wait_ended(&mark);
+        host.wait_ended_at_least(&mark, 1);
         assert_eq!(host.alerts_since(&mark).len(), 1, "{why}: not told");
         assert_eq!(only(&host, &mark, "login", why).field("verdict").as_deref(), Some("alert"));
         let problem = only(&host, &mark, "config-problem", why);
@@ -121,7 +121,7 @@ fn a_mistake_in_the_config_leaves_the_rest_in_force() {
     host.write_config(&config);
     let mark = host.mark();
     ssh(&host, "mistake");
-    host.wait_ended(&mark);
+    host.wait_ended_at_least(&mark, 1);
     assert_eq!(host.alerts_since(&mark).len(), 0, "the good entries count");
     let problem = only(&host, &mark, "config-problem", "mistake");
     assert!(problem.text.contains("known-goo") && problem.text.contains("line "), "{problem:?}");
@@ -302,7 +302,7 @@ fn an_unknown_argument_is_told_and_does_no_harm() {
     host.set_session(&format!("session required {MODULE} config={CONFIG} colour=red\n"));
     let mark = host.mark();
     ssh(&host, "argument");
-    host.wait_ended(&mark);
+    host.wait_ended_at_least(&mark, 1);
     assert!(only(&host, &mark, "config-problem", "argument").text.contains("colour=red"));
 }
 

@@ -113,7 +113,7 @@ fn a_doubtful_alert_is_looked_for_before_others_push_it_off_the_list() {
     let doubtful = Draft::login(1, "alice");
     rig.host.publish(&doubtful);
     rig.host.wait_syslog("bastion", "alert-deferred", 1);
-    // The sender looks through the latest 200 messages.
+    // More than Twilio puts on a page, fewer than the thousand that are looked through.
     let burst: Vec<Draft> = (2..302).map(|number| Draft::note(number, "burst")).collect();
     burst.iter().for_each(|draft| rig.host.publish(draft));
     rig.provider.wait_accepted(1 + burst.len(), ARRIVAL);

@@ -3,6 +3,8 @@
 //! There is no idempotency key. So the alert's id stands in the text, and a message of which
 //! nobody knows whether it went out is looked for in the account's list before it is sent again.
 
+use std::time::{Duration, Instant};
+
 use serde::Deserialize;
 
 use super::http::{self, Answer, Client, Redactor};
@@ -11,13 +13,16 @@ use super::{Channel, Message, Secrets};
 use crate::config::Section;
 use crate::text;
 
-/// Messages on a page of the list, and pages looked through: a doubtful message is seconds
-/// old, and an account sends at most some hundred in that time.
-const PAGE_SIZE: &str = "50";
-const MAX_PAGES: usize = 4;
+/// Messages on a page of the list, and pages looked through. A doubtful message is seconds old
+/// when it is looked for; in that time not even a burst of alerts is longer than this.
+const PAGE_SIZE: &str = "100";
+const MAX_PAGES: usize = 10;
 
-/// Most of a page that is read, in bytes: fifty messages at 1.2 KiB, with room.
+/// Most of a page that is read, in bytes: a hundred messages at 1.2 KiB, with room.
 const MAX_PAGE: u64 = 512 * 1024;
+
+/// Most time that all pages together take, beside the last one.
+const LOOK: Duration = Duration::from_secs(20);
 
 /// `type = "twilio"`.
 pub struct Twilio {
@@ -111,7 +116,12 @@ impl Channel for Twilio {
         let mut url = format!("{}{path}", self.base_url);
         // No DateSent: a queued message has no such date yet.
         let mut query = vec![("To", message.recipient.as_str()), ("PageSize", PAGE_SIZE)];
+        let begun = Instant::now();
         for _ in 0..MAX_PAGES {
+            if begun.elapsed() > LOOK {
+                let why = "the list of messages takes too long".to_owned();
+                return Found::Failed(Outcome::Later { why, fault: Fault::Message });
+            }
             let answer = match self.client.get(&url, &query, MAX_PAGE) {
                 Ok(answer) => answer,
                 Err(outcome) => return Found::Failed(outcome),
@@ -251,7 +261,6 @@ fn accepted(body: &[u8], display: &Redactor) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn answer(status: u16, body: &str, retry_after: Option<u64>) -> Answer {
         let retry_after = retry_after.map(Duration::from_secs);

@@ -87,7 +87,15 @@ impl Secrets {
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(&path)
-            .map_err(|error| told(format!("{error}; put the secret into that file, mode 0600")))?;
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::PermissionDenied => told(format!("{error}; run it as root")),
+                _ if self.from_systemd => {
+                    format!(
+                        "{DIRECTORY}/{name}: {error}; put the secret there, then restart the sender"
+                    )
+                }
+                _ => told(format!("{error}; put the secret into that file, mode 0600")),
+            })?;
         let meta = file.metadata().map_err(|error| told(error.to_string()))?;
         if !meta.is_file() {
             return Err(told("not a regular file".into()));

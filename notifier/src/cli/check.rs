@@ -49,9 +49,17 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     };
     if let Ok(settings) = &settings {
         let file = options.config.display();
+        // Root reads everything, the sender does not.
+        if fs::metadata(&options.config).is_ok_and(|meta| meta.mode() & 0o004 == 0) {
+            findings.push(format!("{file}: the sender may not read it; run: chmod 0644"));
+        }
         findings.extend(settings.login_findings.iter().map(|wrong| format!("{file}: {wrong}")));
         if settings.notify.route.is_empty() {
-            findings.push("no channel is configured: alerts are in syslog and nowhere else".into());
+            findings.push(
+                "no channel is configured: alerts are in syslog and nowhere else; \
+                           fill in [notify.channel.sms]"
+                    .into(),
+            );
         }
     }
     let spool = Spool::new(&host.spool);
@@ -67,7 +75,11 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     }
     findings.extend(match Lock::is_held(&spool.queue()) {
         Ok(true) => None,
-        Ok(false) => Some("the sender does not run; start it: systemctl start bastion".into()),
+        Ok(false) => Some(
+            "the sender does not run: systemctl enable --now bastion; if it ends again: \
+             journalctl -u bastion -n 20"
+                .into(),
+        ),
         // Said above, with what to do.
         Err(_) => None,
     });

@@ -34,7 +34,17 @@ impl Failure {
             io::ErrorKind::NotFound => 73,
             _ => 75,
         };
-        Self { code, text: format!("{what}: {error}") }
+        let remedy = if code == 77 { "; it has to be run by root" } else { "" };
+        Self { code, text: format!("{what}: {error}{remedy}") }
+    }
+
+    /// Not only root may do it.
+    #[must_use]
+    pub fn or_a_member_of(mut self, group: &str) -> Self {
+        if self.code == 77 {
+            self.text = format!("{}, or by a member of the group {group}", self.text);
+        }
+        self
     }
 
     /// It may do another time.

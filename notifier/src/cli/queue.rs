@@ -113,7 +113,7 @@ impl Desk {
         let mut text = String::new();
         for name in names(&dir)? {
             let event = files::read_event(&dir.join(&name));
-            let _ = writeln!(text, "{}", row(&dir, &name, event.as_ref().ok(), &now));
+            let _ = writeln!(text, "{}", row(room, &dir, &name, event.as_ref().ok(), &now));
         }
         if text.is_empty() {
             text = match room {
@@ -142,7 +142,7 @@ impl Desk {
                 let _ = write!(
                     text,
                     "\n{channel} to {recipient}: {}, {} tries",
-                    word(leg.phase),
+                    word(room, leg.phase),
                     leg.tries
                 );
                 let last = visible(leg.last.as_bytes());
@@ -160,7 +160,7 @@ impl Desk {
         match self.find(id)? {
             (Room::Failed, name) => self.again(&name),
             (Room::Queue, _) => {
-                print("it waits already; to try it now: kill -USR1 of the sender\n");
+                print("it waits already; to try it now: systemctl kill -s USR1 bastion\n");
                 Ok(())
             }
             (Room::Sent, _) => Err(Failure::data("it has been sent; nothing is sent twice")),
@@ -236,12 +236,12 @@ fn state(dir: &Path, name: &str) -> State {
         .unwrap_or_default()
 }
 
-fn row(dir: &Path, name: &str, event: Option<&Event>, now: &Stamp) -> String {
+fn row(room: Room, dir: &Path, name: &str, event: Option<&Event>, now: &Stamp) -> String {
     let Some(event) = event else { return format!("{name}  no event; see: bastion queue show") };
     let minutes = event.at.age(now).as_secs() / 60;
     let legs = state(dir, name).channels.into_iter().flat_map(|(channel, legs)| {
         legs.into_values()
-            .map(move |leg| format!("{channel} {} after {}", word(leg.phase), leg.tries))
+            .map(move |leg| format!("{channel} {} after {}", word(room, leg.phase), leg.tries))
     });
     let legs: Vec<_> = legs.collect();
     let legs = if legs.is_empty() { "not tried".to_owned() } else { legs.join(", ") };
@@ -253,8 +253,9 @@ fn row(dir: &Path, name: &str, event: Option<&Event>, now: &Stamp) -> String {
     )
 }
 
-fn word(phase: Phase) -> &'static str {
+fn word(room: Room, phase: Phase) -> &'static str {
     match phase {
+        Phase::Waiting | Phase::Sending | Phase::Doubtful if room == Room::Failed => "given up",
         Phase::Waiting => "waiting",
         Phase::Sending => "being sent",
         Phase::Doubtful => "doubtful",

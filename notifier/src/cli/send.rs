@@ -21,7 +21,7 @@ longer than 4096 bytes is cut, and says so.
 
   --severity WORD  how urgent it is (default warning)
 
-To be run by root or a member of the group that may write to the spool's drop/.
+To be run by root or a member of the group _bastion-drop.
 ";
 
 /// Most of standard input that is read, so that its length can be told; what is behind it
@@ -66,6 +66,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             Err(match error {
                 SpoolError::Io { step, path, source } => {
                     Failure::io(format!("{what}: {step} {}", path.display()), &source)
+                        .or_a_member_of("_bastion-drop")
                 }
                 SpoolError::Unsafe { .. } => Failure::config(format!("{what}: {error}")),
                 SpoolError::TooLarge { .. } => Failure::data(format!("{what}: {error}")),

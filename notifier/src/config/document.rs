@@ -88,7 +88,12 @@ impl<'t> Document<'t> {
             broken: !errors.is_empty(),
         };
         for error in &errors {
-            document.found(error.span().unwrap_or(0..0), "", error.message());
+            let remedy = match error.message() {
+                "duplicate key" => ": it stands further up as well; put both under the first",
+                _ => "",
+            };
+            let message = format!("{}{remedy}", error.message());
+            document.found(error.span().unwrap_or(0..0), "", message);
         }
         document
     }

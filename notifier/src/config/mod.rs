@@ -83,7 +83,16 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Io { path, source } => {
+                let remedy = match source.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        "; it holds no secret, and module and sender read it: chmod 0644"
+                    }
+                    io::ErrorKind::NotFound => "; put it there: etc/bastion.toml is an example",
+                    _ => "",
+                };
+                write!(f, "{}: {source}{remedy}", path.display())
+            }
             Self::Unsafe { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::Invalid { path, findings } => {
                 for (i, finding) in findings.iter().enumerate() {

@@ -3,7 +3,9 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -137,6 +139,7 @@ impl Engine {
     pub fn run(&mut self) -> Result<(), EngineError> {
         let started = Line::new("sender-started").word("waiting", self.outbox.len());
         self.log.say(Level::Info, &started.word("channels", self.workers.len()));
+        say_ready();
         let mut pruned: Option<Instant> = None;
         loop {
             while let Ok(report) = self.reports.try_recv() {
@@ -253,6 +256,17 @@ impl Engine {
         self.outbox.set_route(route.iter().filter_map(stop).collect(), patience);
         Ok(())
     }
+}
+
+/// Tells systemd that the sender is at work (sd_notify(3)); without systemd there is nobody to tell.
+fn say_ready() {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    // A name that begins with @ is in the abstract namespace (unix(7)).
+    let address = match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(&socket),
+    };
+    let _ = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address));
 }
 
 /// Tells what is wrong in a part of the file that is not the sender's own.

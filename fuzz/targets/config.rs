@@ -23,7 +23,14 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     let host = host::read(&mut document);
     let login = login::read(&mut document);
     check_findings(text, &document.findings_so_far());
-    assert!(!broken || login == login::Login::default(), "a broken file's rules are in force");
+    assert!(!broken || login == login::Login::unreadable(), "a broken file's rules are in force");
+    // Of a file that is not understood to the end, no service goes unwatched.
+    assert!(
+        login
+            .services
+            .as_ref()
+            .is_none_or(|services| !broken && !services.iter().any(String::is_empty))
+    );
     check_login(&login);
     assert!(host.name.as_bytes().len() <= 64 || broken || !text.contains("host"));
     for path in [&host.spool, &host.run, &host.state, &host.syslog] {

@@ -59,7 +59,6 @@ impl PamHooks for Bastion {
             if let Some(opened) = session::open(&Handle(pamh), arguments) {
                 ffi::remember(pamh, opened);
             }
-            ffi::give_back_code();
         })
     }
 

@@ -200,7 +200,7 @@ fn test_says_in_words_what_the_provider_answered() {
         ("a bad token", Some(Fault::status(401)), 78, "auth-token-file"),
         ("no right", Some(Fault::status(403)), 78, "what this account may do"),
         ("a wrong address", Some(Fault::status(404)), 78, "base-url"),
-        ("a login page", Some(Fault::status(302)), 78, "not Twilio's API"),
+        ("a login page", Some(Fault::status(302)), 78, "between here and Twilio"),
         ("a bad number", Some(own(21211)), 69, "HTTP 400, code 21211: told to"),
         ("unsubscribed", Some(own(21610)), 69, "HTTP 400, code 21610"),
         ("too fast", Some(Fault::status(429)), 75, "HTTP 429"),

@@ -98,15 +98,16 @@ fn a_first_channel_with_a_wrong_token_comes_back_when_it_is_mended() {
 
 #[test]
 fn the_second_channel_takes_over_when_patience_is_over_and_not_before() {
+    // The last: how long it may take, in seconds. A try under way is waited for, 15 s at most.
     let table = [
-        ("refuses", Fault::new(Act::Refuse)),
-        ("closes", Fault::new(Act::Close)),
-        ("hangs", Fault::new(Act::Hang)),
-        ("resets", Fault::new(Act::Reset)),
-        ("is overloaded", Fault::status(503)),
-        ("asks for an hour", Fault::status(429).retry_after("3600")),
+        ("refuses", Fault::new(Act::Refuse), 12),
+        ("closes", Fault::new(Act::Close), 12),
+        ("hangs", Fault::new(Act::Hang), 27),
+        ("resets", Fault::new(Act::Reset), 12),
+        ("is overloaded", Fault::status(503), 12),
+        ("asks for an hour", Fault::status(429).retry_after("3600"), 12),
     ];
-    each_row(&table, |(name, fault)| {
+    each_row(&table, |(name, fault, most_s)| {
         let mut two = Two::start("2s");
         two.a.fault(fault);
         let alert = Draft::login(1, "alice");
@@ -117,7 +118,7 @@ fn the_second_channel_takes_over_when_patience_is_over_and_not_before() {
         let took = arrived.duration_since(published).unwrap_or_default();
         // The event's own clock, which patience counts by, started a moment before.
         assert!(took >= Duration::from_millis(1900), "{name}: {took:?}");
-        assert!(took < Duration::from_secs(12), "{name}: {took:?}");
+        assert!(took < Duration::from_secs(*most_s), "{name}: {took:?}");
         two.host.wait_room(&alert.id, "sent", ARRIVAL);
         assert_eq!((two.a.copies(&alert.id), two.b.copies(&alert.id)), (0, 1), "{name}");
     });

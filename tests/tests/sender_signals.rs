@@ -169,8 +169,6 @@ fn a_sender_that_cannot_begin_says_why() {
     let table = [
         ("rm -r /var/spool/bastion/queue", 75, "/var/spool/bastion/queue"),
         ("rm -r /var/spool/bastion/drop", 75, "/var/spool/bastion/drop"),
-        ("chmod 755 /run/bastion; chown root /run/bastion", 75, "/run/bastion"),
-        ("rm -r /run/bastion", 75, "/run/bastion"),
         ("rm CONFIG", 78, CONFIG),
         ("echo x >>CONFIG", 78, "line "),
         ("rm TOKEN", 78, TOKEN_FILE),
@@ -183,6 +181,32 @@ fn a_sender_that_cannot_begin_says_why() {
         assert_eq!(sender.code, Some(*code), "{script}: {sender:?}");
         assert!(sender.errors().contains(told), "{script}: {sender:?}");
     });
+}
+
+#[test]
+fn a_sender_does_without_a_directory_of_state() {
+    let table = ["rm -r /run/bastion", "chown root /run/bastion", "rm -r /var/lib/bastion"];
+    each_row(&table, |script| {
+        let host = Host::new();
+        let provider = Provider::start(&host);
+        host.configure(&provider.url());
+        host.sh(script);
+        let rig = Rig::on(host, provider);
+        let alert = Draft::login(1, "alice");
+        rig.host.publish(&alert);
+        rig.host.wait_room(&alert.id, "sent", ARRIVAL);
+        assert_eq!(rig.provider.copies(&alert.id), 1, "{script}");
+    });
+}
+
+#[test]
+fn a_sender_does_not_stay_root() {
+    let host = Host::new();
+    host.configure("http://127.0.0.1:9");
+    host.sh("chown root /var/spool/bastion/queue");
+    let sender = host.run(&["/artefacts/bastion", "run"]);
+    assert_eq!(sender.code, Some(78), "{sender:?}");
+    assert!(sender.errors().contains("root"), "{sender:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::health::{Health, resume};
 use super::route::{self, Step, Stop, View};
 use super::throttle::Throttle;
-use super::worker::{Job, Report};
+use super::worker::{Job, Report, was_asked};
 use super::{also, backoff};
 use crate::channel::{Fault, Message, Outcome};
 use crate::clock::{Stamp, millis, unix_ms};
@@ -509,7 +509,11 @@ fn settle(leg: &mut Leg, report: &Report, now_ms: u64, random: u32) {
     let open = if report.unresolved { Phase::Doubtful } else { Phase::Waiting };
     let wait_ms = millis(backoff::after(leg.tries, random));
     leg.due_ms = 0;
-    leg.looks = if report.unresolved { leg.looks.saturating_add(1) } else { 0 };
+    leg.looks = match report.unresolved {
+        true if was_asked(&report.outcome) => leg.looks.saturating_add(1),
+        true => leg.looks,
+        false => 0,
+    };
     leg.last = report.outcome.to_string();
     leg.phase = match &report.outcome {
         Outcome::Delivered { id, .. } => {

@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::channel::{Channel, Fault, Found, Message, Outcome};
 
-/// How many looks may fail in a row before a doubtful message is sent again all the same.
+/// How many looks may reach the provider and fail, in a row, before a doubtful message is sent again all the same.
 const MAX_LOOKS: u32 = 3;
 
 /// A try to make.
@@ -144,13 +144,22 @@ fn attempt(channel: &mut dyn Channel, job: &Job) -> (Outcome, bool) {
             (Outcome::Delivered { id: None, answer }, false)
         }
         Found::No | Found::CannotLook => (channel.send(&job.message), false),
-        Found::Failed(outcome) if job.looks < MAX_LOOKS => (of_a_look(outcome), true),
+        Found::Failed(outcome) if job.looks < MAX_LOOKS || !was_asked(&outcome) => {
+            (of_a_look(outcome), true)
+        }
         // Twice is better than never. If this does not go out either, the doubt remains.
         Found::Failed(_) => match channel.send(&job.message) {
             sent @ (Outcome::Delivered { .. } | Outcome::Never { .. }) => (sent, false),
             failed => (failed, true),
         },
     }
+}
+
+/// Whether a look that failed has reached the provider. One that has not says nothing of the
+/// list: the next may find the line back, and the message in it.
+#[must_use]
+pub fn was_asked(look: &Outcome) -> bool {
+    !matches!(look, Outcome::Later { fault: Fault::Channel, .. } | Outcome::Config { .. })
 }
 
 /// What a look that failed means: it was not a try, so nothing new is doubtful, and a list that
@@ -212,7 +221,8 @@ mod tests {
             },
         };
         let down = Outcome::Later { why: "no".into(), fault: Fault::Channel };
-        let failed = || Found::Failed(down.clone());
+        let failed = || Found::Failed(Outcome::Later { why: "500".into(), fault: Fault::Message });
+        let unreached = || Found::Failed(down.clone());
         let yes = || Found::Yes("SM1".into());
         // (doubtful, accepted, looks, found, sent, unresolved)
         let table = [
@@ -226,6 +236,7 @@ mod tests {
             (true, 0, 0, failed(), 0, true),
             (true, 0, 2, failed(), 0, true),
             (true, 0, 3, failed(), 1, false),
+            (true, 0, 3, unreached(), 0, true),
         ];
         for (doubtful, accepted, looks, found, sent, unresolved) in table {
             let mut channel = Scripted { found: found.clone(), sent: 0 };

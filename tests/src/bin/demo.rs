@@ -283,7 +283,7 @@ impl Style {
         let terminal = std::io::stdout().is_terminal();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-        let width = columns.unwrap_or(WIDTH).clamp(WIDTHS.0, WIDTHS.1);
+        let width = columns.filter(|known| *known > 0).unwrap_or(WIDTH).clamp(WIDTHS.0, WIDTHS.1);
         Self { colour: terminal && !dumb && !set("NO_COLOR"), width }
     }
 

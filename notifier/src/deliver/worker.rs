@@ -159,7 +159,11 @@ fn attempt(channel: &mut dyn Channel, job: &Job) -> (Outcome, bool) {
 /// list: the next may find the line back, and the message in it.
 #[must_use]
 pub fn was_asked(look: &Outcome) -> bool {
-    !matches!(look, Outcome::Later { fault: Fault::Channel, .. } | Outcome::Config { .. })
+    match look {
+        Outcome::Later { fault, .. } => *fault == Fault::Message,
+        Outcome::Doubtful { fault, .. } => !matches!(fault, Fault::RateLimit(_)),
+        _ => false,
+    }
 }
 
 /// What a look that failed means: it was not a try, so nothing new is doubtful, and a list that

@@ -285,30 +285,32 @@ impl Outbox {
         let health = self.health.entry(channel.to_owned()).or_default();
         let before = health.clone();
         health.learn(outcome, now_ms, random);
-        match (before.trouble, health.trouble) {
+        let after = health.clone();
+        if before == after {
+            return;
+        }
+        // Written before it is told: what a provider asked for must survive a kill here.
+        self.write_health(now_ms);
+        let (level, line) = match (before.trouble, after.trouble) {
             (Some(_), None) => {
-                let line = Line::new("channel-well")
-                    .text("channel", channel)
-                    .word("failures", before.failures);
-                self.log.say(Level::Info, &line);
+                let line = Line::new("channel-well").text("channel", channel);
+                (Level::Info, line.word("failures", before.failures))
             }
             (_, Some(trouble))
-                if before.trouble != health.trouble || health.failures.is_power_of_two() =>
+                if before.trouble != after.trouble || after.failures.is_power_of_two() =>
             {
-                let wait_s = health.until_ms.saturating_sub(now_ms).div_ceil(1000);
+                let wait_s = after.until_ms.saturating_sub(now_ms).div_ceil(1000);
                 let line = Line::new("channel-trouble")
                     .text("channel", channel)
                     .word("trouble", format!("{trouble:?}").to_lowercase())
-                    .word("failures", health.failures)
+                    .word("failures", after.failures)
                     .word("next-try-s", wait_s)
-                    .text("reason", &health.last);
-                self.log.say(Level::Warning, &line);
+                    .text("reason", &after.last);
+                (Level::Warning, line)
             }
-            _ => {}
-        }
-        if before != *health {
-            self.write_health(now_ms);
-        }
+            _ => return,
+        };
+        self.log.say(level, &line);
     }
 
     /// Somebody says that things have changed: all waits end, but those that a provider

@@ -23,8 +23,9 @@ use super::stats::Sample;
 const MOST_KIB: f64 = 512.0;
 
 /// Own memory after `pam_end`, in KiB, that counts as none: what malloc keeps for the next who
-/// asks. What is really left grows with each session: here it may by 32 bytes a session.
-const NONE_KIB: (f64, f64) = (32.0, 32.0);
+/// asks. What is really left grows with each session; the heap's own ups and downs here are some
+/// 40 KiB, so that less than 64 bytes a session cannot be told from none. `fuzz/memcheck` can.
+const NONE_KIB: (f64, f64) = (32.0, 64.0);
 
 /// Sessions in one process, for that.
 const MANY: &str = "1000";
@@ -105,11 +106,9 @@ fn in_sshd(table: &mut Table, host: &Host, effort: Effort) {
     let fields = ["Rss", "Pss", "Private_Dirty", "Anonymous"];
     let measured: Vec<String> =
         fields.iter().map(|field| format!("{field} {}", mebibytes(added(field)))).collect();
-    let own = added("Private_Dirty");
-    let row =
-        Row::new("memory added, real sshd's monitor, session open", &measured.join(", "), rounds)
-            .target("own (Private_Dirty) <= 0.5 MiB", own <= MOST_KIB)
-            .peer("-; the process ends with the session");
+    let met = fields.iter().all(|field| added(field) <= MOST_KIB);
+    let what = "memory added, real sshd's monitor process, session open (the process ends with it)";
+    let row = Row::new(what, &measured.join(", "), rounds).target("<= 0.5 MiB", met);
     table.add(fields.iter().fold(row, |row, field| row.figure(field, added(field))));
 }
 

@@ -14,6 +14,7 @@ use notifier::event::{
     AlertId, Certificate, Event, FORMAT, Factor, Key, Login, Note, Severity, What,
 };
 use notifier::foreign::Foreign;
+use notifier::message::Message;
 use notifier::text;
 
 /// Any event that a drop file can hold.
@@ -116,8 +117,12 @@ fn optional<'u, T>(
 /// When one does not hold: that is the finding.
 pub fn check_texts(event: &Event, extra: Option<&str>, now: &Stamp) {
     let end = format!("#{}", event.id);
+    let message = Message {
+        hint: extra.map(str::to_owned),
+        ..Message::new(event.clone(), now.clone(), "+15550101")
+    };
     for most in [0, 1, 2, 10] {
-        let sms = text::sms(event, extra, now, most);
+        let sms = text::sms(&message, most);
         let segments = gsm7_segments(&sms);
         let segments = segments.unwrap_or_else(|| panic!("not GSM-7: {sms:?}"));
         assert!(segments <= most.max(1), "{segments} segments, {most} allowed: {sms:?}");
@@ -127,11 +132,11 @@ pub fn check_texts(event: &Event, extra: Option<&str>, now: &Stamp) {
             assert!(sms.contains(&format!(" from {ip}")), "the address is cut: {sms:?}");
         }
     }
-    let subject = text::subject(event, now);
+    let subject = text::subject(&message);
     assert!(subject.ends_with(&end), "{subject:?}");
     assert!(!subject.contains(hides), "{subject:?}");
     assert!(subject.len() <= 989, "longer than a mail header's line: {}", subject.len());
-    let body = text::body(event, extra, now);
+    let body = text::body(&message);
     assert!(body.starts_with(&format!("id: {}\n", event.id)), "{body:?}");
     assert!(body.ends_with('\n') && !body.contains(|c| c != '\n' && hides(c)), "{body:?}");
 }

@@ -89,7 +89,7 @@ fuzz_target!(|bytes: &[u8]| {
         what: What::Note(Note { text: "hi".to_owned() }),
     };
     let now = event.at.clone();
-    let message = Message { event, hint: None, now, recipient: "+15550101".to_owned() };
+    let message = Message::new(event, now, "+15550101");
     let begun = Instant::now();
     if *mode == b'g' {
         match channel.find(&message) {

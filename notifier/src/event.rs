@@ -38,15 +38,18 @@ pub enum What {
     Login(Login),
     /// Text from a script or a person (`bastion send`).
     Note(Note),
+    /// Something went down or came up again.
+    Condition(Condition),
 }
 
 impl What {
-    /// The kind's word, as in the file's name and the log: `login`, `note`.
+    /// The kind's word, as in the file's name and the log: `login`, `note`, `condition`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Login(_) => "login",
             Self::Note(_) => "note",
+            Self::Condition(_) => "condition",
         }
     }
 }
@@ -138,6 +141,47 @@ impl Note {
     /// Longest text taken, in bytes: the body limit of an SMS at Twilio is 1,600 characters,
     /// mail carries the rest, and the drop file's own ceiling is 16 KiB.
     pub const MAX: usize = 4096;
+}
+
+/// Something that is well or is not, and is told when that changes: a tunnel, a line, a disk.
+///
+/// All events of one condition bear the same name, which is what makes one message of a `down`
+/// and an `up` that wait together, and what resolves an alert at an Alertmanager.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Its name, as `tunnel office`; one on each host. At most [`Condition::MAX_NAME`] bytes.
+    pub name: Foreign,
+    /// How it is since the event.
+    pub status: Status,
+    /// What more there is to say, at most [`Note::MAX`] bytes of UTF-8.
+    #[serde(default)]
+    pub text: String,
+}
+
+impl Condition {
+    /// Longest name, in bytes.
+    pub const MAX_NAME: usize = 64;
+}
+
+/// How a condition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Not well.
+    Down,
+    /// Well, after it was not.
+    Up,
+}
+
+impl Status {
+    /// Its word in messages and in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+        }
+    }
 }
 
 /// How urgent an event is.

@@ -23,4 +23,6 @@ pub mod cli;
 #[cfg(feature = "deliver")]
 pub mod deliver;
 #[cfg(feature = "deliver")]
+pub mod message;
+#[cfg(feature = "deliver")]
 pub mod text;

@@ -6,24 +6,10 @@ pub mod outcome;
 pub mod secret;
 pub mod twilio;
 
-use crate::clock::Stamp;
 use crate::config::Section;
-use crate::event::Event;
-pub use outcome::{Fault, Found, Outcome};
+pub use crate::message::Message;
+pub use outcome::{Fault, Followed, Found, Outcome};
 pub use secret::Secrets;
-
-/// One event on its way to one recipient.
-#[derive(Debug, Clone)]
-pub struct Message {
-    /// What happened; the channel makes its text from it.
-    pub event: Event,
-    /// Something worth adding where there is room: who else is logged in.
-    pub hint: Option<String>,
-    /// When it is sent.
-    pub now: Stamp,
-    /// To whom: one of [`Channel::recipients`].
-    pub recipient: String,
-}
 
 /// A configured way out. It lives in a thread of its own, so that a slow provider holds up
 /// nobody else.
@@ -36,7 +22,33 @@ pub trait Channel: Send {
 
     /// Looks whether the provider has the message already, when it is not known what became
     /// of an earlier try.
-    fn find(&mut self, message: &Message) -> Found;
+    fn find(&mut self, _: &Message) -> Found {
+        Found::CannotLook
+    }
+
+    /// Who reads what comes out at the other end.
+    fn reader(&self) -> Reader {
+        Reader::Person
+    }
+
+    /// Whether the provider can be asked what became of a message that it has taken.
+    fn follows(&self) -> bool {
+        false
+    }
+
+    /// Asks the provider what became of the message that it has taken under this id.
+    fn follow(&mut self, _id: &str) -> Followed {
+        Followed::Arrived("the provider has taken it".to_owned())
+    }
+}
+
+/// Who reads what comes out at the other end of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A person, who gets what waits together in one message.
+    Person,
+    /// A program, which gets each event by itself.
+    Program,
 }
 
 /// A type of channel: its word in the file, and the reader of its section.

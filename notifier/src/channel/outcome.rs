@@ -67,6 +67,24 @@ pub enum Found {
     Failed(Outcome),
 }
 
+/// What became of a message that the provider had taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    /// It has arrived, or nobody can say more than that; what the provider said, in words.
+    Arrived(String),
+    /// It is on its way; what the provider said, in words.
+    Underway(String),
+    /// It has not arrived and will not.
+    Failed {
+        /// What the provider said, in words.
+        why: String,
+        /// Whether sending it once more may do.
+        again: bool,
+    },
+    /// The provider could not be asked.
+    NotAsked(Outcome),
+}
+
 impl Outcome {
     /// A doubtful outcome of which the provider has said nothing.
     #[must_use]

@@ -99,8 +99,7 @@ impl Channel for Twilio {
     }
 
     fn send(&mut self, message: &Message) -> Outcome {
-        let body =
-            text::sms(&message.event, message.hint.as_deref(), &message.now, self.max_segments);
+        let body = text::sms(message, self.max_segments);
         let url =
             format!("{}/2010-04-01/Accounts/{}/Messages.json", self.base_url, self.account_sid);
         let form = [("To", message.recipient.as_str()), ("From", &self.from), ("Body", &body)];
@@ -111,7 +110,7 @@ impl Channel for Twilio {
     }
 
     fn find(&mut self, message: &Message) -> Found {
-        let token = format!("#{}", message.event.id);
+        let token = format!("#{}", message.id());
         let path = format!("/2010-04-01/Accounts/{}/Messages.json", self.account_sid);
         let mut url = format!("{}{path}", self.base_url);
         // No DateSent: a queued message has no such date yet.

@@ -131,7 +131,7 @@ impl Desk {
         let mut text = format!("{} ({})\n\n", name, room.word());
         match files::read_event(&dir.join(&name)) {
             Ok(event) => {
-                let _ = writeln!(text, "{}", text::body(&event, None, &Stamp::now()).trim_end());
+                let _ = writeln!(text, "{}", text::event_body(&event, &Stamp::now()).trim_end());
             }
             Err(reason) => {
                 let _ = writeln!(text, "no event: {reason}");
@@ -249,7 +249,7 @@ fn row(room: Room, dir: &Path, name: &str, event: Option<&Event>, now: &Stamp) -
         "{}  {minutes:>5} min  {:<6} {legs:<24} {}",
         event.id,
         event.what.kind(),
-        text::subject(event, now)
+        text::event_line(event, now)
     )
 }
 

@@ -66,7 +66,7 @@ fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Vec<Fai
             severity: Severity::Info,
             what: What::Note(Note { text: "test: alerts get out this way".into() }),
         };
-        let message = Message { event, hint: None, now: at, recipient: recipient.clone() };
+        let message = Message::new(event, at, &recipient);
         let outcome = channel.send(&message);
         let said = format!("{name} to {recipient}: {outcome}");
         match outcome {

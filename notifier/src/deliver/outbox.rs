@@ -230,6 +230,7 @@ impl Outbox {
         let message = Message {
             hint: if here { also::logged_in() } else { None },
             event,
+            more: Vec::new(),
             now: Stamp::now(),
             recipient: due.recipient.clone(),
         };

@@ -219,6 +219,7 @@ mod tests {
                     severity: Severity::Info,
                     what: What::Note(Note::default()),
                 },
+                more: Vec::new(),
                 hint: None,
                 now: Stamp::default(),
                 recipient: "+1".into(),

@@ -115,7 +115,7 @@ pub fn parse_event(bytes: &[u8]) -> Result<Event, String> {
 fn may_tell(uid: u32, what: &What) -> bool {
     match what {
         What::Login(_) => uid == 0 || uid == ffi::geteuid(),
-        What::Note(_) => true,
+        What::Note(_) | What::Condition(_) => true,
     }
 }
 

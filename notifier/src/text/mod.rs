@@ -1,22 +1,24 @@
 //! Text for a person, made from an event's typed fields, anew for each kind of channel.
 //!
 //! [`sms()`] is one line in the alphabet of a short message and keeps to a number of segments;
-//! [`subject`] is one line of any characters; [`body`] is everything, a fact a line.
+//! [`subject`] is one line of any characters; [`body`] is everything, a fact a line. Events that
+//! are told together make a digest of each.
 //!
 //! Names come from strangers, so each is made visible, cut to a limit, and quoted where it
 //! could pass for words of ours: no user name can say where its login came from, or when.
 
+mod digest;
 pub mod gsm7;
 mod plain;
 mod sms;
 
-pub use plain::{body, subject};
+pub use plain::{body, event_body, event_line, subject};
 pub use sms::sms;
 
 use std::time::Duration;
 
 use crate::clock::Stamp;
-use crate::event::{Event, Factor, Key, Login, Severity, What};
+use crate::event::{Condition, Event, Factor, Key, Login, Severity, Status, What};
 use crate::ffi::{self, LocalTime};
 use crate::foreign::{self, Foreign};
 
@@ -162,17 +164,37 @@ fn headline(event: &Event, alphabet: &Alphabet, limits: &Limits) -> String {
             auth(&login.auth, alphabet, limits),
         ),
         What::Note(note) => {
-            let words: Vec<&str> = note.text.split_whitespace().collect();
             let urgency = match event.severity {
                 Severity::Info => "note",
                 Severity::Warning => "warning",
                 Severity::Critical => "CRITICAL",
             };
-            let text = alphabet.clean(words.join(" ").as_bytes());
-            format!("{urgency}: {}", alphabet.cut(&text, limits.text))
+            format!("{urgency}: {}", headline_text(&note.text, alphabet, limits.text))
+        }
+        What::Condition(condition) => {
+            let status = condition_words(condition, event.severity);
+            let name = alphabet.name(&condition.name, limits.user, separator);
+            match headline_text(&condition.text, alphabet, limits.text).as_str() {
+                "" => format!("{name} {status}"),
+                text => format!("{name} {status}: {text}"),
+            }
         }
     };
     format!("{host}: {what}")
+}
+
+/// Somebody's text on one line, at most `limit` wide.
+fn headline_text(text: &str, alphabet: &Alphabet, limit: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    alphabet.cut(&alphabet.clean(words.join(" ").as_bytes()), limit)
+}
+
+fn condition_words(condition: &Condition, severity: Severity) -> &'static str {
+    match (condition.status, severity) {
+        (Status::Down, Severity::Critical) => "is DOWN (CRITICAL)",
+        (Status::Down, _) => "is DOWN",
+        (Status::Up, _) => "is up again",
+    }
 }
 
 /// `203.0.113.9`, `127.0.0.1 via tunnel`, `unknown`, `unknown "what stood there"`.

@@ -1,29 +1,77 @@
 //! Text without a narrow limit: a subject of one line, and a body with every fact.
 
-use super::{Alphabet, Context, Limits, headline, source};
+use super::{Alphabet, Context, Limits, digest, headline, source};
 use crate::clock::Stamp;
-use crate::event::{Event, Factor, Login, What};
+use crate::event::{Condition, Event, Factor, Login, What};
+use crate::ffi::LocalTime;
 use crate::foreign;
+use crate::message::Message;
 
 /// Limits of a subject, in characters. Whatever the names hold, its bytes then keep to the 998
 /// of a mail header's line (RFC 5322, 2.1.1).
 const SUBJECT: Limits = Limits { host: 32, user: 32, source: 32, key: 32, factors: 3, text: 100 };
 
+/// Longest digest in one line, in characters. With four bytes each and the folding of a header
+/// it keeps to the same 998.
+const MAX_DIGEST: usize = 200;
+
+/// Of how many events of a digest every fact is told. All are in the log, and in `sent/`.
+const MAX_WHOLE: usize = 10;
+
+/// `2026-11-22 02:14:07`.
+fn full(local: &LocalTime) -> String {
+    let (year, month, day) = (local.year, local.month, local.day);
+    let (hour, minute, second) = (local.hour, local.minute, local.second);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
 /// One line: what, where and who, how late, and the id.
 ///
 /// `jump: login alice from 203.0.113.9, key alice laptop, told 41 min late #k7f3q2`
 #[must_use]
-pub fn subject(event: &Event, now: &Stamp) -> String {
+pub fn subject(message: &Message) -> String {
+    let context = Context::here(&message.now);
+    if message.more.is_empty() {
+        return subject_in(&message.event, &context);
+    }
+    let events: Vec<&Event> = message.events().collect();
+    digest::line(&events, &context, &Alphabet::UNICODE, |text| text.chars().count() <= MAX_DIGEST)
+}
+
+/// [`subject`] of an event by itself.
+#[must_use]
+pub fn event_line(event: &Event, now: &Stamp) -> String {
     subject_in(event, &Context::here(now))
 }
 
 /// Every fact, one `word: value` a line, each line ended. Lines that belong to the one above
 /// them are indented. The words are those of the event's fields and of the log.
 ///
-/// `extra` is a hint such as `also logged in: bob`. The time is that of this machine's zone.
+/// The time is that of this machine's zone. Of several events it is first a line each, and then
+/// every fact of the first [`MAX_WHOLE`].
 #[must_use]
-pub fn body(event: &Event, extra: Option<&str>, now: &Stamp) -> String {
-    body_in(event, extra, &Context::here(now))
+pub fn body(message: &Message) -> String {
+    let context = Context::here(&message.now);
+    let hint = message.hint.as_deref();
+    if message.more.is_empty() {
+        return body_in(&message.event, hint, &context);
+    }
+    let mut text = String::new();
+    for event in message.events() {
+        let time = context.moment(&event.at, full);
+        text.push_str(&format!("{time} {}\n", subject_in(event, &context)));
+    }
+    for event in message.events().take(MAX_WHOLE) {
+        text.push('\n');
+        text.push_str(&body_in(event, None, &context));
+    }
+    text
+}
+
+/// [`body`] of an event by itself.
+#[must_use]
+pub fn event_body(event: &Event, now: &Stamp) -> String {
+    body_in(event, None, &Context::here(now))
 }
 
 /// [`subject`] in the zone of `context`.
@@ -40,18 +88,14 @@ pub(super) fn body_in(event: &Event, extra: Option<&str>, context: &Context) -> 
     facts.line("event", event.what.kind());
     facts.line("severity", event.severity.as_str());
     facts.line("host", &event.host.visible());
-    let time = context.moment(&event.at, |local| {
-        let (year, month, day) = (local.year, local.month, local.day);
-        let (hour, minute, second) = (local.hour, local.minute, local.second);
-        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-    });
-    facts.line("at", &time);
+    facts.line("at", &context.moment(&event.at, full));
     if let Some(late) = context.lateness(&event.at) {
         facts.line("late", &late);
     }
     match &event.what {
         What::Login(login) => facts.login(login),
         What::Note(note) => facts.text(&note.text),
+        What::Condition(condition) => facts.condition(condition),
     }
     if let Some(extra) = extra {
         facts.line("hint", extra);
@@ -75,6 +119,14 @@ impl Facts {
             let line = format!("  {}", foreign::visible(line.replace('\t', " ").as_bytes()));
             self.0.push_str(line.trim_end());
             self.0.push('\n');
+        }
+    }
+
+    fn condition(&mut self, condition: &Condition) {
+        self.line("condition", &condition.name.visible());
+        self.line("status", condition.status.as_str());
+        if !condition.text.is_empty() {
+            self.text(&condition.text);
         }
     }
 

@@ -9,9 +9,9 @@
 //! The address, the time, the lateness and the id are never cut. What is too long gives way
 //! in the order of [`STEPS`].
 
-use super::{Alphabet, Context, Limits, day, gsm7, headline};
-use crate::clock::Stamp;
+use super::{Alphabet, Context, Limits, day, digest, gsm7, headline};
 use crate::event::{Event, What};
+use crate::message::Message;
 
 /// What gives way, in this order, each down to its limit (in septets, quotes included) before
 /// the next is touched: first the hint, which [`compose`] drops, then these.
@@ -40,16 +40,23 @@ type Limit = fn(&mut Limits) -> &mut usize;
 /// Most methods told by name; sshd's administrators ask for two, seldom for three.
 const MAX_FACTORS: usize = 3;
 
-/// `event` as a short message of at most `max_segments` segments (0 counts as 1), sent `now`.
+/// `message` as a short message of at most `max_segments` segments (0 counts as 1).
 ///
-/// `extra` is a hint such as `also logged in: bob`, the first thing to go when room is short.
-/// The answer is GSM-7 throughout. The time is that of this machine's zone.
+/// Its hint is the first thing to go when room is short. The answer is GSM-7 throughout. The
+/// time is that of this machine's zone.
 #[must_use]
-pub fn sms(event: &Event, extra: Option<&str>, now: &Stamp, max_segments: usize) -> String {
-    compose(event, extra, &Context::here(now), max_segments)
+pub fn sms(message: &Message, max_segments: usize) -> String {
+    let context = Context::here(&message.now);
+    if message.more.is_empty() {
+        compose(&message.event, message.hint.as_deref(), &context, max_segments)
+    } else {
+        let events: Vec<&Event> = message.events().collect();
+        let fits = |text: &str| gsm7::segments(text) <= max_segments.max(1);
+        digest::line(&events, &context, &Alphabet::GSM7, fits)
+    }
 }
 
-/// [`sms`] in the zone of `context`.
+/// A single event as [`sms`], in the zone of `context`.
 pub(super) fn compose(
     event: &Event,
     extra: Option<&str>,
@@ -109,7 +116,7 @@ fn tail(event: &Event, context: &Context) -> String {
         What::Login(_) => context.moment(&event.at, |local| {
             format!("{} {:02}:{:02}:{:02}", day(local), local.hour, local.minute, local.second)
         }),
-        What::Note(_) => context.moment(&event.at, |local| {
+        What::Note(_) | What::Condition(_) => context.moment(&event.at, |local| {
             format!("{} {:02}:{:02}", day(local), local.hour, local.minute)
         }),
     };

@@ -2,6 +2,7 @@ use super::plain::{body_in, subject_in};
 use super::sms::compose;
 use super::*;
 use crate::event::{AlertId, Certificate, FORMAT, Note};
+use crate::message::Message;
 
 const HASH: &str = "SHA256:Cn8jgNmT4nTCs5DE8J9h3t0ToYGqKxtGF44kFZFlEI0";
 const DAY: u64 = 86_400_000;
@@ -319,6 +320,9 @@ impl Random {
     fn event(&mut self) -> Event {
         let what = if self.below(4) == 0 {
             What::Note(Note { text: self.text() + &self.text() })
+        } else if self.below(4) == 0 {
+            let status = self.one(&[Status::Down, Status::Up]);
+            What::Condition(Condition { name: self.name(), status, text: self.text() })
         } else {
             let ip = self.one(&[
                 "203.0.113.9",
@@ -369,7 +373,9 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
             assert!(text.contains(&format!("UTC, told {late} late")), "{why}");
         }
         match &event.what {
-            What::Note(_) => assert!(text.contains(" 22 Nov 02:14 UTC"), "{why}"),
+            What::Note(_) | What::Condition(_) => {
+                assert!(text.contains(" 22 Nov 02:14 UTC"), "{why}");
+            }
             What::Login(login) => {
                 assert!(text.contains(", 22 Nov 02:14:07 UTC"), "{why}");
                 let from = login.source.map_or("unknown".to_owned(), |ip| ip.to_string());
@@ -384,10 +390,143 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
         assert!(body.ends_with('\n') && !body.contains(|c: char| c.is_control() && c != '\n'));
         let ids = body.lines().filter(|line| line.starts_with("id:")).count();
         assert_eq!(ids, 1, "no value may forge a line: {body}");
-        assert!(
-            sms(&event, extra.as_deref(), &now, max_segments).ends_with(&text[text.len() - 8..])
-        );
-        assert!(super::body(&event, None, &now).lines().count() >= 5);
-        assert!(!super::subject(&event, &now).is_empty());
+        let message = Message { hint: extra, ..Message::new(event, now, "+15550101") };
+        assert!(sms(&message, max_segments).ends_with(&text[text.len() - 8..]));
+        assert!(super::body(&message).lines().count() >= 5);
+        assert!(!super::subject(&message).is_empty());
+    }
+}
+
+fn digest_of(events: &[Event], late_ms: u64) -> String {
+    let context = Context { now: &stamp(2 * DAY + late_ms), local: clock };
+    let events: Vec<&Event> = events.iter().collect();
+    digest::line(&events, &context, &Alphabet::GSM7, |text| gsm7::segments(text) == 1)
+}
+
+/// A zone of the digests' tests: UTC, from 17:00 on 22 Nov when the first day of the epoch begins.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small numbers")]
+fn clock(unix_s: i64) -> Option<LocalTime> {
+    let minute = (unix_s - 86_400) / 60;
+    let (hour, minute, day) = (17 + minute / 60, minute % 60, 22);
+    let (day, hour) = if hour < 24 { (day, hour) } else { (day + 1, hour - 24) };
+    let (day, hour, minute, second) = (day, hour as u8, minute as u8, 0);
+    Some(LocalTime { year: 2026, month: 11, day, hour, minute, second, zone: "UTC".into() })
+}
+
+fn at_minute(minute: u64, event: Event) -> Event {
+    Event { at: stamp(DAY + minute * 60_000), ..event }
+}
+
+fn condition(name: &str, status: Status, minute: u64) -> Event {
+    let what =
+        What::Condition(Condition { name: name.into(), status, text: "no banner".to_owned() });
+    at_minute(minute, event(what))
+}
+
+#[test]
+fn a_burst_of_logins_is_told_by_number_and_by_who_and_from_where() {
+    let logins = |user: &str, from: &str, times: u64| {
+        (0..times)
+            .map(|n| at_minute(n % 3, event(What::Login(login(user, from, vec![])))))
+            .collect::<Vec<_>>()
+    };
+    let mut events = logins("alice", "203.0.113.9", 40);
+    events.extend(logins("bob", "::1", 7));
+    events.extend(logins("carol", "198.51.100.1", 1));
+    assert_eq!(
+        digest_of(&events, 0),
+        "jump: 48 logins 22 Nov 17:00 to 17:02 UTC: alice from 203.0.113.9 x40, bob from ::1 \
+         via tunnel x7, carol from 198.51.100.1, told 23 h late #k7f3q2"
+    );
+    for n in 0..50 {
+        events.extend(logins(&format!("user{n}"), "198.51.100.2", 1));
+    }
+    events.push(Event {
+        severity: Severity::Critical,
+        ..logins("mallory", "192.0.2.66", 1).remove(0)
+    });
+    let text = digest_of(&events, 0);
+    assert!(
+        text.contains(": CRITICAL mallory from 192.0.2.66, alice from 203.0.113.9 x40"),
+        "{text}"
+    );
+    assert!(text.contains(", +58 more"), "{text}");
+    assert_eq!(gsm7::segments(&text), 1, "{text}");
+}
+
+#[test]
+fn what_went_down_and_came_up_is_one_sentence() {
+    use Status::{Down, Up};
+    let one = |status, minute| condition("tunnel office", status, minute);
+    let table = [
+        (vec![one(Down, 2), one(Up, 9)], "tunnel office was down 22 Nov 17:02 to 17:09 UTC"),
+        (
+            vec![one(Down, 2), one(Up, 3), one(Down, 5), one(Up, 70)],
+            "tunnel office was down 2 times 22 Nov 17:02 to 18:10 UTC, up now",
+        ),
+        (vec![one(Up, 2), one(Down, 9)], "tunnel office is DOWN since 22 Nov 17:09 UTC"),
+        (
+            vec![one(Down, 2), one(Up, 3), one(Down, 5)],
+            "tunnel office is DOWN since 22 Nov 17:05 UTC, 2 times since 22 Nov 17:02 UTC",
+        ),
+        (vec![one(Up, 9), one(Up, 9)], "tunnel office is up again 22 Nov 17:09 UTC"),
+        (
+            vec![
+                one(Down, 0),
+                condition("link 5g", Up, 1),
+                condition("link 5g", Down, 0),
+                one(Up, 420),
+            ],
+            "link 5g was down 22 Nov 17:00 to 17:01 UTC, \
+             tunnel office was down 22 Nov 17:00 to 23 Nov 00:00 UTC",
+        ),
+    ];
+    for (events, want) in table {
+        let late = if events.len() == 4 && want.starts_with("link") { "17 h" } else { "23 h" };
+        let text = digest_of(&events, 0);
+        let (before, late_is) = (format!("jump: {want}, told "), format!("{late} late #k7f3q2"));
+        let late_ok = text.ends_with(&late_is) || text.ends_with("22 h late #k7f3q2");
+        assert!(text.starts_with(&before) && late_ok, "{text}\n{want}");
+    }
+}
+
+#[test]
+fn a_note_in_a_digest_cannot_pass_for_two() {
+    let text = digest_of(&[note("disk is full; jump: login root"), note("b")], 0);
+    assert_eq!(
+        text,
+        "jump: 2 notes 22 Nov 17:00 UTC: disk is full; jump: login root; b, told 24 h late #k7f3q2"
+    );
+}
+
+#[test]
+fn whatever_the_events_a_digest_fits_and_keeps_the_count_and_the_id() {
+    let mut random = Random(77);
+    for round in 0..60 {
+        let first = random.event();
+        let mut events = vec![first.clone()];
+        while events.len() < 60 {
+            let next = random.event();
+            if next.what.kind() == first.what.kind() {
+                events.push(next);
+            }
+        }
+        let now = stamp(random.one(&[0, DAY, 9_000_000_000_000]));
+        let more = events.split_off(1);
+        let message = Message { more, ..Message::new(first.clone(), now.clone(), "+15550101") };
+        let text = sms(&message, random.one(&[0, 1, 3]));
+        let why = format!("round {round}: {text:?}");
+        assert!(gsm7::segments(&text) <= 3 && !text.contains(char::is_control), "{why}");
+        assert!(text.ends_with(&format!(" #{}", first.id)), "{why}");
+        if first.what.kind() != "condition" {
+            assert!(text.contains(": 60 "), "{why}");
+        }
+        let subject = subject(&message);
+        assert!(subject.len() <= 998 && !subject.contains('\n'), "{subject}");
+        let body = body(&message);
+        assert!(!body.contains(|c: char| c.is_control() && c != '\n'), "{body}");
+        for event in message.events() {
+            assert!(body.contains(&format!(" #{}\n", event.id)), "{body}");
+        }
     }
 }

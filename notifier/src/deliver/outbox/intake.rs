@@ -58,7 +58,7 @@ impl Outbox {
             .word("alert", event.id)
             .word("kind", event.what.kind())
             .word("severity", event.severity)
-            .text("text", &text::subject(event, &Stamp::now()));
+            .text("text", &text::event_line(event, &Stamp::now()));
         // Without a channel this line is all that anybody hears of it.
         let level = match event.severity {
             Severity::Info => Level::Info,

@@ -31,6 +31,16 @@ pub trait Channel: Send {
         Reader::Person
     }
 
+    /// How many SMS segments the message takes, where those are paid for.
+    fn segments(&self, _: &Message) -> u32 {
+        0
+    }
+
+    /// The most that [`Channel::segments`] answers.
+    fn most_segments(&self) -> u32 {
+        0
+    }
+
     /// Whether the provider can be asked what became of a message that it has taken.
     fn follows(&self) -> bool {
         false
@@ -51,13 +61,39 @@ pub enum Reader {
     Program,
 }
 
+/// What a channel may send. `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages in any hour.
+    pub per_hour: Option<u32>,
+    /// Messages in any 24 hours.
+    pub per_day: Option<u32>,
+    /// SMS segments in any hour.
+    pub segments_per_hour: Option<u32>,
+    /// SMS segments in any 24 hours.
+    pub segments_per_day: Option<u32>,
+}
+
+impl Limits {
+    /// Whether there is any.
+    #[must_use]
+    pub fn are_set(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 /// A type of channel: its word in the file, and the reader of its section.
 pub struct Kind {
     /// `type = "..."`.
     pub name: &'static str,
+    /// What it may send, where the file says nothing else.
+    pub limits: Limits,
+    /// Whether it has SMS segments to count.
+    pub paid_by_segment: bool,
     /// Reads the section. What is wrong with it becomes findings, and the answer is `None`.
     pub read: fn(&mut Section<'_, '_>, &Secrets) -> Option<Box<dyn Channel>>,
 }
 
 /// All types of channel.
-pub const KINDS: &[Kind] = &[Kind { name: "twilio", read: twilio::read }];
+pub const KINDS: &[Kind] =
+    &[Kind { name: "twilio", limits: twilio::LIMITS, paid_by_segment: true, read: twilio::read }];

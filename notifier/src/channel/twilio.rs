@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::http::{self, Answer, Client, Redactor};
 use super::outcome::{Fault, Found, Outcome};
-use super::{Channel, Message, Secrets};
+use super::{Channel, Limits, Message, Secrets};
 use crate::config::Section;
 use crate::text;
 
@@ -23,6 +23,15 @@ const MAX_PAGE: u64 = 512 * 1024;
 
 /// Most time that all pages together take, beside the last one.
 const LOOK: Duration = Duration::from_secs(20);
+
+/// What may be sent, where the file says nothing else: about the price of a coffee in a day, in
+/// which nobody will have read more of them.
+pub const LIMITS: Limits = Limits {
+    per_hour: Some(12),
+    per_day: None,
+    segments_per_hour: None,
+    segments_per_day: Some(40),
+};
 
 /// `type = "twilio"`.
 pub struct Twilio {
@@ -107,6 +116,15 @@ impl Channel for Twilio {
             Ok(answer) => judge(&answer),
             Err(outcome) => outcome,
         }
+    }
+
+    fn segments(&self, message: &Message) -> u32 {
+        let body = text::sms(message, self.max_segments);
+        u32::try_from(text::gsm7::segments(&body)).unwrap_or(u32::MAX)
+    }
+
+    fn most_segments(&self) -> u32 {
+        u32::try_from(self.max_segments).unwrap_or(u32::MAX)
     }
 
     fn find(&mut self, message: &Message) -> Found {

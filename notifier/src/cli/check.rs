@@ -54,7 +54,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             findings.push(format!("{file}: the sender may not read it; run: chmod 0644"));
         }
         findings.extend(settings.login_findings.iter().map(|wrong| format!("{file}: {wrong}")));
-        if settings.notify.route.is_empty() {
+        if settings.notify.policy.channels().is_empty() {
             findings.push(
                 "no channel is configured: alerts are in syslog and nowhere else; \
                            fill in [notify.channel.sms]"

@@ -34,7 +34,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     // The secrets are read; what talks to the network need not be root.
     super::run::step_down(&settings.host)?;
     if names.is_empty() {
-        names.clone_from(&settings.notify.route);
+        names = settings.notify.policy.channels();
     }
     if names.is_empty() {
         return Err(Failure::config(

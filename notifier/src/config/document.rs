@@ -55,6 +55,14 @@ impl FromToml for u32 {
     }
 }
 
+impl FromToml for bool {
+    const WANTED: &'static str = "true or false, without quotes,";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
 impl FromToml for Datetime {
     const WANTED: &'static str = "a date without quotes, as 2027-01-31";
 
@@ -267,6 +275,26 @@ impl<'t> Section<'_, 't> {
             }
         }
         strings
+    }
+
+    /// The table at `key`, as `read` understands it.
+    pub fn table<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&mut Section<'_, 't>) -> T,
+    ) -> Option<T> {
+        let value = self.take(key)?;
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(table) => {
+                let path = format!("{}.{key}", self.path);
+                Some(self.document.section(path, span, table, read))
+            }
+            other => {
+                self.found(span, key, format!("a {}, where a table belongs", other.type_str()));
+                None
+            }
+        }
     }
 
     /// The tables inside the table or array of tables at `key`, each with its name: the key

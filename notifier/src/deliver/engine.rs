@@ -1,6 +1,7 @@
 //! The loop of `bastion run`: sleep, take in, send, learn. One thread decides and writes; the
 //! channels' threads only talk to their providers.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -12,11 +13,10 @@ use std::time::{Duration, Instant};
 
 use super::lock::Lock;
 use super::outbox::Outbox;
-use super::route::Stop;
 use super::settings::{Notify, Settings};
 use super::wakeup::{Request, Wakeup};
-use super::worker::{Report, Worker};
-use crate::channel::Secrets;
+use super::worker::{Answer, Worker};
+use crate::channel::{Outcome, Secrets};
 use crate::clock::millis;
 use crate::config::{Finding, host::Host};
 use crate::spool::Spool;
@@ -26,6 +26,10 @@ use crate::syslog::{Level, Line, Log};
 /// How often `drop/` is looked at when nothing says that there is something. A notification
 /// is a hint and can be lost; the directory is the truth.
 const RESCAN: Duration = Duration::from_secs(30);
+
+/// How long a channel goes through what was prepared for it at once before it is looked again
+/// what comes first: a login may have come.
+const RUN: Duration = Duration::from_secs(1);
 
 /// How often `sent/` and `failed/` are pruned.
 const PRUNE: Duration = Duration::from_secs(3600);
@@ -70,8 +74,8 @@ pub struct Engine {
     log: Log,
     outbox: Outbox,
     workers: Vec<Worker>,
-    reports: Receiver<Report>,
-    report_to: Sender<Report>,
+    answers: Receiver<Answer>,
+    answer_to: Sender<Answer>,
     wakeup: Wakeup,
     bell: UnixStream,
     begun: Instant,
@@ -106,7 +110,7 @@ impl Engine {
         }
         let (wakeup, bell) = Wakeup::new(&spool.drop())
             .map_err(failed(format!("watch {}", spool.drop().display())))?;
-        let (report_to, reports) = mpsc::channel();
+        let (answer_to, answers) = mpsc::channel();
         let outbox =
             Outbox::new(Queue::new(spool), log.clone(), host.name.clone(), host.state.clone());
         let mut engine = Self {
@@ -116,8 +120,8 @@ impl Engine {
             log,
             outbox,
             workers: Vec::new(),
-            reports,
-            report_to,
+            answers,
+            answer_to,
             wakeup,
             bell,
             begun: Instant::now(),
@@ -142,10 +146,13 @@ impl Engine {
         say_ready();
         let mut pruned: Option<Instant> = None;
         loop {
-            while let Ok(report) = self.reports.try_recv() {
-                self.learn(&report);
+            while let Ok(answer) = self.answers.try_recv() {
+                self.learn(answer);
             }
             let more = self.outbox.claim(self.now_ms());
+            if self.reloading || self.stopping {
+                self.take_back_all();
+            }
             let idle = self.workers.iter().all(|worker| !worker.busy);
             if self.reloading && idle {
                 self.reload();
@@ -158,6 +165,9 @@ impl Engine {
                 self.outbox.prune();
                 pruned = Some(Instant::now());
             }
+            if self.workers.iter().all(|worker| worker.ready.is_empty()) {
+                self.outbox.sync();
+            }
             let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms()));
             let wait = wait.min(if more { Duration::ZERO } else { RESCAN });
             let requests = self.wakeup.sleep(wait).map_err(|source| EngineError::Io {
@@ -166,6 +176,7 @@ impl Engine {
             })?;
             requests.into_iter().for_each(|request| self.obey(request));
         }
+        self.outbox.sync();
         let stopped = Line::new("sender-stopped").word("waiting", self.outbox.len());
         self.log.say(Level::Info, &stopped);
         Ok(())
@@ -178,27 +189,81 @@ impl Engine {
     fn send_due(&mut self) -> u64 {
         loop {
             let now_ms = self.now_ms();
+            self.go_on();
             let idle = self.workers.iter().filter(|worker| !worker.busy);
             let idle: Vec<&str> = idle.map(|worker| worker.name.as_str()).collect();
             let (due, wake_ms) = self.outbox.due(now_ms, &idle);
             if due.is_empty() {
-                return wake_ms;
+                return wake_ms.min(self.follow_due());
             }
-            for due in due {
-                let Some(job) = self.outbox.begin(&due, now_ms) else { continue };
-                let worker = self.workers.iter_mut().find(|worker| worker.name == due.channel);
-                if let Some(report) = worker.and_then(|worker| worker.hand_over(job)) {
-                    self.learn(&report);
+            for (channel, job) in self.outbox.begin(&due, now_ms) {
+                let worker = self.workers.iter_mut().find(|worker| worker.name == channel);
+                if let Some(worker) = worker {
+                    worker.run_since = Instant::now();
+                    worker.ready.push_back(job);
                 }
             }
         }
     }
 
-    fn learn(&mut self, report: &Report) {
-        if let Some(worker) = self.workers.iter_mut().find(|worker| worker.name == report.channel) {
-            worker.busy = false;
+    /// Hands over what is prepared.
+    fn go_on(&mut self) {
+        let mut answers = Vec::new();
+        for worker in self.workers.iter_mut().filter(|worker| !worker.busy) {
+            if let Some(job) = worker.ready.pop_front() {
+                answers.extend(worker.send(job));
+            }
         }
-        self.outbox.learn(report, self.now_ms());
+        answers.into_iter().for_each(|answer| self.learn(answer));
+    }
+
+    /// Asks what became of earlier messages, on channels that have nothing better to do.
+    fn follow_due(&mut self) -> u64 {
+        loop {
+            let idle = self.workers.iter().filter(|worker| !worker.busy);
+            let idle: Vec<&str> = idle.map(|worker| worker.name.as_str()).collect();
+            let (due, wake_ms) = self.outbox.follow_due(self.now_ms(), &idle);
+            let Some(follow) = due else { return wake_ms };
+            let worker = self.workers.iter_mut().find(|worker| worker.name == follow.channel);
+            if let Some(answer) = worker.and_then(|worker| worker.follow(follow)) {
+                self.learn(answer);
+            }
+        }
+    }
+
+    fn learn(&mut self, answer: Answer) {
+        let now_ms = self.now_ms();
+        let worker = self.workers.iter_mut().find(|worker| worker.name == answer.channel());
+        let run_is_over = match &answer {
+            Answer::Sent(report) => {
+                let worked =
+                    matches!(report.outcome, Outcome::Delivered { .. } | Outcome::Never { .. });
+                !worked || worker.as_ref().is_some_and(|worker| worker.run_since.elapsed() > RUN)
+            }
+            Answer::Followed(..) => false,
+        };
+        let mut back = VecDeque::new();
+        if let Some(worker) = worker {
+            worker.busy = false;
+            if run_is_over {
+                back = std::mem::take(&mut worker.ready);
+            }
+        }
+        match answer {
+            Answer::Sent(report) => {
+                self.outbox.take_back(&report.channel, back.into_iter(), now_ms);
+                self.outbox.learn(&report, now_ms);
+            }
+            Answer::Followed(follow, found) => self.outbox.followed(follow, found, now_ms),
+        }
+    }
+
+    fn take_back_all(&mut self) {
+        let now_ms = self.now_ms();
+        for worker in &mut self.workers {
+            let jobs = std::mem::take(&mut worker.ready);
+            self.outbox.take_back(&worker.name, jobs.into_iter(), now_ms);
+        }
     }
 
     fn obey(&mut self, request: Request) {
@@ -243,17 +308,14 @@ impl Engine {
 
     /// Starts the threads of a configuration's channels; those before it end by themselves.
     fn employ(&mut self, notify: Notify) -> io::Result<()> {
-        let Notify { route, patience, channels } = notify;
-        let mut workers = Vec::with_capacity(channels.len());
-        for (name, channel) in channels.into_iter().filter(|(name, _)| route.contains(name)) {
-            workers.push(Worker::start(&name, channel, self.report_to.clone(), &self.bell)?);
+        let Notify { policy, channels, .. } = notify;
+        let used = policy.channels();
+        let mut workers = Vec::with_capacity(used.len());
+        for (name, channel) in channels.into_iter().filter(|(name, _)| used.contains(name)) {
+            workers.push(Worker::start(&name, channel, self.answer_to.clone(), &self.bell)?);
         }
         self.workers = workers;
-        let stop = |name: &String| {
-            let worker = self.workers.iter().find(|worker| worker.name == *name)?;
-            Some(Stop { channel: name.clone(), recipients: worker.recipients.clone() })
-        };
-        self.outbox.set_route(route.iter().filter_map(stop).collect(), patience);
+        self.outbox.set_policy(policy);
         Ok(())
     }
 }

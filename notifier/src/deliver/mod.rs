@@ -1,12 +1,15 @@
 //! The sender: takes what is in the spool and gets it out. Decisions ([`backoff`], [`health`],
-//! [`route`]) are pure; the loop and its effects are in [`engine`].
+//! [`limits`], [`pace`], [`policy`], [`route`]) are pure; the loop and its effects are in [`engine`].
 
 pub mod also;
 pub mod backoff;
 pub mod engine;
 pub mod health;
+pub mod limits;
 pub mod lock;
 pub mod outbox;
+pub mod pace;
+pub mod policy;
 pub mod route;
 pub mod settings;
 pub mod throttle;

@@ -5,40 +5,45 @@
 //! provider. A disk that takes no more writes does not stop the sending: an alert
 //! twice is better than none, and a full disk may be what the alert is about.
 
+mod follow;
+mod intake;
+mod learn;
+mod pick;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::health::{Health, resume};
-use super::route::{self, Step, Stop, View};
+use super::limits::Usage;
+use super::pace::Pace;
+use super::policy::Policy;
+use super::route::{Gates, Step, View};
 use super::throttle::Throttle;
-use super::worker::{Job, Report, was_asked};
-use super::{also, backoff};
-use crate::channel::{Fault, Message, Outcome};
 use crate::clock::{Stamp, millis, unix_ms};
-use crate::event::{AlertId, What};
-use crate::ffi;
+use crate::event::{AlertId, Severity};
 use crate::foreign::Foreign;
-use crate::spool::files::ReadError;
 use crate::spool::queue::{Leg, Phase, Queue, State};
 use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
+pub use follow::Follow;
+pub use pick::Due;
 
 /// How long the provider gets to list a message of which nobody knows whether it has it.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// How long a message waits that could not be read.
-const UNREADABLE: Duration = Duration::from_secs(60);
-
-/// File in `[host] state` that keeps the channels' health.
+/// Files in `[host] state` that keep the channels' health, and how much they have sent.
 const HEALTH_FILE: &str = "channels.json";
+const USAGE_FILE: &str = "usage.json";
 
 /// A message that is not yet out. Its event stays on disk until it is sent.
 #[derive(Debug)]
 struct Entry {
     id: AlertId,
-    is_login: bool,
+    /// [`crate::event::What::kind`].
+    kind: &'static str,
+    severity: Severity,
     at: Stamp,
     state: State,
 }
@@ -59,8 +64,15 @@ pub struct Outbox {
     /// Holds back the lines that whoever may write into `drop/` can cause.
     refusals: Throttle,
     health: BTreeMap<String, Health>,
-    route: Vec<Stop>,
-    patience: Duration,
+    /// What the channels that have limits have sent.
+    usage: BTreeMap<String, Usage>,
+    /// How fast messages follow each other, by channel and recipient.
+    paces: BTreeMap<(String, String), Pace>,
+    /// Messages that a provider has taken and is asked about.
+    follows: Vec<Follow>,
+    policy: Policy,
+    /// How many alerts have expired since somebody was told of it.
+    expired: usize,
     /// What is wrong now and has been told, by the thing that is wrong.
     told: BTreeMap<Thing, String>,
 }
@@ -71,17 +83,9 @@ enum Thing {
     Drop,
     Claim,
     State,
-    Health,
+    StateFile,
     PutAway,
-}
-
-/// A try that is due.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
-    name: String,
-    /// The channel.
-    pub channel: String,
-    recipient: String,
+    Sync,
 }
 
 impl Outbox {
@@ -99,15 +103,18 @@ impl Outbox {
             doubtful: BTreeSet::new(),
             refusals: Throttle::default(),
             health: BTreeMap::new(),
-            route: Vec::new(),
-            patience: Duration::ZERO,
+            usage: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            follows: Vec::new(),
+            policy: Policy::default(),
+            expired: 0,
             told: BTreeMap::new(),
         }
     }
 
     /// Takes over a configuration.
-    pub fn set_route(&mut self, route: Vec<Stop>, patience: Duration) {
-        (self.route, self.patience) = (route, patience);
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
     }
 
     /// Takes up what a sender before this one has left.
@@ -116,15 +123,16 @@ impl Outbox {
     ///
     /// When `queue/` cannot be read.
     pub fn load(&mut self, now_ms: u64) -> io::Result<()> {
-        let file = self.state_dir.join(HEALTH_FILE);
-        self.health = std::fs::read(file)
-            .ok()
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .unwrap_or_default();
         let wall_ms = unix_ms();
+        self.health = self.read_state_file(HEALTH_FILE);
         for health in self.health.values_mut() {
             health.after_read(now_ms, wall_ms);
         }
+        self.usage = self.read_state_file(USAGE_FILE);
+        for usage in self.usage.values_mut() {
+            usage.after_read(now_ms, wall_ms);
+        }
+        self.take_up_follows(now_ms);
         for name in self.queue.names()? {
             match self.queue.take_up(&name) {
                 Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, wall_ms), now_ms),
@@ -150,168 +158,43 @@ impl Outbox {
         self.entries.is_empty()
     }
 
-    /// Finds the best try for each channel of `idle`, and says when to look again (on the
-    /// monotonic clock). Logins go before notes; then what is perhaps out, which has to be looked
-    /// for before others push it off the provider's list; then what has been tried least, so
-    /// that a message nobody can deliver never blocks the next. On the way it puts away what
-    /// is over.
-    pub fn due(&mut self, now_ms: u64, idle: &[&str]) -> (Vec<Due>, u64) {
-        let now = Stamp::now();
-        let mut best: BTreeMap<String, ((bool, u32), Due)> = BTreeMap::new();
-        let (mut over, mut first, mut wake_ms) = (Vec::new(), 0, u64::MAX);
-        let first_rank = (self.logins == 0, u32::from(self.doubtful.is_empty()));
-        for (name, entry) in &self.entries {
-            if !idle.is_empty() && first == idle.len() {
-                // Nothing can be better, and the next look is soon: after a report.
-                break;
-            }
-            match route::next(&self.view(entry, &now, now_ms)) {
-                Step::Wait(at_ms) => wake_ms = wake_ms.min(at_ms),
-                Step::Try(tries) => {
-                    let tries = tries.into_iter().filter(|(to, _)| idle.contains(&to.as_str()));
-                    for (channel, recipient) in tries {
-                        let rank = (!entry.is_login, entry.rank(&channel, &recipient));
-                        if best.get(&channel).is_some_and(|(least, _)| *least <= rank) {
-                            continue;
-                        }
-                        first += usize::from(rank == first_rank);
-                        let due = Due { name: name.clone(), channel: channel.clone(), recipient };
-                        best.insert(channel, (rank, due));
-                    }
-                }
-                step => over.push((name.clone(), step)),
-            }
-        }
-        for (name, step) in over {
-            self.put_away(&name, &step);
-        }
-        (best.into_values().map(|(_, due)| due).collect(), wake_ms)
-    }
-
-    fn view<'a>(&'a self, entry: &'a Entry, now: &Stamp, now_ms: u64) -> View<'a> {
+    fn view<'a>(
+        &'a self,
+        entry: &'a Entry,
+        gates: &'a Gates,
+        now: &Stamp,
+        now_ms: u64,
+    ) -> View<'a> {
         View {
-            route: &self.route,
-            patience: self.patience,
+            route: self.policy.route(entry.kind, entry.severity),
+            patience: self.policy.patience,
+            expiry: self.policy.expiry(entry.kind),
+            critical: entry.severity == Severity::Critical,
             age: entry.at.age(now),
             state: &entry.state,
             health: &self.health,
+            gates,
             now_ms,
         }
     }
 
-    /// Begins a try: writes `sending`, and answers what the channel needs. `None` when the
-    /// message is gone.
-    pub fn begin(&mut self, due: &Due, now_ms: u64) -> Option<Job> {
-        let event = match self.queue.event(&due.name) {
-            Ok(Some(event)) => event,
-            Ok(None) => {
-                self.let_go(&due.name, "before a try");
-                return None;
+    /// What holds back messages that were never tried.
+    fn gates(&self, now_ms: u64) -> Gates {
+        let mut gates = Gates::default();
+        for (channel, way) in &self.policy.ways {
+            if let Some(usage) = self.usage.get(channel).filter(|_| way.limits.are_set()) {
+                let free_at = |critical| usage.free_at(&way.limits, way.segments, critical, now_ms);
+                gates.full.insert(channel.clone(), free_at(false));
+                gates.full_for_critical.insert(channel.clone(), free_at(true));
             }
-            Err(error) => {
-                let why = error.to_string();
-                if matches!(error, ReadError::NotAnEvent(_)) {
-                    self.forget(&due.name, &why);
-                }
-                // Still there: it cannot be read now, or cannot be moved.
-                self.put_off(&due.name, &why, now_ms);
-                return None;
-            }
-        };
-        let entry = self.entries.get_mut(&due.name)?;
-        let leg = entry.leg_mut(&due.channel, &due.recipient);
-        let doubtful = leg.phase == Phase::Doubtful;
-        let (accepted, looks) = (leg.accepted, leg.looks);
-        leg.phase = Phase::Sending;
-        leg.tries = leg.tries.saturating_add(1);
-        self.see_doubt(&due.name);
-        self.write(&due.name, now_ms);
-        let here = event.host == self.host && matches!(event.what, What::Login(_));
-        let message = Message {
-            hint: if here { also::logged_in() } else { None },
-            event,
-            more: Vec::new(),
-            now: Stamp::now(),
-            recipient: due.recipient.clone(),
-        };
-        Some(Job { name: due.name.clone(), message, doubtful, accepted, looks })
-    }
-
-    /// Takes in what became of a try.
-    pub fn learn(&mut self, report: &Report, now_ms: u64) {
-        let random = ffi::random_u32().unwrap_or_default();
-        self.learn_health(&report.channel, &report.outcome, now_ms, random);
-        let Some(entry) = self.entries.get_mut(&report.name) else { return };
-        let (id, late) = (entry.id, entry.at.age(&Stamp::now()));
-        let leg = entry.leg_mut(&report.channel, &report.recipient);
-        settle(leg, report, now_ms, random);
-        let tries = leg.tries;
-        let line = |event| {
-            Line::new(event)
-                .word("alert", id)
-                .text("channel", &report.channel)
-                .text("to", &report.recipient)
-                .word("try", tries)
-        };
-        let said = report.outcome.to_string();
-        match leg.phase {
-            Phase::Done => {
-                let line = line("alert-sent").word("late-s", late.as_secs()).text("answer", &said);
-                self.log.say(Level::Info, &line);
-            }
-            Phase::Failed => {
-                self.log.say(Level::Error, &line("alert-refused").text("reason", &said))
-            }
-            // Of what goes on for hours, each doubling is told.
-            _ if tries.is_power_of_two() => {
-                let doubt = leg.phase == Phase::Doubtful;
-                let line = line("alert-deferred").word("doubtful", doubt).text("reason", &said);
-                self.log.say(Level::Warning, &line);
-            }
-            _ => {}
         }
-        if !self.queue.has(&report.name) {
-            self.let_go(&report.name, "during a try");
-            return;
-        }
-        self.see_doubt(&report.name);
-        self.write(&report.name, now_ms);
-        if let Some(entry) = self.entries.get(&report.name) {
-            let step = route::next(&self.view(entry, &Stamp::now(), now_ms));
-            self.put_away(&report.name, &step);
-        }
-    }
-
-    fn learn_health(&mut self, channel: &str, outcome: &Outcome, now_ms: u64, random: u32) {
-        let health = self.health.entry(channel.to_owned()).or_default();
-        let before = health.clone();
-        health.learn(outcome, now_ms, random);
-        let after = health.clone();
-        if before == after {
-            return;
-        }
-        // Written before it is told: what a provider asked for must survive a kill here.
-        self.write_health(now_ms);
-        let (level, line) = match (before.trouble, after.trouble) {
-            (Some(_), None) => {
-                let line = Line::new("channel-well").text("channel", channel);
-                (Level::Info, line.word("failures", before.failures))
+        for ((channel, recipient), pace) in &self.paces {
+            if self.policy.ways.get(channel).is_some_and(|way| way.together) {
+                let recipients = gates.collecting.entry(channel.clone()).or_default();
+                recipients.insert(recipient.clone(), pace.free_at());
             }
-            (_, Some(trouble))
-                if before.trouble != after.trouble || after.failures.is_power_of_two() =>
-            {
-                let wait_s = after.until_ms.saturating_sub(now_ms).div_ceil(1000);
-                let line = Line::new("channel-trouble")
-                    .text("channel", channel)
-                    .word("trouble", format!("{trouble:?}").to_lowercase())
-                    .word("failures", after.failures)
-                    .word("next-try-s", wait_s)
-                    .text("reason", &after.last);
-                (Level::Warning, line)
-            }
-            _ => return,
-        };
-        self.log.say(level, &line);
+        }
+        gates
     }
 
     /// Somebody says that things have changed: all waits end, but those that a provider
@@ -341,22 +224,36 @@ impl Outbox {
         }
     }
 
+    /// Makes durable what has been put away.
+    pub fn sync(&mut self) {
+        let synced = self.queue.sync();
+        let what = "what was sent may be sent again after a power cut";
+        self.tell_once(Thing::Sync, synced.map_err(|error| format!("{what}: {error}")));
+    }
+
     /// Takes a message out of the queue when nothing more is to be tried.
     fn put_away(&mut self, name: &str, step: &Step) {
+        let Some(entry) = self.entries.get(name) else { return };
         match step {
-            Step::GiveUp if !self.route.is_empty() => {
-                let reason = self.entries.get(name).map_or_else(String::new, Entry::reasons);
+            Step::GiveUp if !self.policy.route(entry.kind, entry.severity).stops.is_empty() => {
+                let reason = entry.reasons();
                 self.forget(name, &reason);
             }
             // Tried before, and then the channels were taken out of the file: it waits for them.
-            Step::GiveUp if self.entries.get(name).is_some_and(Entry::is_begun) => {}
+            Step::GiveUp if entry.is_begun() => {}
             // Without a route the alert stands in the log, and that is all there is: a default
             // that works.
             Step::Done | Step::GiveUp => {
-                let moved = self.queue.delivered(name);
+                let moved = self.queue.delivered(name, &entry.state);
                 if self.has_left("sent/", moved) {
                     self.remove(name);
                 }
+            }
+            Step::Expire => {
+                let age_h = self.policy.expiry(entry.kind).as_secs() / 3600;
+                let reason = format!("expired after {age_h} h; {}", entry.reasons());
+                self.forget(name, reason.trim_end_matches([' ', ';']));
+                self.expired = self.expired.saturating_add(1);
             }
             Step::Try(_) | Step::Wait(_) => {}
         }
@@ -390,22 +287,9 @@ impl Outbox {
         if self.ids.get(&entry.id).is_some_and(|of| of == name) {
             self.ids.remove(&entry.id);
         }
-        self.logins -= usize::from(entry.is_login);
+        self.logins -= usize::from(entry.is_login());
         self.doubtful.remove(name);
         Some(entry)
-    }
-
-    /// Lets a message wait that the disk does not give out.
-    fn put_off(&mut self, name: &str, why: &str, now_ms: u64) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        let line = Line::new("alert-deferred").word("alert", entry.id).text("reason", why);
-        for stop in &self.route {
-            for recipient in &stop.recipients {
-                let leg = entry.leg_mut(&stop.channel, recipient);
-                leg.due_ms = now_ms.saturating_add(millis(UNREADABLE));
-            }
-        }
-        self.log.say(Level::Error, &line);
     }
 
     /// Forgets a message that an administrator has taken out of the queue.
@@ -432,16 +316,22 @@ impl Outbox {
         self.log.say(Level::Error, &line.text("kept-as", &format!("failed/{name}")));
     }
 
-    fn write(&mut self, name: &str, now_ms: u64) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+    fn write(&mut self, names: &[String], now_ms: u64) {
         let wall_ms = unix_ms();
-        for leg in entry.state.channels.values_mut().flat_map(BTreeMap::values_mut) {
-            leg.not_before_ms = match leg.due_ms.saturating_sub(now_ms) {
-                0 => 0,
-                wait => wall_ms.saturating_add(wait),
-            };
+        for name in names {
+            let Some(entry) = self.entries.get_mut(name) else { continue };
+            for leg in entry.state.channels.values_mut().flat_map(BTreeMap::values_mut) {
+                leg.not_before_ms = match leg.due_ms.saturating_sub(now_ms) {
+                    0 => 0,
+                    wait => wall_ms.saturating_add(wait),
+                };
+            }
         }
-        let written = self.queue.write_state(name, &entry.state).map_err(|error| {
+        let mut states: Vec<(&str, &State)> = Vec::with_capacity(names.len());
+        for name in names {
+            states.extend(self.entries.get(name).map(|entry| (name.as_str(), &entry.state)));
+        }
+        let written = self.queue.write_states(&states).map_err(|error| {
             format!("cannot write the state of a message: {error}; a crash now may send it twice")
         });
         self.tell_once(Thing::State, written);
@@ -452,13 +342,34 @@ impl Outbox {
         for health in self.health.values_mut() {
             health.before_write(now_ms, wall_ms);
         }
-        let written = serde_json::to_vec(&self.health)
+        let json = serde_json::to_vec(&self.health);
+        self.write_state_file(HEALTH_FILE, json);
+    }
+
+    fn write_usage(&mut self, now_ms: u64) {
+        let wall_ms = unix_ms();
+        for usage in self.usage.values_mut() {
+            usage.before_write(now_ms, wall_ms);
+        }
+        let json = serde_json::to_vec(&self.usage);
+        self.write_state_file(USAGE_FILE, json);
+    }
+
+    fn read_state_file<T: serde::de::DeserializeOwned + Default>(&self, file: &str) -> T {
+        std::fs::read(self.state_dir.join(file))
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default()
+    }
+
+    fn write_state_file(&mut self, file: &str, json: serde_json::Result<Vec<u8>>) {
+        let written = json
             .map_err(io::Error::from)
-            .and_then(|json| files::write_durably(&self.state_dir, HEALTH_FILE, &json))
+            .and_then(|json| files::write_durably(&self.state_dir, file, &json))
             .map_err(|error| {
-                format!("cannot write {}: {error}", self.state_dir.join(HEALTH_FILE).display())
+                format!("cannot write {}: {error}", self.state_dir.join(file).display())
             });
-        self.tell_once(Thing::Health, written);
+        self.tell_once(Thing::StateFile, written);
     }
 
     /// Says once what goes on being wrong, and forgets it when it has come right.
@@ -469,7 +380,7 @@ impl Outbox {
         };
         if self.told.get(&thing) != Some(&message) {
             let event = match thing {
-                Thing::Health => "state-trouble",
+                Thing::StateFile => "state-trouble",
                 _ => "spool-trouble",
             };
             self.log.say(Level::Error, &Line::new(event).text("message", &message));
@@ -479,6 +390,10 @@ impl Outbox {
 }
 
 impl Entry {
+    fn is_login(&self) -> bool {
+        self.kind == "login"
+    }
+
     /// What goes first: 0 what is perhaps out, then by the number of tries.
     fn rank(&self, channel: &str, recipient: &str) -> u32 {
         match self.state.channels.get(channel).and_then(|legs| legs.get(recipient)) {
@@ -507,37 +422,6 @@ impl Entry {
     }
 }
 
-/// What a try's outcome makes of its leg.
-fn settle(leg: &mut Leg, report: &Report, now_ms: u64, random: u32) {
-    let open = if report.unresolved { Phase::Doubtful } else { Phase::Waiting };
-    let wait_ms = millis(backoff::after(leg.tries, random));
-    leg.due_ms = 0;
-    leg.looks = match report.unresolved {
-        true if was_asked(&report.outcome) => leg.looks.saturating_add(1),
-        true => leg.looks,
-        false => 0,
-    };
-    leg.last = report.outcome.to_string();
-    leg.phase = match &report.outcome {
-        Outcome::Delivered { id, .. } => {
-            leg.provider_id.clone_from(id);
-            Phase::Done
-        }
-        Outcome::Never { .. } if !report.unresolved => Phase::Failed,
-        Outcome::Doubtful { accepted, .. } => {
-            leg.accepted = leg.accepted.saturating_add(u32::from(*accepted));
-            leg.due_ms = now_ms.saturating_add(wait_ms.max(millis(SETTLE)));
-            Phase::Doubtful
-        }
-        Outcome::Later { fault: Fault::Message, .. } | Outcome::Never { .. } => {
-            leg.due_ms = now_ms.saturating_add(wait_ms);
-            open
-        }
-        // The channel waits, and with it the message.
-        Outcome::Later { .. } | Outcome::Config { .. } => open,
-    };
-}
-
 /// A state as a new sender takes it up: of what was being sent, nobody knows.
 fn wake_up(mut state: State, now_ms: u64, wall_ms: u64) -> State {
     for leg in state.channels.values_mut().flat_map(BTreeMap::values_mut) {
@@ -549,8 +433,6 @@ fn wake_up(mut state: State, now_ms: u64, wall_ms: u64) -> State {
     }
     state
 }
-
-mod intake;
 
 #[cfg(test)]
 mod tests;

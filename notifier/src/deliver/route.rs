@@ -7,6 +7,15 @@ use super::health::{Health, Trouble};
 use crate::clock::millis;
 use crate::spool::queue::{Leg, Phase, State};
 
+/// A way for a message: channels in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Route {
+    /// The channels, first choice first.
+    pub stops: Vec<Stop>,
+    /// Whether a message goes over all of them, and not only as far as one that works.
+    pub all: bool,
+}
+
 /// A channel on the route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {
@@ -23,6 +32,8 @@ pub enum Step {
     Done,
     /// No channel will ever take it.
     GiveUp,
+    /// It is too old to be of use.
+    Expire,
     /// These tries are due: channel and recipient.
     Try(Vec<(String, String)>),
     /// Nothing before this moment of the monotonic clock, in milliseconds.
@@ -31,49 +42,97 @@ pub enum Step {
 
 /// Everything a step depends on.
 pub struct View<'a> {
-    /// The channels, first choice first.
-    pub route: &'a [Stop],
+    /// The way it goes.
+    pub route: &'a Route,
     /// How long a network fault may last before the next channel takes over.
     pub patience: Duration,
+    /// The age at which it is of no use any more.
+    pub expiry: Duration,
+    /// Whether it is critical: such a one never waits for company.
+    pub critical: bool,
     /// How old the event is.
     pub age: Duration,
     /// What has been tried.
     pub state: &'a State,
     /// The channels' health, by name; one that is not there is well.
     pub health: &'a BTreeMap<String, Health>,
+    /// What holds a message back that was never tried.
+    pub gates: &'a Gates,
     /// The monotonic clock, in milliseconds.
     pub now_ms: u64,
+}
+
+/// What holds back messages that were never tried, all in milliseconds of the monotonic clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// Channels that have sent as much as they may, and until when.
+    pub full: BTreeMap<String, u64>,
+    /// The same for critical messages.
+    pub full_for_critical: BTreeMap<String, u64>,
+    /// Until when what waits for a recipient is collected, by channel.
+    pub collecting: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Gates {
+    /// Until when the channel is full.
+    fn full_until(&self, channel: &str, critical: bool) -> u64 {
+        let full = if critical { &self.full_for_critical } else { &self.full };
+        full.get(channel).copied().unwrap_or(0)
+    }
+
+    fn collecting_until(&self, channel: &str, recipient: &str) -> u64 {
+        let recipients = self.collecting.get(channel);
+        recipients.and_then(|known| known.get(recipient)).copied().unwrap_or(0)
+    }
 }
 
 /// The next step of a message.
 ///
 /// One recipient reached on one channel is enough to end the route; the other recipients of
 /// that channel are still tried. The next channel takes over at once when a channel's
-/// settings are wrong or it refuses the message for good, and after `patience` when the
-/// network is at fault.
+/// settings are wrong, when it has sent as much as it may, or when it refuses the message for
+/// good; and after `patience` when the network is at fault. A route over all channels
+/// ends when each of them has it or never will.
 #[must_use]
 pub fn next(view: &View<'_>) -> Step {
-    let legs: Vec<Vec<Leg>> = view.route.iter().map(|stop| legs(stop, view.state)).collect();
+    let stops = &view.route.stops;
+    let legs: Vec<Vec<Leg>> = stops.iter().map(|stop| legs(stop, view.state)).collect();
     let reached = |legs: &Vec<Leg>| legs.iter().any(|leg| leg.phase == Phase::Done);
     let over = |legs: &Vec<Leg>| legs.iter().all(|leg| leg.phase.is_final());
-    if legs.iter().any(|legs| reached(legs) && over(legs)) {
+    let all_over = legs.iter().all(over);
+    if legs.iter().any(|legs| reached(legs) && over(legs)) && (all_over || !view.route.all) {
         return Step::Done;
     }
-    if legs.iter().all(over) {
+    if all_over {
         return Step::GiveUp;
     }
+    if view.age >= view.expiry && legs.iter().flatten().all(|leg| leg.phase != Phase::Sending) {
+        return if legs.iter().any(reached) { Step::Done } else { Step::Expire };
+    }
     let well = Health::default();
-    let (mut due, mut wake_ms) = (Vec::new(), u64::MAX);
-    for (stop, legs) in view.route.iter().zip(&legs) {
+    let expires_in = millis(view.expiry.saturating_sub(view.age));
+    let (mut due, mut wake_ms) = (Vec::new(), view.now_ms.saturating_add(expires_in));
+    for (stop, legs) in stops.iter().zip(&legs) {
         if over(legs) {
             continue;
         }
         let health = view.health.get(&stop.channel).unwrap_or(&well);
+        let full_until = view.gates.full_until(&stop.channel, view.critical);
+        let mut full = false;
         for (recipient, leg) in stop.recipients.iter().zip(legs) {
             if leg.phase.is_final() || leg.phase == Phase::Sending {
                 continue;
             }
-            let at_ms = leg.due_ms.max(health.until_ms);
+            let mut at_ms = leg.due_ms.max(health.until_ms);
+            // What is perhaps out is looked for first: that is no new message.
+            if leg.phase == Phase::Waiting {
+                full |= full_until > view.now_ms;
+                at_ms = at_ms.max(full_until);
+                if leg.tries == 0 && !view.critical {
+                    let until = view.gates.collecting_until(&stop.channel, recipient);
+                    at_ms = at_ms.max(until);
+                }
+            }
             if at_ms <= view.now_ms {
                 due.push((stop.channel.clone(), recipient.clone()));
             } else {
@@ -85,8 +144,11 @@ pub fn next(view: &View<'_>) -> Step {
         let troubled = health.trouble.is_some() || legs.iter().any(ended);
         let take_over = match health.trouble {
             Some(Trouble::Config) => true,
-            _ => troubled && view.age >= view.patience,
+            _ => full || (troubled && view.age >= view.patience),
         };
+        if view.route.all {
+            continue;
+        }
         if reached(legs) || !take_over {
             if troubled && !reached(legs) {
                 // Wake up when patience ends, even if this channel has to wait longer.
@@ -112,16 +174,26 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_000_000;
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// When a message of this age expires.
+    fn expires(age_s: u64) -> u64 {
+        NOW + 86_400_000 - age_s * 1000
+    }
 
     /// A message with two channels, `sms` (to 1) and `mail` (to m).
+    #[derive(Default)]
     struct Case {
         state: State,
         health: BTreeMap<String, Health>,
+        gates: Gates,
+        all: bool,
+        critical: bool,
         age_s: u64,
     }
 
     fn case() -> Case {
-        Case { state: State::default(), health: BTreeMap::new(), age_s: 1 }
+        Case { age_s: 1, ..Case::default() }
     }
 
     impl Case {
@@ -160,8 +232,11 @@ mod tests {
                 recipients: to.iter().map(|to| (*to).into()).collect(),
             };
             next(&View {
-                route: &route.iter().map(stop).collect::<Vec<_>>(),
+                route: &Route { stops: route.iter().map(stop).collect(), all: self.all },
                 patience: Duration::from_secs(60),
+                expiry: DAY,
+                critical: self.critical,
+                gates: &self.gates,
                 age: Duration::from_secs(self.age_s),
                 state: &self.state,
                 health: &self.health,
@@ -183,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_being_sent_is_waited_for() {
         let sending = case().leg("sms", "1", Phase::Sending, 1, 0).aged(999);
-        assert_eq!(sending.next(), Step::Wait(u64::MAX));
+        assert_eq!(sending.next(), Step::Wait(expires(999)));
         let again = case().leg("sms", "1", Phase::Sending, 2, 0);
         assert_eq!(again.next(), Step::Wait(NOW + 59_000));
     }
@@ -238,5 +313,58 @@ mod tests {
     fn on_the_last_channel_the_wait_is_its_own() {
         let ill = case().ill("sms", Trouble::Network, NOW + 90_000).aged(600);
         assert_eq!(ill.next_on(&[("sms", &["1"])]), Step::Wait(NOW + 90_000));
+    }
+
+    #[test]
+    fn over_all_channels_none_waits_for_another_and_none_is_left_out() {
+        let all = || Case { all: true, ..case() };
+        assert_eq!(all().next(), tries(&[("sms", "1"), ("mail", "m")]));
+        let one = all().leg("sms", "1", Phase::Done, 1, 0);
+        assert_eq!(one.next(), tries(&[("mail", "m")]));
+        let held = one.ill("mail", Trouble::Network, NOW + 9);
+        assert_eq!(held.next(), Step::Wait(NOW + 9));
+        assert_eq!(held.leg("mail", "m", Phase::Failed, 1, 0).next(), Step::Done);
+        let refused = all().leg("sms", "1", Phase::Failed, 1, 0);
+        assert_eq!(refused.leg("mail", "m", Phase::Failed, 1, 0).next(), Step::GiveUp);
+    }
+
+    #[test]
+    fn a_channel_that_has_sent_enough_hands_over_at_once() {
+        let full = |mut case: Case| {
+            case.gates.full.insert("sms".into(), NOW + 500);
+            case
+        };
+        assert_eq!(full(case()).next(), tries(&[("mail", "m")]));
+        assert_eq!(full(case()).next_on(&[("sms", &["1"])]), Step::Wait(NOW + 500));
+        let critical = full(Case { critical: true, ..case() });
+        assert_eq!(critical.next(), tries(&[("sms", "1")]));
+        // What is perhaps out is looked for all the same.
+        let doubtful = full(case()).leg("sms", "1", Phase::Doubtful, 1, 0);
+        assert_eq!(doubtful.next(), tries(&[("sms", "1")]));
+    }
+
+    #[test]
+    fn while_others_are_collected_only_a_new_and_uncritical_one_waits() {
+        let collecting = |mut case: Case| {
+            let until = BTreeMap::from([("1".to_owned(), NOW + 500)]);
+            case.gates.collecting.insert("sms".into(), until);
+            case
+        };
+        assert_eq!(collecting(case()).aged(999).next(), Step::Wait(NOW + 500));
+        let critical = collecting(Case { critical: true, ..case() });
+        assert_eq!(critical.next(), tries(&[("sms", "1")]));
+        let again = collecting(case()).leg("sms", "1", Phase::Waiting, 1, 0);
+        assert_eq!(again.next(), tries(&[("sms", "1")]));
+    }
+
+    #[test]
+    fn what_is_too_old_expires_unless_it_is_just_going_out() {
+        let old = || case().aged(86_400);
+        assert_eq!(old().next(), Step::Expire);
+        assert_eq!(old().leg("sms", "1", Phase::Doubtful, 3, NOW + 9).next(), Step::Expire);
+        let sending = old().leg("sms", "1", Phase::Sending, 1, 0);
+        assert!(matches!(sending.next(), Step::Wait(_) | Step::Try(_)));
+        let reached = Case { all: true, ..old() }.leg("sms", "1", Phase::Done, 1, 0);
+        assert_eq!(reached.next(), Step::Done);
     }
 }

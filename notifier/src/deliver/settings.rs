@@ -3,13 +3,22 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::channel::{self, Channel, Secrets};
+use super::policy::{Policy, Rule, Way};
+use super::route::{Route, Stop};
+use crate::channel::{self, Channel, Reader, Secrets};
 use crate::config::{
     self, ConfigError, Document, Finding, Section, duration, host::Host, login::Login,
 };
+use crate::event::Severity;
 
 /// Sections of the file that any program of the project reads.
 const SECTIONS: &[&str] = &["host", "login", "notify"];
+
+/// Kinds of event, as in rules and under `expiry`.
+const KINDS: [&str; 3] = ["login", "note", "condition"];
+
+/// Shortest expiry.
+const MIN_EXPIRY: Duration = Duration::from_secs(60);
 
 /// Longest `patience`.
 const MAX_PATIENCE: Duration = Duration::from_secs(3600);
@@ -29,17 +38,17 @@ pub struct Settings {
 
 /// `[notify]`.
 pub struct Notify {
-    /// Names of channels, first choice first. Empty: alerts are in syslog and nowhere else.
-    pub route: Vec<String>,
-    /// How long a network fault may last before the next channel takes over. Default 60 s.
-    pub patience: Duration,
-    /// All channels of the file, also those that are not on the route.
+    /// Which way messages go, and what each channel may do. Without a channel on any route,
+    /// alerts are in syslog and nowhere else.
+    pub policy: Policy,
+    /// All channels of the file, also those that are not on a route.
     pub channels: Vec<(String, Box<dyn Channel>)>,
 }
 
 impl Default for Notify {
     fn default() -> Self {
-        Self { route: Vec::new(), patience: Duration::from_secs(60), channels: Vec::new() }
+        let policy = Policy { patience: Duration::from_secs(60), ..Policy::default() };
+        Self { policy, channels: Vec::new() }
     }
 }
 
@@ -81,48 +90,140 @@ fn notify(section: &mut Section<'_, '_>, secrets: &Secrets) -> Notify {
     let mut names = Vec::new();
     let channels = section.tables("channel", |name, section| {
         names.push(name.to_owned());
-        read_channel(section, secrets).map(|channel| (name.to_owned(), channel))
+        read_channel(section, secrets).map(|(channel, way)| (name.to_owned(), channel, way))
     });
-    notify.channels = channels.into_iter().flatten().collect();
+    for (name, channel, way) in channels.into_iter().flatten() {
+        notify.policy.ways.insert(name.clone(), way);
+        notify.channels.push((name, channel));
+    }
     if let Some(patience) = section.parse("patience", duration::parse) {
         if patience.value > MAX_PATIENCE {
             section.reject("patience", &patience, "more than 1h");
         }
-        notify.patience = patience.value;
+        notify.policy.patience = patience.value;
     }
+    section.table("expiry", |section| {
+        for kind in KINDS {
+            if let Some(expiry) = section.parse(kind, duration::parse) {
+                if expiry.value < MIN_EXPIRY {
+                    section.reject(kind, &expiry, "less than 1m: nothing would ever be sent twice");
+                }
+                notify.policy.expiry.insert(kind, expiry.value);
+            }
+        }
+    });
+    let rules = section.tables("rule", |_, section| read_rule(section, &names));
+    let recipients = |name: &str| {
+        let (_, channel) = notify.channels.iter().find(|(known, _)| known == name)?;
+        Some(Stop { channel: name.to_owned(), recipients: channel.recipients().to_vec() })
+    };
+    let stops = |names: &[String]| names.iter().filter_map(|name| recipients(name)).collect();
+    let route = match read_route(section, &names) {
+        Some(route) => route,
+        None if names.len() > 1 => {
+            section.reject_section(
+                "route is missing: with several channels it says which comes first",
+            );
+            Vec::new()
+        }
+        None => names.clone(),
+    };
+    notify.policy.route = Route { stops: stops(&route), all: section.get_or("all", false) };
+    notify.policy.rules = rules
+        .into_iter()
+        .map(|NamedRule { kinds, severities, route, all }| Rule {
+            kinds,
+            severities,
+            route: Route { stops: stops(&route), all },
+        })
+        .collect();
+    notify
+}
+
+/// A rule as it stands in the file, where a route is names.
+struct NamedRule {
+    kinds: Vec<&'static str>,
+    severities: Vec<Severity>,
+    route: Vec<String>,
+    all: bool,
+}
+
+fn read_rule(section: &mut Section<'_, '_>, channels: &[String]) -> NamedRule {
+    let kinds = section.parse_list("kinds", |word| {
+        KINDS
+            .into_iter()
+            .find(|kind| *kind == word)
+            .ok_or_else(|| format!("there is no kind {word:?}; there are: {}", KINDS.join(", ")))
+    });
+    let severities = section.parse_list("severities", |word| {
+        Severity::ALL.into_iter().find(|severity| severity.as_str() == word).ok_or_else(|| {
+            let words = Severity::ALL.map(Severity::as_str).join(", ");
+            format!("there is no severity {word:?}; there are: {words}")
+        })
+    });
+    if kinds.is_none() && severities.is_none() {
+        section.reject_section("neither kinds nor severities: write the route above instead");
+    }
+    section.need("route");
+    let values = |list: Option<Vec<config::Value<&'static str>>>| {
+        list.into_iter().flatten().map(|value| value.value).collect()
+    };
+    NamedRule {
+        kinds: values(kinds),
+        severities: severities.into_iter().flatten().map(|value| value.value).collect(),
+        route: read_route(section, channels).unwrap_or_default(),
+        all: section.get_or("all", false),
+    }
+}
+
+fn read_route(section: &mut Section<'_, '_>, channels: &[String]) -> Option<Vec<String>> {
     let known = |name: &str| {
-        if names.iter().any(|known| known == name) {
+        if channels.iter().any(|known| known == name) {
             Ok(name.to_owned())
         } else {
             Err(format!("there is no [notify.channel.{name}]"))
         }
     };
-    match section.parse_list("route", known) {
-        Some(route) => notify.route = route.into_iter().map(|name| name.value).collect(),
-        None if names.len() == 1 => notify.route = names,
-        None if names.len() > 1 => {
-            section.reject_section(
-                "route is missing: with several channels it says which comes first",
-            );
-        }
-        None => {}
-    }
-    notify
+    let route = section.parse_list("route", known)?;
+    Some(route.into_iter().map(|name| name.value).collect())
 }
 
-fn read_channel(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn Channel>> {
+fn read_channel(
+    section: &mut Section<'_, '_>,
+    secrets: &Secrets,
+) -> Option<(Box<dyn Channel>, Way)> {
     let kind = section.need("type").parse("type", |name| {
         channel::KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
             let names: Vec<_> = channel::KINDS.iter().map(|kind| kind.name).collect();
             format!("there is no type {name:?}; there are: {}", names.join(", "))
         })
     });
-    if let Some(kind) = kind {
-        return (kind.value.read)(section, secrets);
+    let Some(kind) = kind else {
+        // Which keys belong here depends on the type.
+        section.leave_rest();
+        return None;
+    };
+    let mut way = Way { limits: kind.value.limits, ..Way::default() };
+    let digest = section.get_or("digest", true);
+    let mut limit = |key, limit: &mut Option<u32>| {
+        let Some(most) = section.get::<u32>(key) else { return };
+        if most.value == 0 {
+            section.reject(key, &most, "0 would send nothing; take the channel off the route");
+        }
+        *limit = Some(most.value);
+    };
+    limit("max-per-hour", &mut way.limits.per_hour);
+    limit("max-per-day", &mut way.limits.per_day);
+    if kind.value.paid_by_segment {
+        limit("max-segments-per-hour", &mut way.limits.segments_per_hour);
+        limit("max-segments-per-day", &mut way.limits.segments_per_day);
     }
-    // Which keys belong here depends on the type.
-    section.leave_rest();
-    None
+    let channel = (kind.value.read)(section, secrets)?;
+    way.in_runs = channel.reader() == Reader::Program;
+    way.together = digest && !way.in_runs;
+    way.segments = channel.most_segments();
+    way.follows = channel.follows();
+    Some((channel, way))
 }
 
 #[cfg(test)]

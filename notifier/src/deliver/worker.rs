@@ -1,13 +1,16 @@
 //! One thread a channel: takes a message, looks for it first where that is needed, sends it,
 //! and reports.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::Instant;
 
-use crate::channel::{Channel, Fault, Found, Message, Outcome};
+use super::outbox::Follow;
+use crate::channel::{Channel, Fault, Followed, Found, Message, Outcome};
 
 /// How many looks may reach the provider and fail, in a row, before a doubtful message is sent again all the same.
 const MAX_LOOKS: u32 = 3;
@@ -15,8 +18,8 @@ const MAX_LOOKS: u32 = 3;
 /// A try to make.
 #[derive(Debug)]
 pub struct Job {
-    /// The message's name in the queue.
-    pub name: String,
+    /// The names in the queue of what is told in this message.
+    pub names: Vec<String>,
     /// What to send, and to whom.
     pub message: Message,
     /// Whether an earlier try may have got through.
@@ -30,8 +33,8 @@ pub struct Job {
 /// What became of a try.
 #[derive(Debug)]
 pub struct Report {
-    /// The message's name in the queue.
-    pub name: String,
+    /// The names in the queue of what was told in the message.
+    pub names: Vec<String>,
     /// The channel.
     pub channel: String,
     /// The recipient.
@@ -40,6 +43,35 @@ pub struct Report {
     pub outcome: Outcome,
     /// Whether it is still not known if an *earlier* try got through.
     pub unresolved: bool,
+    /// How many SMS segments it took.
+    pub segments: u32,
+}
+
+/// What a channel's thread is asked to do.
+#[derive(Debug)]
+enum Task {
+    Send(Box<Job>),
+    Follow(Follow),
+}
+
+/// What a channel's thread answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// What became of a try.
+    Sent(Report),
+    /// What became of a message that was followed.
+    Followed(Follow, Followed),
+}
+
+impl Answer {
+    /// The channel that answers.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        match self {
+            Self::Sent(report) => &report.channel,
+            Self::Followed(follow, _) => &follow.channel,
+        }
+    }
 }
 
 /// A channel's thread, seen from the loop.
@@ -48,9 +80,13 @@ pub struct Worker {
     pub name: String,
     /// Its recipients.
     pub recipients: Vec<String>,
-    /// Whether it has a job.
+    /// Whether it has something to do.
     pub busy: bool,
-    jobs: Sender<Job>,
+    /// Jobs that are prepared for it, and since when.
+    pub ready: VecDeque<Job>,
+    /// When the first of them was handed over.
+    pub run_since: Instant,
+    tasks: Sender<Task>,
 }
 
 impl Worker {
@@ -63,64 +99,105 @@ impl Worker {
     pub fn start(
         name: &str,
         channel: Box<dyn Channel>,
-        reports: Sender<Report>,
+        reports: Sender<Answer>,
         wake: &UnixStream,
     ) -> std::io::Result<Self> {
-        let (jobs, inbox) = mpsc::channel();
+        let (tasks, inbox) = mpsc::channel();
         let recipients = channel.recipients().to_vec();
         let wake = wake.try_clone()?;
         let own_name = name.to_owned();
         thread::Builder::new()
             .name(format!("channel {name}"))
             .spawn(move || run(&own_name, channel, &inbox, &reports, wake))?;
-        Ok(Self { name: name.to_owned(), recipients, busy: false, jobs })
+        Ok(Self {
+            name: name.to_owned(),
+            recipients,
+            busy: false,
+            ready: VecDeque::new(),
+            run_since: Instant::now(),
+            tasks,
+        })
     }
 
     /// Hands over a job. When the thread is gone, the answer is the report that it cannot make.
     #[must_use]
-    pub fn hand_over(&mut self, job: Job) -> Option<Report> {
+    pub fn send(&mut self, job: Job) -> Option<Answer> {
         self.busy = true;
-        let mpsc::SendError(job) = self.jobs.send(job).err()?;
-        Some(Report {
-            name: job.name,
+        let mpsc::SendError(Task::Send(job)) = self.tasks.send(Task::Send(Box::new(job))).err()?
+        else {
+            return None;
+        };
+        Some(Answer::Sent(Report {
+            names: job.names,
             channel: self.name.clone(),
             recipient: job.message.recipient,
-            outcome: Outcome::Later {
-                why: "the channel's thread is gone".into(),
-                fault: Fault::Channel,
-            },
+            outcome: gone(),
             unresolved: job.doubtful,
-        })
+            segments: 0,
+        }))
     }
+
+    /// Asks what became of a message. When the thread is gone, the answer says so.
+    #[must_use]
+    pub fn follow(&mut self, follow: Follow) -> Option<Answer> {
+        self.busy = true;
+        match self.tasks.send(Task::Follow(follow)).err()? {
+            mpsc::SendError(Task::Follow(follow)) => {
+                Some(Answer::Followed(follow, Followed::NotAsked(gone())))
+            }
+            mpsc::SendError(Task::Send(_)) => None,
+        }
+    }
+}
+
+fn gone() -> Outcome {
+    Outcome::Later { why: "the channel's thread is gone".into(), fault: Fault::Channel }
 }
 
 fn run(
     name: &str,
     mut channel: Box<dyn Channel>,
-    jobs: &Receiver<Job>,
-    reports: &Sender<Report>,
+    tasks: &Receiver<Task>,
+    answers: &Sender<Answer>,
     mut wake: UnixStream,
 ) {
-    for job in jobs {
-        // A fault in one channel's code must not end that channel for good.
-        let tried = panic::catch_unwind(AssertUnwindSafe(|| attempt(channel.as_mut(), &job)));
-        let (outcome, unresolved) = tried.unwrap_or_else(|_| {
-            let why = "a fault in the program itself; please report it".to_owned();
-            (Outcome::doubtful(why, Fault::Message), true)
-        });
-        let report = Report {
-            name: job.name,
-            channel: name.to_owned(),
-            recipient: job.message.recipient,
-            outcome,
-            unresolved,
+    for task in tasks {
+        let answer = match task {
+            Task::Send(job) => Answer::Sent(send(name, channel.as_mut(), *job)),
+            Task::Follow(follow) => {
+                // A fault in one channel's code must not end that channel for good.
+                let asked = panic::catch_unwind(AssertUnwindSafe(|| channel.follow(&follow.id)));
+                let found = asked.unwrap_or_else(|_| Followed::NotAsked(own_fault()));
+                Answer::Followed(follow, found)
+            }
         };
-        if reports.send(report).is_err() {
+        if answers.send(answer).is_err() {
             return;
         }
         // The other end is not blocking and full at worst: then there is a byte to read.
         let _ = wake.write(&[1]);
     }
+}
+
+fn send(name: &str, channel: &mut dyn Channel, job: Job) -> Report {
+    let tried = panic::catch_unwind(AssertUnwindSafe(|| {
+        let (outcome, unresolved) = attempt(channel, &job);
+        (outcome, unresolved, channel.segments(&job.message))
+    }));
+    let (outcome, unresolved, segments) = tried.unwrap_or_else(|_| (own_fault(), true, 0));
+    Report {
+        names: job.names,
+        channel: name.to_owned(),
+        recipient: job.message.recipient,
+        outcome,
+        unresolved,
+        segments,
+    }
+}
+
+fn own_fault() -> Outcome {
+    let why = "a fault in the program itself; please report it";
+    Outcome::doubtful(why, Fault::Message)
 }
 
 fn attempt(channel: &mut dyn Channel, job: &Job) -> (Outcome, bool) {
@@ -206,7 +283,7 @@ mod tests {
     #[test]
     fn a_doubtful_message_is_sent_only_when_the_provider_has_it_not() {
         let job = |doubtful, accepted, looks| Job {
-            name: "n".into(),
+            names: vec!["n".into()],
             doubtful,
             accepted,
             looks,

@@ -126,6 +126,17 @@ fn may_tell(uid: u32, what: &What) -> bool {
 ///
 /// What the system said; the old file is as it was.
 pub fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    replace(dir, name, bytes)?;
+    sync_dir(dir)
+}
+
+/// [`write_durably`], but for the name, which is durable only after a [`sync_dir`]: one does for
+/// many files.
+///
+/// # Errors
+///
+/// What the system said; the old file is as it was.
+pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let hidden = dir.join(format!(".{name}"));
     let written = (|| {
         let mut file = OpenOptions::new()
@@ -142,8 +153,7 @@ pub fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     if written.is_err() {
         let _ = fs::remove_file(&hidden);
     }
-    written?;
-    sync_dir(dir)
+    written
 }
 
 /// Makes the names in a directory durable (fsync(2) of the directory).

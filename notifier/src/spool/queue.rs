@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::claim::{Claimed, read_named};
 use super::files::{self, ReadError};
 use super::{Spool, id_of};
-use crate::event::Event;
+use crate::event::{AlertId, Event};
 
 /// Most messages taken into the queue. More stay in `drop/` until there is room.
 pub const MAX_QUEUED: usize = 10_000;
@@ -38,6 +38,17 @@ impl State {
     /// All legs.
     pub fn legs(&self) -> impl Iterator<Item = &Leg> {
         self.channels.values().flat_map(BTreeMap::values)
+    }
+
+    /// The leg over `channel` to `recipient`, if anything has been tried there.
+    #[must_use]
+    pub fn leg(&self, channel: &str, recipient: &str) -> Option<&Leg> {
+        self.channels.get(channel)?.get(recipient)
+    }
+
+    /// The same, to be changed.
+    pub fn leg_mut(&mut self, channel: &str, recipient: &str) -> Option<&mut Leg> {
+        self.channels.get_mut(channel)?.get_mut(recipient)
     }
 }
 
@@ -58,6 +69,13 @@ pub struct Leg {
     /// How often in a row the provider could not be asked what became of it.
     #[serde(default)]
     pub looks: u32,
+    /// Of a message that was told together with others: the id that the provider was given for
+    /// all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_as: Option<AlertId>,
+    /// Whether the provider, which has taken it, is still asked what became of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub followed: bool,
     /// The provider's id of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
@@ -103,6 +121,8 @@ impl Leg {
             not_before_ms: 0,
             accepted: 0,
             looks: 0,
+            told_as: None,
+            followed: false,
             provider_id: None,
             last: String::new(),
             due_ms: 0,
@@ -123,13 +143,15 @@ pub struct Queue {
     pub(super) spool: Spool,
     /// Files in `drop/` that could not be taken, and of which that has been told.
     pub(super) stuck: HashSet<OsString>,
+    /// Whether names have changed that may be the old ones after a power cut.
+    unsynced: bool,
 }
 
 impl Queue {
     /// The queue of a spool.
     #[must_use]
     pub fn new(spool: Spool) -> Self {
-        Self { spool, stuck: HashSet::new() }
+        Self { spool, stuck: HashSet::new(), unsynced: false }
     }
 
     /// The directories.
@@ -214,23 +236,52 @@ impl Queue {
             .unwrap_or_default()
     }
 
-    /// Writes the state of a message beside it, durably.
+    /// Writes the states of messages beside them, durably.
     ///
     /// # Errors
     ///
-    /// What the system said; the state before is as it was.
-    pub fn write_state(&self, name: &str, state: &State) -> io::Result<()> {
-        let json = serde_json::to_vec(state)?;
-        files::write_durably(&self.spool.queue(), &format!("{name}{STATE}"), &json)
+    /// What the system said first; of some messages the state before may be as it was.
+    pub fn write_states(&self, states: &[(&str, &State)]) -> io::Result<()> {
+        let mut result = Ok(());
+        for (name, state) in states {
+            let written = serde_json::to_vec(state).map_err(io::Error::from).and_then(|json| {
+                files::replace(&self.spool.queue(), &format!("{name}{STATE}"), &json)
+            });
+            result = result.and(written);
+        }
+        result.and(files::sync_dir(&self.spool.queue()))
     }
 
-    /// Puts a delivered message away.
+    /// Puts a delivered message away, with its last state. Survives a kill at once, and a power
+    /// cut after [`Queue::sync`].
     ///
     /// # Errors
     ///
     /// What the system said; it is still in the queue.
-    pub fn delivered(&self, name: &str) -> io::Result<()> {
-        self.put_away(name, &self.spool.sent())
+    pub fn delivered(&mut self, name: &str, state: &State) -> io::Result<()> {
+        let (queue, sent) = (self.spool.queue(), self.spool.sent());
+        // The state goes last: until the message has left the queue, it must not look unsent.
+        fs::rename(queue.join(name), sent.join(name))?;
+        self.unsynced = true;
+        let file = format!("{name}{STATE}");
+        if let Ok(json) = serde_json::to_vec(state) {
+            let _ = fs::write(sent.join(&file), json);
+        }
+        let _ = fs::remove_file(queue.join(file));
+        Ok(())
+    }
+
+    /// Makes durable what [`Queue::delivered`] has moved since the last call.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.unsynced) {
+            return Ok(());
+        }
+        files::sync_dir(&self.spool.sent())?;
+        files::sync_dir(&self.spool.queue())
     }
 
     /// Gives a message up, with the reason.
@@ -240,14 +291,63 @@ impl Queue {
     /// What the system said; it is still in the queue.
     pub fn give_up(&self, name: &str, reason: &str) -> io::Result<()> {
         self.write_reason(name, reason);
-        self.put_away(name, &self.spool.failed())
+        let (queue, failed) = (self.spool.queue(), self.spool.failed());
+        files::move_durably(&queue, name, &failed, name)?;
+        let state = format!("{name}{STATE}");
+        let _ = fs::rename(queue.join(&state), failed.join(&state));
+        Ok(())
     }
 
-    fn put_away(&self, name: &str, to: &Path) -> io::Result<()> {
-        let state = format!("{name}{STATE}");
-        // The state goes last: until the message has left the queue, it must not look unsent.
-        files::move_durably(&self.spool.queue(), name, to, name)?;
-        let _ = fs::rename(self.spool.queue().join(&state), to.join(&state));
+    /// Messages in `sent/` of which the provider is still asked what became of them.
+    #[must_use]
+    pub fn followed(&self) -> Vec<(String, State)> {
+        let sent = self.spool.sent();
+        let names = list(&sent).unwrap_or_default();
+        let states = names.iter().filter_map(|file| file.strip_suffix(STATE));
+        let read = |name: &str| {
+            let bytes = files::read_small(&sent.join(format!("{name}{STATE}"))).ok()?;
+            let state: State = serde_json::from_slice(&bytes).ok()?;
+            let followed = state.legs().any(|leg| leg.followed);
+            (followed && id_of(name).is_some()).then(|| (name.to_owned(), state))
+        };
+        states.filter_map(read).collect()
+    }
+
+    /// The event of a message in `sent/`.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none, or none now.
+    pub fn sent_event(&self, name: &str) -> Result<Event, ReadError> {
+        read_named(&self.spool.sent().join(name), name)
+    }
+
+    /// The state of a message in `sent/`.
+    #[must_use]
+    pub fn sent_state(&self, name: &str) -> Option<State> {
+        let bytes = files::read_small(&self.spool.sent().join(format!("{name}{STATE}"))).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Writes the state of a message in `sent/`.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn write_sent_state(&self, name: &str, state: &State) -> io::Result<()> {
+        let json = serde_json::to_vec(state)?;
+        files::write_durably(&self.spool.sent(), &format!("{name}{STATE}"), &json)
+    }
+
+    /// Takes a message back from `sent/`, because it has not arrived after all.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; it is still in `sent/`.
+    pub fn recall(&self, name: &str, state: &State) -> io::Result<()> {
+        self.write_states(&[(name, state)])?;
+        files::move_durably(&self.spool.sent(), name, &self.spool.queue(), name)?;
+        let _ = fs::remove_file(self.spool.sent().join(format!("{name}{STATE}")));
         Ok(())
     }
 

@@ -67,6 +67,7 @@ impl Outbox {
         };
         self.log.say(level, &line);
         let is_login = matches!(event.what, What::Login(_));
+        let kind = event.what.kind();
         // A doubtful alert is looked for by its id, so no note may have a login's.
         if let Some(other) = self.ids.get(&event.id).cloned() {
             let clash = "its id is that of another alert that waits";
@@ -76,13 +77,14 @@ impl Outbox {
                 self.say_failed(event.id, name, clash);
                 return;
             }
-            if self.entries.get(&other).is_some_and(|other| !other.is_login) {
+            if self.entries.get(&other).is_some_and(|other| !other.is_login()) {
                 self.forget(&other, clash);
             }
         }
         self.ids.insert(event.id, name.to_owned());
         self.logins += usize::from(is_login);
-        let entry = Entry { id: event.id, is_login, at: event.at.clone(), state };
+        let entry =
+            Entry { id: event.id, kind, severity: event.severity, at: event.at.clone(), state };
         self.entries.insert(name.to_owned(), entry);
         self.see_doubt(name);
     }

@@ -2,7 +2,11 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 
 use super::*;
-use crate::event::{Event, FORMAT, Note, Severity};
+use crate::channel::{Fault, Followed, Limits, Outcome};
+use crate::deliver::policy::Way;
+use crate::deliver::route::{Route, Stop};
+use crate::deliver::worker::{Job, Report};
+use crate::event::{Event, FORMAT, Note, Severity, What};
 use crate::spool::{Spool, drop as drop_dir};
 use crate::syslog::Source;
 
@@ -34,10 +38,14 @@ impl Rig {
             channel: channel.into(),
             recipients: to.iter().map(|to| (*to).into()).collect(),
         };
-        outbox.set_route(
-            vec![stop("sms", &["1", "2"]), stop("mail", &["m"])],
-            Duration::from_secs(60),
-        );
+        let stops = vec![stop("sms", &["1", "2"]), stop("mail", &["m"])];
+        let ways = ["sms", "mail"].map(|name| (name.to_owned(), Way::default()));
+        outbox.set_policy(Policy {
+            route: Route { stops, all: false },
+            patience: Duration::from_secs(60),
+            ways: ways.into(),
+            ..Policy::default()
+        });
         outbox.load(0).unwrap();
         outbox
     }
@@ -80,15 +88,15 @@ fn delivered() -> Outcome {
 }
 
 fn report(due: &Due, outcome: Outcome) -> Report {
-    let Due { name, channel, recipient } = due.clone();
-    Report { name, channel, recipient, outcome, unresolved: false }
+    let Due { names, channel, recipient } = due.clone();
+    Report { names, channel, recipient, outcome, unresolved: false, segments: 1 }
 }
 
 /// The only try that is due, begun.
 fn begin_one(outbox: &mut Outbox, now_ms: u64) -> (Due, Job) {
     let (due, _) = outbox.due(now_ms, &["sms", "mail"]);
     assert_eq!(due.len(), 1, "{due:?}");
-    let job = outbox.begin(&due[0], now_ms).unwrap();
+    let (_, job) = outbox.begin(&due, now_ms).remove(0);
     (due[0].clone(), job)
 }
 
@@ -146,7 +154,7 @@ fn a_message_that_fails_makes_room_for_the_next() {
     // At a time at which both are due, the one that has been tried less goes first.
     let (due, _) = outbox.due(10_000, &["sms", "mail"]);
     let due = due.iter().find(|due| due.channel == "sms").unwrap();
-    assert!(due.name == good || due.recipient == "2", "{due:?} {bad}");
+    assert!(due.names[0] == good || due.recipient == "2", "{due:?} {bad}");
 }
 
 #[test]
@@ -207,7 +215,7 @@ fn a_message_taken_away_by_hand_is_let_go() {
     outbox.claim(0);
     fs::remove_file(rig.dir.join("queue").join(&name)).unwrap();
     let (due, _) = outbox.due(0, &["sms", "mail"]);
-    assert!(outbox.begin(&due[0], 0).is_none() && outbox.is_empty());
+    assert!(outbox.begin(&due, 0).is_empty() && outbox.is_empty());
     assert!(rig.lines().contains("alert-dropped"));
 }
 
@@ -215,10 +223,220 @@ fn a_message_taken_away_by_hand_is_let_go() {
 fn without_a_route_an_alert_is_logged_and_put_away() {
     let rig = Rig::new("route");
     let mut outbox = rig.outbox();
-    outbox.set_route(Vec::new(), Duration::ZERO);
+    outbox.set_policy(Policy::default());
     let name = rig.publish("the disk is full");
     outbox.claim(0);
     outbox.due(0, &["sms", "mail"]);
     assert!(rig.names("sent").contains(&name));
     assert!(rig.lines().contains("the disk is full"));
+}
+
+impl Rig {
+    /// An outbox whose `sms` goes to one person and tells together what waits.
+    fn digests(&self, limits: Limits) -> Outbox {
+        let mut outbox = self.outbox();
+        let mut policy = outbox.policy.clone();
+        policy.route.stops[0].recipients.truncate(1);
+        let way = Way { together: true, limits, segments: 1, follows: true, in_runs: false };
+        policy.ways.insert("sms".into(), way);
+        outbox.set_policy(policy);
+        outbox
+    }
+
+    fn burst(&self, outbox: &mut Outbox, count: usize, now_ms: u64) -> Vec<String> {
+        let mut names: Vec<_> = (0..count).map(|n| self.publish(&format!("note {n}"))).collect();
+        names.sort();
+        outbox.claim(now_ms);
+        names
+    }
+}
+
+fn sms_due(outbox: &mut Outbox, now_ms: u64) -> Vec<Due> {
+    outbox.due(now_ms, &["sms"]).0
+}
+
+#[test]
+fn a_burst_makes_three_messages_that_account_for_all() {
+    let rig = Rig::new("burst");
+    let mut outbox = rig.digests(Limits::default());
+    rig.burst(&mut outbox, 1, 0);
+    let (first, job) = begin_one(&mut outbox, 0);
+    assert!(job.message.more.is_empty());
+    let others = rig.burst(&mut outbox, 39, 100);
+    outbox.learn(&report(&first, delivered()), 200);
+    assert_eq!(sms_due(&mut outbox, 5199), []);
+    let (second, job) = begin_one(&mut outbox, 5200);
+    assert_eq!((job.message.more.len(), second.names.len()), (38, 39));
+    rig.burst(&mut outbox, 60, 5300);
+    outbox.learn(&report(&second, delivered()), 5400);
+    assert_eq!(sms_due(&mut outbox, 35_399), []);
+    let (third, job) = begin_one(&mut outbox, 35_400);
+    assert_eq!(job.message.more.len(), 59);
+    outbox.learn(&report(&third, delivered()), 35_500);
+    assert!(outbox.is_empty());
+    assert_eq!(rig.names("sent").len(), 200);
+    let state = fs::read_to_string(rig.dir.join(format!("sent/{}.state", others[1]))).unwrap();
+    assert!(state.contains(&format!("\"told_as\":\"{}\"", job_id(&others[0]))), "{state}");
+}
+
+fn job_id(name: &str) -> AlertId {
+    crate::spool::id_of(name).unwrap()
+}
+
+#[test]
+fn a_digest_that_is_perhaps_out_is_looked_for_as_it_was() {
+    let rig = Rig::new("doubt");
+    let mut outbox = rig.digests(Limits::default());
+    let names = rig.burst(&mut outbox, 5, 0);
+    begin_one(&mut outbox, 0);
+    std::mem::drop(outbox);
+
+    let mut outbox = rig.digests(Limits::default());
+    let late = rig.burst(&mut outbox, 3, 0);
+    let due = sms_due(&mut outbox, 2000);
+    let (_, job) = outbox.begin(&due, 2000).remove(0);
+    assert!(job.doubtful);
+    assert_eq!(job.names, names, "just what went out then, and its id first");
+    assert_eq!(job.message.id(), job_id(&names[0]));
+    let doubt = Outcome::doubtful("reset", Fault::Channel);
+    outbox.learn(&Report { unresolved: true, ..report(&due[0], doubt) }, 2000);
+    // It is looked for again before the others go.
+    let due = sms_due(&mut outbox, 60_000);
+    assert_eq!(due[0].names, names);
+    let (_, job) = outbox.begin(&due, 60_000).remove(0);
+    assert!(job.doubtful);
+    outbox.learn(&report(&due[0], delivered()), 60_000);
+    let due = sms_due(&mut outbox, 400_000);
+    assert_eq!(due[0].names, late);
+}
+
+#[test]
+fn a_full_channel_hands_over_and_critical_alerts_go_on() {
+    let rig = Rig::new("limit");
+    let limits = Limits { per_hour: Some(2), ..Limits::default() };
+    let mut outbox = rig.digests(limits);
+    for now_ms in [0, 400_000] {
+        rig.burst(&mut outbox, 1, now_ms);
+        let (due, _) = begin_one(&mut outbox, now_ms);
+        assert_eq!(due.channel, "sms");
+        outbox.learn(&report(&due, delivered()), now_ms);
+    }
+    rig.burst(&mut outbox, 1, 800_000);
+    let (due, _) = begin_one(&mut outbox, 800_000);
+    assert_eq!(due.channel, "mail");
+    outbox.learn(&report(&due, delivered()), 800_000);
+    // What it has sent survives a restart.
+    let mut outbox = rig.digests(limits);
+    rig.burst(&mut outbox, 1, 800_000);
+    let (due, _) = begin_one(&mut outbox, 800_000);
+    assert_eq!(due.channel, "mail");
+    outbox.learn(&report(&due, delivered()), 800_000);
+    let mut event = note_event("the house is on fire");
+    event.severity = Severity::Critical;
+    drop_dir::publish(&Spool::new(&rig.dir), &event, drop_dir::Sync::BySender).unwrap();
+    outbox.claim(800_000);
+    let (due, _) = begin_one(&mut outbox, 800_000);
+    assert_eq!(due.channel, "sms");
+}
+
+fn note_event(text: &str) -> Event {
+    let at = Stamp::now();
+    Event {
+        version: FORMAT,
+        id: drop_dir::new_id(at.unix_ms),
+        at,
+        host: Foreign::from("jump"),
+        severity: Severity::Warning,
+        what: What::Note(Note { text: text.into() }),
+    }
+}
+
+#[test]
+fn what_expires_is_told_in_the_log_and_in_the_next_message() {
+    let rig = Rig::new("expiry");
+    let mut outbox = rig.digests(Limits::default());
+    outbox.policy.expiry.insert("note", Duration::from_secs(3600));
+    let mut old = note_event("old");
+    old.at = Stamp { unix_ms: old.at.unix_ms - 3_700_000, boot: None };
+    drop_dir::publish(&Spool::new(&rig.dir), &old, drop_dir::Sync::BySender).unwrap();
+    outbox.claim(0);
+    assert_eq!(sms_due(&mut outbox, 0), []);
+    assert!(outbox.is_empty());
+    let lines = rig.lines();
+    assert!(lines.contains("alert-failed") && lines.contains("expired after 1 h"), "{lines}");
+    rig.burst(&mut outbox, 1, 0);
+    let (due, job) = begin_one(&mut outbox, 0);
+    assert!(job.message.hint.unwrap().contains("1 older alert"));
+    outbox.learn(&report(&due, delivered()), 0);
+    rig.burst(&mut outbox, 1, 900_000);
+    let (_, job) = begin_one(&mut outbox, 900_000);
+    assert!(job.message.hint.is_none());
+}
+
+#[test]
+fn what_a_carrier_refuses_later_comes_back_and_takes_the_next_channel() {
+    let rig = Rig::new("follow");
+    let mut outbox = rig.digests(Limits::default());
+    let names = rig.burst(&mut outbox, 2, 0);
+    let (due, _) = begin_one(&mut outbox, 0);
+    outbox.learn(&report(&due, delivered()), 0);
+    assert!(outbox.is_empty());
+    assert_eq!(outbox.follow_due(4999, &["sms"]), (None, 5000));
+    // A sender that starts anew goes on asking.
+    let mut outbox = rig.digests(Limits::default());
+    let (Some(follow), _) = outbox.follow_due(5000, &["sms"]) else { panic!() };
+    assert_eq!((follow.id.as_str(), follow.names.len()), ("SM1", 2));
+    outbox.followed(follow, Followed::Underway("sent".into()), 5000);
+    let (Some(follow), _) = outbox.follow_due(70_000, &["sms"]) else { panic!() };
+    let why = || "30007: the carrier took it for spam".to_owned();
+    outbox.followed(follow.clone(), Followed::Failed { why: why(), again: false }, 70_000);
+    assert_eq!(outbox.len(), 2);
+    let mut of_queue = rig.names("queue");
+    of_queue.retain(|name| !name.ends_with(".state"));
+    assert_eq!(of_queue, names);
+    let (due, _) = begin_one(&mut outbox, 70_000);
+    assert_eq!(due.channel, "mail");
+    outbox.learn(&report(&due, delivered()), 70_000);
+    let (due, _) = begin_one(&mut outbox, 70_000);
+    outbox.learn(&report(&due, delivered()), 70_000);
+    assert!(outbox.is_empty());
+    assert!(rig.lines().contains("alert-undelivered"));
+}
+
+#[test]
+fn once_more_is_not_for_ever() {
+    let rig = Rig::new("again");
+    let mut outbox = rig.digests(Limits::default());
+    rig.burst(&mut outbox, 1, 0);
+    for (round, channel) in [(0, "sms"), (1, "sms"), (2, "mail")] {
+        let now_ms = 400_000 * round;
+        let (due, _) = begin_one(&mut outbox, now_ms);
+        assert_eq!(due.channel, channel, "{round}");
+        outbox.learn(&report(&due, delivered()), now_ms);
+        if let (Some(follow), _) = outbox.follow_due(now_ms + 5000, &["sms"]) {
+            let failed = Followed::Failed { why: "30008".into(), again: true };
+            outbox.followed(follow, failed, now_ms + 5000);
+        }
+    }
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn a_program_gets_each_event_alone_and_many_are_prepared_at_once() {
+    let rig = Rig::new("run");
+    let mut outbox = rig.digests(Limits::default());
+    outbox.policy.ways.insert("sms".into(), Way { in_runs: true, ..Way::default() });
+    rig.burst(&mut outbox, 40, 0);
+    let due = sms_due(&mut outbox, 0);
+    assert_eq!(due.len(), 32);
+    let mut jobs = outbox.begin(&due, 0);
+    assert!(jobs.iter().all(|(_, job)| job.names.len() == 1));
+    let failed = Outcome::Later { why: "no".into(), fault: Fault::Channel };
+    outbox.take_back("sms", jobs.drain(1..).map(|(_, job)| job), 0);
+    outbox.learn(&report(&due[0], failed), 0);
+    let states = rig.names("queue").iter().filter(|name| name.ends_with(".state")).count();
+    assert_eq!(states, 32);
+    let untried = due[1].names[0].clone();
+    let state = fs::read_to_string(rig.dir.join(format!("queue/{untried}.state"))).unwrap();
+    assert!(state.contains("waiting") && !state.contains("sending"), "{state}");
 }

@@ -50,8 +50,8 @@ fn the_example_file_as_shipped_is_the_defaults() {
     let settings = parse(EXAMPLE).unwrap_or_else(|findings| panic!("{findings:?}"));
     assert_eq!(settings.host, Host::default());
     assert_eq!(settings.login, Login::default());
-    assert!(settings.notify.channels.is_empty() && settings.notify.route.is_empty());
-    assert_eq!(settings.notify.patience, Notify::default().patience);
+    assert!(settings.notify.channels.is_empty() && settings.notify.policy.channels().is_empty());
+    assert_eq!(settings.notify.policy.patience, Notify::default().policy.patience);
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn every_example_in_the_file_is_valid_and_every_default_in_it_is_true() {
     assert_eq!(settings.host, Host { name, ..Host::default() });
     assert_eq!(settings.login.services, Login::default().services);
     assert_eq!(settings.login.hold, Login::default().hold);
-    assert_eq!(settings.notify.patience, Notify::default().patience);
-    assert_eq!(settings.notify.route, ["sms"]);
+    assert_eq!(settings.notify.policy.patience, Notify::default().policy.patience);
+    assert_eq!(settings.notify.policy.channels(), ["sms"]);
     assert_eq!(settings.notify.channels[0].1.recipients(), ["+15550101"]);
 }
 
@@ -139,10 +139,10 @@ fn the_only_channel_needs_no_route_and_of_several_one_has_to_be_first() {
             "0".repeat(32)
         )
     };
-    assert_eq!(parse(&channel("a")).ok().unwrap().notify.route, ["a"]);
+    assert_eq!(parse(&channel("a")).ok().unwrap().notify.policy.channels(), ["a"]);
     assert_eq!(findings(&(channel("a") + &channel("b"))), ["1 notify"]);
     let routed = "[notify]\nroute = [\"b\"]\n".to_owned() + &channel("a") + &channel("b");
-    assert_eq!(parse(&routed).ok().unwrap().notify.route, ["b"]);
+    assert_eq!(parse(&routed).ok().unwrap().notify.policy.channels(), ["b"]);
 }
 
 #[test]

@@ -40,6 +40,12 @@ impl Stamp {
         Self { unix_ms: unix_ms(), boot }
     }
 
+    /// Whether both moments are of the same boot, so that no clock that was set lies between them.
+    #[must_use]
+    pub fn is_same_boot(&self, other: &Self) -> bool {
+        matches!((&self.boot, &other.boot), (Some(one), Some(two)) if one.id == two.id)
+    }
+
     /// How long before `now` this was. Within one boot the boot clock answers, so that a
     /// wall clock set a day forwards or backwards changes nothing; across boots the wall
     /// clock has to do, and a moment in its future counts as just now.

@@ -193,6 +193,48 @@ pub fn wait_readable(fds: &[BorrowedFd<'_>], most: Duration) -> io::Result<()> {
     }
 }
 
+/// Which of two descriptors is ready.
+#[cfg(feature = "deliver")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Either {
+    /// The first can be written to, or has failed.
+    Writable,
+    /// The second can be read from.
+    Readable,
+    /// Neither, in that time.
+    Neither,
+}
+
+/// Waits until `writable` can be written to or `readable` can be read from, `most` at the longest
+/// (poll(2)). A signal may end it earlier.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn wait_for_either(
+    writable: BorrowedFd<'_>,
+    readable: Option<BorrowedFd<'_>>,
+    most: Duration,
+) -> io::Result<Either> {
+    let entry = |fd, events| libc::pollfd { fd, events, revents: 0 };
+    // poll(2) leaves out a negative descriptor.
+    let second = readable.map_or(-1, |fd| fd.as_raw_fd());
+    let mut polled = [entry(writable.as_raw_fd(), libc::POLLOUT), entry(second, libc::POLLIN)];
+    let ms = most.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
+    // SAFETY: the pointer and the count are those of one array of ours.
+    match cerr(unsafe { libc::poll(polled.as_mut_ptr(), 2, ms) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+        _ => {}
+    }
+    let [writable, readable] = polled.map(|entry| entry.revents != 0);
+    Ok(match (writable, readable) {
+        (true, _) => Either::Writable,
+        (_, true) => Either::Readable,
+        _ => Either::Neither,
+    })
+}
+
 /// Locks a file for this process alone, without waiting (flock(2)); `false` when another
 /// process has it. The lock goes with the descriptor.
 ///

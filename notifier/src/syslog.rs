@@ -7,6 +7,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use syslog::{Facility, LogFormat, Logger, LoggerBackend, Severity};
 
@@ -83,20 +86,34 @@ pub enum Source {
     Daemon,
 }
 
-/// The local syslog socket, never waited for.
+/// How long a patient log waits for a daemon that does not keep up with a burst.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The local syslog socket, never waited for by a login.
 #[derive(Debug, Clone)]
 pub struct Log {
     socket: PathBuf,
     tag: &'static str,
     source: Source,
     to_stderr: bool,
+    /// Of a patient log: whether the daemon has taken nothing for as long as that.
+    wedged: Option<Arc<AtomicBool>>,
 }
 
 impl Log {
     /// A log that writes to the socket at `socket` under the name `tag`.
     #[must_use]
     pub fn new(socket: &Path, tag: &'static str, source: Source) -> Self {
-        Self { socket: socket.to_owned(), tag, source, to_stderr: false }
+        Self { socket: socket.to_owned(), tag, source, to_stderr: false, wedged: None }
+    }
+
+    /// Waits a moment for a daemon that does not keep up, so that of a burst each record is there;
+    /// but once it has waited in vain, not again before a record has been taken. For the sender: a
+    /// login has no such moment.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.wedged = Some(Arc::default());
+        self
     }
 
     /// Repeats every record on standard error, for a program somebody looks at.
@@ -106,7 +123,7 @@ impl Log {
         self
     }
 
-    /// Sends one record. It never waits: a daemon that has stopped reading, or none at all, is
+    /// Sends one record. Unless it is [patient](Self::patient) it never waits: a daemon that has stopped reading, or none at all, is
     /// an error at once (`EAGAIN`, `ENOENT`, `ECONNREFUSED`).
     ///
     /// # Errors
@@ -117,7 +134,12 @@ impl Log {
             let _ = writeln!(io::stderr(), "{}: {}", self.tag, line.as_str());
         }
         let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
+        let waits = self.wedged.as_ref().is_some_and(|wedged| !wedged.load(Ordering::Relaxed));
+        if waits {
+            socket.set_write_timeout(Some(PATIENCE))?;
+        } else {
+            socket.set_nonblocking(true)?;
+        }
         socket.connect(&self.socket)?;
         let format = Frame {
             facility: match self.source {
@@ -135,6 +157,9 @@ impl Log {
             Level::Notice => logger.notice(text),
             Level::Info => logger.info(text),
         };
+        if let Some(wedged) = &self.wedged {
+            wedged.store(sent.is_err(), Ordering::Relaxed);
+        }
         sent.map_err(|error| match error {
             syslog::Error::Write(e) | syslog::Error::Io(e) => e,
             other => io::Error::other(other.to_string()),
@@ -174,7 +199,6 @@ impl LogFormat<&str> for Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_record_is_one_line_whatever_the_fields_hold() {
@@ -210,6 +234,18 @@ mod tests {
 
         let full = (0..10_000).find_map(|_| log.write(Level::Info, &Line::new("x")).err());
         assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
+
+        // A patient one loses nothing while the daemon is only slow.
+        drop(socket);
+        std::fs::remove_file(&path).unwrap();
+        let slow = UnixDatagram::bind(&path).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 256];
+            (0..2000).for_each(|_| assert!(slow.recv(&mut buffer).unwrap() > 0));
+        });
+        let patient = log.patient();
+        (0..2000).for_each(|_| patient.write(Level::Info, &Line::new("x")).unwrap());
+        reader.join().unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -16,13 +16,17 @@ pub const TO: &str = "+15550101";
 /// Path of the auth token's file inside the machine.
 pub const TOKEN_FILE: &str = "/etc/bastion/twilio-token";
 
+/// Keys of a channel that has no limits and tells each alert by itself, as most tests count them.
+pub const ONE_BY_ONE: &str =
+    "digest = false\nmax-per-hour = 1000000\nmax-segments-per-day = 1000000\n";
+
 /// `[notify]` with one channel, `sms`, at `base_url`.
 #[must_use]
 pub fn sms(base_url: &str) -> String {
     format!(
         "\n[notify]\nroute = [\"sms\"]\n\n[notify.channel.sms]\ntype = \"twilio\"\n\
          account-sid = \"{ACCOUNT_SID}\"\nauth-token-file = \"{TOKEN_FILE}\"\n\
-         from = \"{FROM}\"\nto = [\"{TO}\"]\nbase-url = \"{base_url}\"\n"
+         from = \"{FROM}\"\nto = [\"{TO}\"]\nbase-url = \"{base_url}\"\n{ONE_BY_ONE}"
     )
 }
 
@@ -35,7 +39,7 @@ pub fn route(patience: &str, channels: &[(&str, &str, &[&str])]) -> String {
         text += &format!(
             "\n[notify.channel.{name}]\ntype = \"twilio\"\naccount-sid = \"{ACCOUNT_SID}\"\n\
              auth-token-file = \"{TOKEN_FILE}\"\nfrom = \"{FROM}\"\nto = {to:?}\n\
-             base-url = \"{base_url}\"\n"
+             base-url = \"{base_url}\"\n{ONE_BY_ONE}"
         );
     }
     text

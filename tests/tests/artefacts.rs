@@ -95,6 +95,7 @@ const SENDER: &[&str] = &[
     "rustls-pki-types",
     "rustls-platform-verifier",
     "rustls-webpki",
+    "socket2",
     "subtle",
     "thiserror",
     "thiserror-impl",

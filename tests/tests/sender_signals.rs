@@ -245,7 +245,12 @@ fn a_late_alert_says_how_late_it_is() {
         (3 * 24 * 60 * MINUTE, Some(", told 3 days late")),
     ];
     each_row(&table, |(seconds, told)| {
-        let rig = Rig::start();
+        let host = Host::new();
+        let provider = Provider::start(&host);
+        host.configure(&provider.url());
+        let expiry = "[notify.expiry]\nlogin = \"30d\"\n";
+        host.write_config(&format!("{LOGIN}{}{expiry}", sms(&provider.url())));
+        let rig = Rig::on(host, provider);
         // Some seconds more, so that the time until it is sent does not turn 41 to 42.
         let alert = Draft::login(1, "alice").aged(Duration::from_secs(*seconds));
         rig.host.publish(&alert);

@@ -11,9 +11,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ureq::http::{HeaderMap, Response};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, Transport};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector, Transport};
 use ureq::{Agent, Body, Error, Timeout};
 
+use super::connect::{Connect, Kick};
 use super::outcome::{Fault, Outcome};
 use super::secret::Secret;
 use crate::foreign::visible;
@@ -39,6 +40,7 @@ pub struct Client {
     authorization: String,
     display: Redactor,
     connected: Arc<AtomicBool>,
+    kick: Kick,
 }
 
 /// The last link in the chain of connectors: it is asked when the connection stands, TLS and
@@ -96,7 +98,14 @@ impl Client {
         let authorization = format!("Basic {credentials}");
         let display = Redactor([password.clone(), Secret::new(credentials)].into());
         let connected = Arc::new(AtomicBool::new(false));
-        Self { agent: agent(&connected), authorization, display, connected }
+        let kick = Kick::new();
+        Self { agent: agent(&connected, &kick), authorization, display, connected, kick }
+    }
+
+    /// What ends the wait of a connection attempt that is under way.
+    #[must_use]
+    pub fn kick(&self) -> Kick {
+        self.kick.clone()
     }
 
     /// POSTs a form.
@@ -136,7 +145,7 @@ impl Client {
             let outcome = outcome_of(&error, connected);
             if matches!(outcome, Outcome::Config { .. }) {
                 // The CA store is read once for an agent, and may have been mended since.
-                self.agent = agent(&self.connected);
+                self.agent = agent(&self.connected, &self.kick);
             }
             outcome
         })?;
@@ -157,7 +166,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-fn agent(connected: &Arc<AtomicBool>) -> Agent {
+fn agent(connected: &Arc<AtomicBool>, kick: &Kick) -> Agent {
     let config = Agent::config_builder()
         .timeout_global(Some(DEADLINE))
         .timeout_resolve(Some(CONNECT))
@@ -173,7 +182,9 @@ fn agent(connected: &Arc<AtomicBool>) -> Agent {
         .user_agent(concat!("bastion/", env!("CARGO_PKG_VERSION")))
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
         .build();
-    let connector = DefaultConnector::new().chain(Witness(Arc::clone(connected)));
+    let connector = Connect(kick.clone())
+        .chain(RustlsConnector::default())
+        .chain(Witness(Arc::clone(connected)));
     Agent::with_parts(config, connector, DefaultResolver::default())
 }
 

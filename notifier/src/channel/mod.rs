@@ -1,6 +1,7 @@
 //! Ways out: each takes one event for one recipient, blocks for a bounded time, and says
 //! what became of it. A new one is one file here and one line in [`KINDS`].
 
+pub mod connect;
 pub mod http;
 pub mod outcome;
 pub mod secret;
@@ -8,6 +9,7 @@ pub mod twilio;
 
 use crate::config::Section;
 pub use crate::message::Message;
+pub use connect::Kick;
 pub use outcome::{Fault, Followed, Found, Outcome};
 pub use secret::Secrets;
 
@@ -24,6 +26,11 @@ pub trait Channel: Send {
     /// of an earlier try.
     fn find(&mut self, _: &Message) -> Found {
         Found::CannotLook
+    }
+
+    /// What ends the wait of a connection attempt that is under way.
+    fn kick(&self) -> Option<Kick> {
+        None
     }
 
     /// Who reads what comes out at the other end.

@@ -88,6 +88,9 @@ impl Secrets {
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(&path)
             .map_err(|error| match error.kind() {
+                std::io::ErrorKind::PermissionDenied if self.from_systemd => told(format!(
+                    "{error}; put the secret into {DIRECTORY} and write the file's name alone"
+                )),
                 std::io::ErrorKind::PermissionDenied => told(format!("{error}; run it as root")),
                 _ if self.from_systemd => {
                     format!(
@@ -105,7 +108,8 @@ impl Secrets {
         if !handed_over && meta.mode() & 0o027 != 0 {
             let mode = meta.mode() & 0o7777;
             return Err(told(format!(
-                "mode {mode:04o} shows the secret to others; run: chmod 0600"
+                "mode {mode:04o} shows the secret to others; run: chmod 0600 {}",
+                path.display()
             )));
         }
         let mut text = String::new();

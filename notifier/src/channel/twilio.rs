@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::http::{self, Answer, Client, Redactor};
 use super::outcome::{Fault, Found, Outcome};
-use super::{Channel, Limits, Message, Secrets};
+use super::{Channel, Kick, Limits, Message, Secrets};
 use crate::config::Section;
 use crate::text;
 
@@ -48,8 +48,9 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
     let account_sid = section.need("account-sid").parse("account-sid", parse_account_sid);
     let token = section.need("auth-token-file").parse("auth-token-file", |file| secrets.read(file));
     let from = section.need("from").parse("from", parse_sender);
+    let mistakes = section.findings();
     let to = section.need("to").parse_list("to", parse_e164);
-    if to.as_ref().is_some_and(Vec::is_empty) {
+    if to.as_ref().is_some_and(Vec::is_empty) && section.findings() == mistakes {
         section.reject_section("to is empty; write at least one number");
     }
     let base_url = section
@@ -125,6 +126,10 @@ impl Channel for Twilio {
 
     fn most_segments(&self) -> u32 {
         u32::try_from(self.max_segments).unwrap_or(u32::MAX)
+    }
+
+    fn kick(&self) -> Option<Kick> {
+        Some(self.client.kick())
     }
 
     fn find(&mut self, message: &Message) -> Found {

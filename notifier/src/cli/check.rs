@@ -51,7 +51,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         let file = options.config.display();
         // Root reads everything, the sender does not.
         if fs::metadata(&options.config).is_ok_and(|meta| meta.mode() & 0o004 == 0) {
-            findings.push(format!("{file}: the sender may not read it; run: chmod 0644"));
+            findings.push(format!("{file}: the sender may not read it; run: chmod 0644 {file}"));
         }
         findings.extend(settings.login_findings.iter().map(|wrong| format!("{file}: {wrong}")));
         if settings.notify.policy.channels().is_empty() {
@@ -124,7 +124,7 @@ fn check_spool(spool: &Spool) -> Vec<String> {
     if let Some((path, meta)) = look(spool.root().to_owned(), &mut findings) {
         if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
             findings.push(format!(
-                "{}: belongs to root alone; run: chown root, chmod 0755",
+                "{0}: belongs to root alone; run: chown root {0} && chmod 0755 {0}",
                 path.display()
             ));
         }
@@ -133,7 +133,7 @@ fn check_spool(spool: &Spool) -> Vec<String> {
     if let Some((path, meta)) = &queue {
         if meta.uid() == 0 {
             findings.push(format!(
-                "{}: belongs to root, so the sender runs as root; chown _bastion",
+                "{0}: belongs to root, so the sender runs as root; run: chown _bastion {0}",
                 path.display()
             ));
         }
@@ -142,16 +142,17 @@ fn check_spool(spool: &Spool) -> Vec<String> {
     let own = [queue, look(spool.failed(), &mut findings), look(spool.sent(), &mut findings)];
     for (path, meta) in own.into_iter().flatten() {
         if meta.mode() & 0o077 != 0 || Some(meta.uid()) != sender {
-            let fix = "is the sender's alone; run: chown _bastion, chmod 0700";
-            findings.push(format!("{}: {fix}", path.display()));
+            findings.push(format!(
+                "{0}: is the sender's alone; run: chown _bastion {0} && chmod 0700 {0}",
+                path.display()
+            ));
         }
     }
     if let Some((path, meta)) = look(spool.drop(), &mut findings) {
         if meta.mode() & 0o7777 != 0o3730 || Some(meta.uid()) != sender {
             let mode = meta.mode() & 0o7777;
-            let fix = "chown _bastion:_bastion-drop, chmod 3730";
             findings.push(format!(
-                "{}: mode {mode:04o}, uid {}; run: {fix}",
+                "{0}: mode {mode:04o}, uid {1}; run: chown _bastion:_bastion-drop {0} && chmod 3730 {0}",
                 path.display(),
                 meta.uid()
             ));

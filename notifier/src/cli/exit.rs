@@ -57,6 +57,15 @@ impl Failure {
         Self { code: 78, text: error.to_string() }
     }
 
+    /// All of it is in the journal already: so it is not said there once more.
+    #[must_use]
+    pub fn logged(mut self) -> Self {
+        if std::env::var_os("JOURNAL_STREAM").is_some() {
+            self.text.clear();
+        }
+        self
+    }
+
     /// Several at once: a line each, and the exit code of the gravest, which is the settings'
     /// before the provider's before what may pass.
     ///
@@ -67,7 +76,7 @@ impl Failure {
         let gravest = |code: &u8| [75, 69, 78].iter().position(|known| known == code);
         let code = failures.iter().map(|failure| failure.code).max_by_key(gravest);
         let texts: Vec<String> = failures.into_iter().map(|failure| failure.text).collect();
-        code.map_or(Ok(()), |code| Err(Self { code, text: texts.join("\nbastion: ") }))
+        code.map_or(Ok(()), |code| Err(Self { code, text: texts.join("\n") }))
     }
 
     /// Nothing is wrong: the text was asked for.
@@ -81,8 +90,10 @@ impl Failure {
     pub fn tell(self) -> ExitCode {
         if self.code == 0 {
             print(&self.text);
-        } else {
-            let _ = writeln!(io::stderr(), "bastion: {}", self.text);
+        } else if !self.text.is_empty() {
+            for line in self.text.lines() {
+                let _ = writeln!(io::stderr(), "bastion: {line}");
+            }
         }
         ExitCode::from(self.code)
     }

@@ -12,6 +12,7 @@ use lexopt::ValueExt;
 use super::exit::print;
 use super::{Failure, Options};
 use crate::clock::Stamp;
+use crate::deliver::lock::Lock;
 use crate::event::{AlertId, Event};
 use crate::ffi;
 use crate::foreign::visible;
@@ -114,6 +115,19 @@ impl Desk {
         for name in names(&dir)? {
             let event = files::read_event(&dir.join(&name));
             let _ = writeln!(text, "{}", row(room, &dir, &name, event.as_ref().ok(), &now));
+        }
+        let not_running = matches!(Lock::is_held(&self.spool.queue()), Ok(false));
+        if room == Room::Queue {
+            // Seconds at most, while the sender runs.
+            let drop = self.spool.drop();
+            for name in names(&drop)? {
+                let event = files::read_event(&drop.join(&name));
+                let row = row(room, &drop, &name, event.as_ref().ok(), &now);
+                let _ = writeln!(text, "{row} (in drop/)");
+            }
+            if not_running && !text.is_empty() {
+                text += "the sender does not run: systemctl start bastion\n";
+            }
         }
         if text.is_empty() {
             text = match room {
@@ -244,7 +258,11 @@ fn row(room: Room, dir: &Path, name: &str, event: Option<&Event>, now: &Stamp) -
             .map(move |leg| format!("{channel} {} after {}", word(room, leg.phase), leg.tries))
     });
     let legs: Vec<_> = legs.collect();
-    let legs = if legs.is_empty() { "not tried".to_owned() } else { legs.join(", ") };
+    let legs = match (legs.is_empty(), room) {
+        (true, Room::Sent) => "no channel".to_owned(),
+        (true, _) => "not tried".to_owned(),
+        (false, _) => legs.join(", "),
+    };
     format!(
         "{}  {minutes:>5} min  {:<6} {legs:<24} {}",
         event.id,

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use super::{Failure, Options};
 use crate::channel::Secrets;
 use crate::config::host::Host;
-use crate::deliver::engine::Engine;
+use crate::deliver::engine::{Engine, EngineError};
 use crate::deliver::settings::Settings;
 use crate::ffi;
 use crate::spool::Spool;
@@ -40,14 +40,14 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         Ok(settings) => settings.host.syslog.clone(),
         Err(_) => super::lenient_host(&options.config).syslog,
     };
-    let log = Log::new(&syslog, "bastion", Source::Daemon);
+    let log = Log::new(&syslog, "bastion", Source::Daemon).patient();
     let log = if to_stderr { log.and_stderr() } else { log };
     let settings = loaded.map_err(|error| {
         for problem in error.to_string().lines() {
             let line = Line::new("config-problem").text("message", problem);
             log.say(Level::Error, &line.text("effect", "the sender does not start"));
         }
-        Failure::config(error)
+        Failure::config(error).logged()
     })?;
     if let Err(error) = core_dumps {
         let message = format!("a core file of the sender would hold the secrets: {error}");
@@ -65,7 +65,11 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     let mut engine =
         Engine::start(&options.config, settings, secrets, log.clone()).map_err(|error| {
             log.say(Level::Error, &Line::new("sender-failed").text("message", &error.to_string()));
-            Failure::later(error)
+            let failure = match &error {
+                EngineError::Io { what, source } => Failure::io(what, source),
+                EngineError::Locked(_) => Failure::later(&error),
+            };
+            failure.logged()
         })?;
     engine.run().map_err(Failure::later)
 }

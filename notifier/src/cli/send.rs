@@ -8,18 +8,23 @@ use lexopt::ValueExt;
 use super::exit::print;
 use super::{Failure, Options};
 use crate::clock::Stamp;
-use crate::event::{Event, FORMAT, Note, Severity, What};
+use crate::event::{Condition, Event, FORMAT, Note, Severity, Status, What};
+use crate::foreign::Foreign;
 use crate::spool::Spool;
 use crate::spool::drop::{self, SpoolError, Sync};
 use crate::syslog::{Level, Line, Log, Source};
+use crate::text;
 
 pub(super) const HELP: &str = " [--severity info|warning|critical] [TEXT...]
+       bastion send --down NAME|--up NAME [TEXT...]
 
 Puts a text into the spool and prints the alert's id. When it returns, the alert survives a
 power cut; the sender delivers it. Without TEXT it is read from standard input. A text
 longer than 4096 bytes is cut, and says so.
 
-  --severity WORD  how urgent it is (default warning)
+  --severity WORD  how urgent it is (default warning; of --up, info)
+  --down NAME      NAME (\"disk of nas\") is not well from now on; needs no text
+  --up NAME        NAME is well again. When both wait for the line, they become one message
 
 To be run by root or a member of the group _bastion-drop.
 ";
@@ -29,19 +34,37 @@ To be run by root or a member of the group _bastion-drop.
 const MAX_INPUT: u64 = 1024 * 1024;
 
 pub(super) fn run(mut options: Options) -> Result<(), Failure> {
-    let mut severity = Severity::Warning;
+    let mut severity = None;
+    let mut condition: Option<(String, Status)> = None;
     let mut words: Vec<String> = Vec::new();
     while let Some(arg) = options.next()? {
         match arg {
-            lexopt::Arg::Long("severity") => severity = parse_severity(&mut options)?,
+            lexopt::Arg::Long("severity") => severity = Some(parse_severity(&mut options)?),
+            lexopt::Arg::Long("down") => {
+                condition = Some((parse_name(&mut options)?, Status::Down))
+            }
+            lexopt::Arg::Long("up") => condition = Some((parse_name(&mut options)?, Status::Up)),
             lexopt::Arg::Value(word) => words.push(word.to_string_lossy().into_owned()),
             arg => return Err(Failure::usage(arg.unexpected())),
         }
     }
-    let text = if words.is_empty() { read_input()? } else { words.join(" ") };
-    if text.trim().is_empty() {
+    let text = match &condition {
+        None if words.is_empty() => read_input()?,
+        _ => words.join(" "),
+    };
+    let text = text.trim();
+    if text.is_empty() && condition.is_none() {
         return Err(Failure::data("there is no text to send"));
     }
+    let up = matches!(condition, Some((_, Status::Up)));
+    let default = if up { Severity::Info } else { Severity::Warning };
+    let what = match condition {
+        None => What::Note(Note { text: fit(text) }),
+        Some((name, status)) => {
+            let name = Foreign::new(name.as_bytes());
+            What::Condition(Condition { name, status, text: fit(text) })
+        }
+    };
     // A script's alert must get out although somebody has just broken the file.
     let host = super::lenient_host(&options.config);
     let at = Stamp::now();
@@ -50,8 +73,8 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         id: drop::new_id(at.unix_ms),
         at,
         host: host.name.clone(),
-        severity,
-        what: What::Note(Note { text: fit(text.trim()) }),
+        severity: severity.unwrap_or(default),
+        what,
     };
     match drop::publish(&Spool::new(&host.spool), &event, Sync::Now) {
         Ok(_) => {
@@ -60,7 +83,8 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         }
         Err(error) => {
             let log = Log::new(&host.syslog, "bastion", Source::Daemon);
-            let line = Line::new("note").word("alert", event.id).text("text", text.trim());
+            let line = Line::new(event.what.kind()).word("alert", event.id);
+            let line = line.text("text", &text::event_line(&event, &event.at));
             log.say(Level::Alert, &line.text("not-spooled", &error.to_string()));
             let what = "the alert is in syslog and nowhere else";
             Err(match error {
@@ -80,6 +104,17 @@ fn parse_severity(options: &mut Options) -> Result<Severity, Failure> {
     Severity::ALL.into_iter().find(|severity| severity.as_str() == word).ok_or_else(|| {
         Failure::usage(format!("{word:?} is no severity; there are info, warning, critical"))
     })
+}
+
+fn parse_name(options: &mut Options) -> Result<String, Failure> {
+    let name = options.rest.value().and_then(|value| value.string()).map_err(Failure::usage)?;
+    match name.trim() {
+        "" => Err(Failure::usage("the name is empty")),
+        name if name.len() > Condition::MAX_NAME => {
+            Err(Failure::usage(format!("the name is longer than {} bytes", Condition::MAX_NAME)))
+        }
+        name => Ok(name.to_owned()),
+    }
 }
 
 fn read_input() -> Result<String, Failure> {

@@ -1,6 +1,7 @@
 //! A TOML document that knows the line of everything in it, and a reader for its tables
 //! that goes on after a mistake.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::Range;
 
@@ -24,6 +25,8 @@ pub struct Document<'t> {
     found: usize,
     known_keys: Vec<String>,
     broken: bool,
+    /// Lines that the parser did not understand.
+    broken_lines: BTreeSet<usize>,
 }
 
 /// A type that a value in the file can be.
@@ -94,14 +97,29 @@ impl<'t> Document<'t> {
             found: 0,
             known_keys: Vec::new(),
             broken: !errors.is_empty(),
+            broken_lines: BTreeSet::new(),
         };
-        for error in &errors {
+        // One mistake makes the parser stumble several times; of each line the most telling does.
+        let unclosed = |error: &&toml::de::Error| !error.message().starts_with("unclosed");
+        let mut errors: Vec<_> = errors.iter().collect();
+        errors.sort_by_key(unclosed);
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            if !document.broken_lines.insert(document.line_of(&span)) {
+                continue;
+            }
             let remedy = match error.message() {
                 "duplicate key" => ": it stands further up as well; put both under the first",
+                text if text.starts_with("unclosed") => "; look at the end of the line above",
                 _ => "",
             };
             let message = format!("{}{remedy}", error.message());
-            document.found(error.span().unwrap_or(0..0), "", message);
+            document.findings.push(Finding {
+                line: document.line_of(&span),
+                key: String::new(),
+                message,
+            });
+            document.found = document.found.saturating_add(1);
         }
         document
     }
@@ -182,10 +200,18 @@ impl<'t> Document<'t> {
         result
     }
 
+    fn line_of(&self, span: &Range<usize>) -> usize {
+        1 + self.lines.partition_point(|start| *start <= span.start)
+    }
+
     fn found(&mut self, span: Range<usize>, key: &str, message: impl Display) {
+        let line = self.line_of(&span);
+        if self.broken_lines.contains(&line) {
+            // What the parser made of a line that it did not understand is nobody's mistake.
+            return;
+        }
         self.found = self.found.saturating_add(1);
         if self.findings.len() < MAX_FINDINGS {
-            let line = 1 + self.lines.partition_point(|start| *start <= span.start);
             self.findings.push(Finding { line, key: key.to_owned(), message: message.to_string() });
         }
     }

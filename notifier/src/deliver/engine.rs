@@ -97,7 +97,7 @@ impl Engine {
         log: Log,
     ) -> Result<Self, EngineError> {
         let Settings { host, notify, login_findings, .. } = settings;
-        warn(&log, &login_findings);
+        warn(&log, config, &login_findings);
         let failed = |what: String| move |source| EngineError::Io { what, source };
         let spool = Spool::new(&host.spool);
         let lock = Lock::take(&spool.queue())
@@ -142,7 +142,8 @@ impl Engine {
     /// [`EngineError::Io`] when it cannot even sleep.
     pub fn run(&mut self) -> Result<(), EngineError> {
         let started = Line::new("sender-started").word("waiting", self.outbox.len());
-        self.log.say(Level::Info, &started.word("channels", self.workers.len()));
+        let started = started.word("channels", self.workers.len());
+        self.say_channels(started);
         say_ready();
         let mut pruned: Option<Instant> = None;
         loop {
@@ -180,6 +181,16 @@ impl Engine {
         let stopped = Line::new("sender-stopped").word("waiting", self.outbox.len());
         self.log.say(Level::Info, &stopped);
         Ok(())
+    }
+
+    /// Says `line`, and what it means where there is no channel.
+    fn say_channels(&self, line: Line) {
+        if self.workers.is_empty() {
+            let effect = "no channel is configured: alerts are in syslog and nowhere else";
+            self.log.say(Level::Warning, &line.text("effect", effect));
+        } else {
+            self.log.say(Level::Info, &line);
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -271,6 +282,7 @@ impl Engine {
             Request::Stop => self.stopping = true,
             Request::Reload => self.reloading = true,
             Request::TryNow => {
+                self.workers.iter().for_each(Worker::kick);
                 self.outbox.kick(self.now_ms());
                 self.log.say(Level::Info, &Line::new("try-now").word("waiting", self.outbox.len()));
             }
@@ -288,13 +300,13 @@ impl Engine {
                     "spool, run and state cannot change while the sender runs; restart it".into()
                 );
             }
-            warn(&self.log, &settings.login_findings);
+            warn(&self.log, &self.config, &settings.login_findings);
             self.employ(settings.notify).map_err(|error| error.to_string())
         });
         match result {
             Ok(()) => {
                 self.outbox.kick(self.now_ms());
-                self.log.say(Level::Info, &Line::new("config-reloaded").text("file", &file));
+                self.say_channels(Line::new("config-reloaded").text("file", &file));
             }
             Err(error) => {
                 let line = Line::new("config-kept").text("file", &file).text("message", &error);
@@ -332,9 +344,10 @@ fn say_ready() {
 }
 
 /// Tells what is wrong in a part of the file that is not the sender's own.
-fn warn(log: &Log, findings: &[Finding]) {
+fn warn(log: &Log, file: &Path, findings: &[Finding]) {
     for finding in findings {
-        let line = Line::new("config-problem").text("message", &finding.to_string());
+        let line =
+            Line::new("config-problem").text("message", &format!("{}: {finding}", file.display()));
         let effect = "what was not understood is left out, so more is told";
         log.say(Level::Warning, &line.text("effect", effect));
     }

@@ -33,6 +33,10 @@ pub use pick::Due;
 /// How long the provider gets to list a message of which nobody knows whether it has it.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// An event that looks older than this, and is of another boot, has its time from a clock that was
+/// wrong: a machine without a battery for its clock boots in the past. It does not expire.
+const BELIEVED: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Files in `[host] state` that keep the channels' health, and how much they have sent.
 const HEALTH_FILE: &str = "channels.json";
 const USAGE_FILE: &str = "usage.json";
@@ -165,12 +169,14 @@ impl Outbox {
         now: &Stamp,
         now_ms: u64,
     ) -> View<'a> {
+        let age = entry.at.age(now);
+        let believed = age < BELIEVED || entry.at.is_same_boot(now);
         View {
             route: self.policy.route(entry.kind, entry.severity),
             patience: self.policy.patience,
-            expiry: self.policy.expiry(entry.kind),
+            expiry: if believed { self.policy.expiry(entry.kind) } else { Duration::MAX },
             critical: entry.severity == Severity::Critical,
-            age: entry.at.age(now),
+            age,
             state: &entry.state,
             health: &self.health,
             gates,
@@ -366,9 +372,7 @@ impl Outbox {
         let written = json
             .map_err(io::Error::from)
             .and_then(|json| files::write_durably(&self.state_dir, file, &json))
-            .map_err(|error| {
-                format!("cannot write {}: {error}", self.state_dir.join(file).display())
-            });
+            .map_err(|error| format!("cannot write into {}: {error}", self.state_dir.display()));
         self.tell_once(Thing::StateFile, written);
     }
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::outbox::Follow;
-use crate::channel::{Channel, Fault, Followed, Found, Message, Outcome};
+use crate::channel::{Channel, Fault, Followed, Found, Kick, Message, Outcome};
 
 /// How many looks may reach the provider and fail, in a row, before a doubtful message is sent again all the same.
 const MAX_LOOKS: u32 = 3;
@@ -87,6 +87,7 @@ pub struct Worker {
     /// When the first of them was handed over.
     pub run_since: Instant,
     tasks: Sender<Task>,
+    kick: Option<Kick>,
 }
 
 impl Worker {
@@ -104,6 +105,7 @@ impl Worker {
     ) -> std::io::Result<Self> {
         let (tasks, inbox) = mpsc::channel();
         let recipients = channel.recipients().to_vec();
+        let kick = channel.kick();
         let wake = wake.try_clone()?;
         let own_name = name.to_owned();
         thread::Builder::new()
@@ -116,7 +118,15 @@ impl Worker {
             ready: VecDeque::new(),
             run_since: Instant::now(),
             tasks,
+            kick,
         })
+    }
+
+    /// Says that the line may be back: a connection attempt begins anew.
+    pub fn kick(&self) {
+        if let Some(kick) = self.kick.as_ref().filter(|_| self.busy) {
+            kick.give();
+        }
     }
 
     /// Hands over a job. When the thread is gone, the answer is the report that it cannot make.

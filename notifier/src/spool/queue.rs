@@ -264,10 +264,12 @@ impl Queue {
         fs::rename(queue.join(name), sent.join(name))?;
         self.unsynced = true;
         let file = format!("{name}{STATE}");
-        if let Ok(json) = serde_json::to_vec(state) {
-            let _ = fs::write(sent.join(&file), json);
+        if !state.channels.is_empty() {
+            if let Ok(json) = serde_json::to_vec(state) {
+                let _ = fs::write(sent.join(&file), json);
+            }
+            let _ = fs::remove_file(queue.join(file));
         }
-        let _ = fs::remove_file(queue.join(file));
         Ok(())
     }
 

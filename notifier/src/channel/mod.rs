@@ -1,10 +1,20 @@
 //! Ways out: each takes one event for one recipient, blocks for a bounded time, and says
 //! what became of it. A new one is one file here and one line in [`KINDS`].
 
+pub mod address;
+pub mod alertmanager;
+pub mod chat;
+pub mod discord;
 pub mod http;
+pub mod ntfy;
 pub mod outcome;
+pub mod redact;
+pub mod rfc3339;
 pub mod secret;
+pub mod slack;
+pub mod telegram;
 pub mod twilio;
+pub mod webhook;
 
 use crate::config::Section;
 pub use crate::message::Message;
@@ -60,4 +70,12 @@ pub struct Kind {
 }
 
 /// All types of channel.
-pub const KINDS: &[Kind] = &[Kind { name: "twilio", read: twilio::read }];
+pub const KINDS: &[Kind] = &[
+    Kind { name: "alertmanager", read: alertmanager::read },
+    Kind { name: "discord", read: discord::read },
+    Kind { name: "ntfy", read: ntfy::read },
+    Kind { name: "slack", read: slack::read },
+    Kind { name: "telegram", read: telegram::read },
+    Kind { name: "twilio", read: twilio::read },
+    Kind { name: "webhook", read: webhook::read },
+];

@@ -26,10 +26,12 @@ pub enum Like {
     Discord,
     /// Alertmanager's API v2.
     Alertmanager,
+    /// Somebody who says yes to everything: the receiver behind a real Alertmanager.
+    Anybody,
 }
 
 impl Like {
-    /// All but Twilio.
+    /// All that a channel of their own talks to, but Twilio.
     pub const OTHERS: [Self; 6] =
         [Self::Telegram, Self::Ntfy, Self::Webhook, Self::Slack, Self::Discord, Self::Alertmanager];
 
@@ -44,13 +46,17 @@ impl Like {
             Self::Slack => "slack",
             Self::Discord => "discord",
             Self::Alertmanager => "alertmanager",
+            Self::Anybody => "anybody",
         }
     }
 
     /// The one with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Twilio].into_iter().chain(Self::OTHERS).find(|like| like.name() == name)
+        [Self::Twilio, Self::Anybody]
+            .into_iter()
+            .chain(Self::OTHERS)
+            .find(|like| like.name() == name)
     }
 
     /// The secret that it takes: a token, or the path of an address that is one itself.
@@ -60,7 +66,9 @@ impl Like {
             Self::Twilio => crate::provider::AUTH_TOKEN,
             Self::Telegram => "987654:5ecre7-70ken-0f-7he-7e57_AbCdEfGhI",
             Self::Ntfy => "tk_5ecre770ken0f7he7e57AbCdEfGhI",
-            Self::Webhook | Self::Alertmanager => "5ecre7-70ken-0f-7he-7e57-AbCdEfGhI",
+            Self::Webhook | Self::Alertmanager | Self::Anybody => {
+                "5ecre7-70ken-0f-7he-7e57-AbCdEfGhI"
+            }
             Self::Slack => "/services/T0123/B0123/5ecre770ken0f7he7e57AbCd",
             Self::Discord => "/api/webhooks/1234567890/5ecre7-70ken_0f-7he-7e57-AbCdEfGhI",
         }
@@ -72,6 +80,7 @@ impl Like {
         let bearer = request.headers.get("authorization").and_then(|h| h.strip_prefix("Bearer "));
         match self {
             Self::Twilio => false,
+            Self::Anybody => true,
             Self::Telegram => request.path.starts_with(&format!("/bot{}/", self.secret())),
             Self::Slack | Self::Discord => request.path == self.secret(),
             Self::Ntfy | Self::Webhook | Self::Alertmanager => bearer == Some(self.secret()),
@@ -104,6 +113,7 @@ impl Like {
         };
         let problem = match self {
             Self::Twilio => Some("never here".to_owned()),
+            Self::Anybody => None,
             Self::Telegram => telegram_problem(request, &json),
             Self::Ntfy => ntfy_problem(request, &json),
             Self::Webhook => webhook_problem(request, &json),
@@ -125,7 +135,7 @@ impl Like {
             Self::Slack => taken(200, "ok".into()),
             Self::Discord => taken(200, json!({ "id": format!("9{number}"), "type": 0 })),
             Self::Twilio | Self::Webhook => taken(202, Value::Null),
-            Self::Alertmanager => taken(200, Value::Null),
+            Self::Alertmanager | Self::Anybody => taken(200, Value::Null),
         }
     }
 
@@ -138,7 +148,7 @@ impl Like {
             Self::Ntfy => {
                 json!({ "code": u32::from(status) * 100 + 24, "http": status, "error": text })
             }
-            Self::Webhook => json!({ "error": text }),
+            Self::Webhook | Self::Anybody => json!({ "error": text }),
             Self::Slack => text.replace([' ', '?'], "_").to_lowercase().into(),
             Self::Discord => json!({ "message": text, "code": 50035 }),
             Self::Alertmanager => json!({ "code": 602, "message": text }),
@@ -239,7 +249,7 @@ impl Like {
     pub fn section(self, name: &str, url: &str, more: &str) -> String {
         let file = secret_file(self);
         let keys = match self {
-            Self::Twilio => return crate::sender::sms(url),
+            Self::Twilio | Self::Anybody => return crate::sender::sms(url),
             Self::Telegram => {
                 format!("token-file = \"{file}\"\nto = [\"1001\"]\nbase-url = \"{url}\"")
             }

@@ -1,7 +1,11 @@
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::time::Instant;
 
 use super::*;
+
+/// Longest time that a server waits for a client in a test.
+const WAIT: Duration = Duration::from_secs(5);
 
 /// An answer, for the tables of the channels' tests.
 pub(in super::super) fn answer(status: u16, body: &str, retry_after: Option<u64>) -> Answer {
@@ -34,11 +38,22 @@ pub(in super::super) fn server(
     answers: &'static [&'static [&'static str]],
 ) -> (String, std::thread::JoinHandle<Vec<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let thread = std::thread::spawn(move || {
         let serve = |answers: &&[&str]| {
-            let (mut stream, _) = listener.accept().unwrap();
             let mut served = 0;
+            // Where nobody comes, the count tells, and no test hangs.
+            let end = Instant::now() + WAIT;
+            let mut stream = loop {
+                match listener.accept() {
+                    Ok((stream, _)) => break stream,
+                    Err(_) if Instant::now() > end => return served,
+                    Err(_) => std::thread::sleep(Duration::from_millis(5)),
+                }
+            };
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(WAIT)).unwrap();
             for answer in *answers {
                 let mut request = Vec::new();
                 let mut chunk = [0; 4096];
@@ -50,9 +65,9 @@ pub(in super::super) fn server(
                     body.len() >= length.parse().unwrap_or(0)
                 };
                 while !whole(&request) {
-                    match stream.read(&mut chunk).unwrap() {
-                        0 => return served,
-                        read => request.extend_from_slice(&chunk[..read]),
+                    match stream.read(&mut chunk) {
+                        Ok(0) | Err(_) => return served,
+                        Ok(read) => request.extend_from_slice(&chunk[..read]),
                     }
                 }
                 served += 1;

@@ -89,12 +89,17 @@ impl SecretUrl {
             let url = secrets.read(file)?;
             let wrong = |wrong| format!("{file}: the address in that file: {wrong}");
             let host = check(url.expose(), Clear::Local).map_err(wrong)?;
-            if url.expose().contains('?') {
-                return Err(wrong("has a query; leave it out".to_owned()));
-            }
-            Ok(Self { url, host })
+            Ok::<_, String>(Self { url, host })
         })?;
         Some(url.value)
+    }
+
+    /// The address with one more thing in its query.
+    #[must_use]
+    pub fn with(&self, query: &str) -> String {
+        let url = self.url.expose();
+        let mark = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{mark}{query}")
     }
 
     /// All that must not be shown: the address, its path, and each long part of that.
@@ -102,7 +107,7 @@ impl SecretUrl {
     pub fn secrets(&self) -> Vec<Secret> {
         let url = self.url.expose();
         let path = url.split_once(&self.host).map_or("", |(_, path)| path);
-        let parts = path.split('/').filter(|part| part.len() > SHORT);
+        let parts = path.split(['/', '?', '&', '=']).filter(|part| part.len() > SHORT);
         let all = [url, path, path.trim_start_matches('/')].into_iter().chain(parts);
         all.filter(|text| text.len() > 1).map(|text| Secret::new(text.to_owned())).collect()
     }
@@ -153,5 +158,10 @@ mod tests {
         let path = "services/T0000/B0000/abcdefghijkl";
         let (url, slash) = (format!("https://hooks.example/{path}"), format!("/{path}"));
         assert_eq!(shown, [url.as_str(), &slash, path, "abcdefghijkl"]);
+        let thread = |text: &str| {
+            SecretUrl { url: Secret::new(text.into()), host: "h".into() }.with("wait=true")
+        };
+        assert_eq!(thread("https://h/a"), "https://h/a?wait=true");
+        assert_eq!(thread("https://h/a?thread_id=1"), "https://h/a?thread_id=1&wait=true");
     }
 }

@@ -44,7 +44,7 @@ impl Channel for Discord {
 
     fn send(&mut self, message: &Message) -> Outcome {
         // Without `wait`, Discord says yes before it has kept the message.
-        let url = format!("{}?wait=true", self.url.url.expose());
+        let url = self.url.with("wait=true");
         match self.client.post_json(&url, &[], request(message).as_bytes()) {
             Ok(answer) => judge(&answer),
             Err(outcome) => outcome,

@@ -96,7 +96,9 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
         None => client,
     };
     let secret = secret.map(|secret| secret.value);
-    let client = client.hiding(secret.as_slice());
+    // Who writes a token into the query finds it in no log for that.
+    let query = url.split_once('?').map(|(_, query)| Secret::new(query.to_owned()));
+    let client = client.hiding(secret.as_slice()).hiding(query.as_slice());
     Some(Box::new(Webhook { client, url, secret, headers, host: [host] }))
 }
 

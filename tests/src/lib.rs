@@ -39,11 +39,13 @@ pub mod fault;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod host;
+pub mod like;
 pub mod login;
 pub mod pam;
 pub mod process;
 pub mod provider;
 pub mod rows;
+pub mod search;
 pub mod sender;
 pub mod spool;
 pub mod syslog;

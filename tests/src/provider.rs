@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::certificates;
 use crate::fault::{Act, Fault};
 use crate::host::{DEADLINE, Host};
+use crate::like::Like;
 use crate::process::Daemon;
 use crate::wait::{wait_for, wait_until};
 
@@ -30,6 +32,15 @@ pub struct Record {
     pub query: BTreeMap<String, String>,
     /// Decoded form; empty when the body was none.
     pub form: BTreeMap<String, String>,
+    /// The body as it came, where it was no form.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub raw: String,
+    /// Headers, names in lower case, without those that bear a secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Number of the connection that it came on.
+    #[serde(default)]
+    pub connection: u64,
     /// Whether the credentials were right.
     pub authorized: bool,
     /// What it was answered: a status, or the name of the misbehaviour.
@@ -39,10 +50,16 @@ pub struct Record {
 }
 
 impl Record {
-    /// The text of the message.
+    /// The text of the message: of a form the body's, of JSON all of it.
     #[must_use]
     pub fn body(&self) -> &str {
-        self.form.get("Body").map_or("", String::as_str)
+        self.form.get("Body").unwrap_or(&self.raw)
+    }
+
+    /// The request's JSON; null when it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.raw).unwrap_or_default()
     }
 }
 
@@ -84,11 +101,39 @@ impl Provider {
     /// When it does not listen.
     #[must_use]
     pub fn start_at(host: &Host, listen: &str, tls: bool) -> Self {
-        host.sh("mkdir -p /run/provider");
-        let log = format!("/run/provider/log-{listen}");
-        let mut words = vec!["/rigs/provider", "--listen", listen, "--log", &log];
+        Self::start_like(host, Like::Twilio, listen, tls)
+    }
+
+    /// Starts a stand-in for somebody else than Twilio. The logs of two at a free port of the
+    /// same address are kept apart by whom they are like.
+    ///
+    /// # Panics
+    ///
+    /// When it does not listen.
+    #[must_use]
+    pub fn start_like(host: &Host, like: Like, listen: &str, tls: bool) -> Self {
         if tls {
+            host.sh("mkdir -p /run/provider");
             let _ = certificates::make(&host.path("/run/provider"));
+        }
+        Self::start_with(host, like, listen, tls)
+    }
+
+    /// The same, with the certificate that is at `/run/provider/cert.pem` already.
+    ///
+    /// # Panics
+    ///
+    /// When it does not listen.
+    #[must_use]
+    pub fn start_with(host: &Host, like: Like, listen: &str, tls: bool) -> Self {
+        host.sh("mkdir -p /run/provider");
+        let log = match like {
+            Like::Twilio => format!("/run/provider/log-{listen}"),
+            like => format!("/run/provider/log-{}-{listen}", like.name()),
+        };
+        let mut words = vec!["/rigs/provider", "--listen", listen, "--log", &log];
+        words.extend(["--like", like.name()]);
+        if tls {
             words.extend(["--tls", "/run/provider/cert.pem", "/run/provider/key.pem"]);
         }
         let daemon = host.spawn(&words);

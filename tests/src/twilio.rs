@@ -32,6 +32,8 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// Decoded form of the body; `None` when the body is no form.
     pub form: Option<BTreeMap<String, String>>,
+    /// The body as text.
+    pub body: String,
 }
 
 /// An HTTP answer.
@@ -337,6 +339,7 @@ mod tests {
                 ("authorization".into(), format!("Basic {basic}")),
                 ("content-type".into(), "application/x-www-form-urlencoded".into()),
             ]),
+            body: form.to_owned(),
             form: decode_form(form),
         }
     }

@@ -1,23 +1,28 @@
 //! HTTP as every provider's channel needs it: bounded in time and size, no redirects, the
 //! administrator's own CA store, and errors told apart by whether the request went out.
 
-use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use ureq::http::{HeaderMap, Response};
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector, Transport};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, Transport,
+};
 use ureq::{Agent, Body, Error, Timeout};
 
 use super::connect::{Connect, Kick};
 use super::outcome::{Fault, Outcome};
+pub use super::redact::Redactor;
 use super::secret::Secret;
-use crate::foreign::visible;
+use crate::config::Section;
 
 /// Most time one request takes, all of it together.
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -28,34 +33,36 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Most of a provider's answer that is read, in bytes. An answer to a message has some 1 KiB.
 pub const MAX_ANSWER: u64 = 64 * 1024;
 
-/// Longest part of a provider's text that is shown to a person, in characters.
-const MAX_SHOWN: usize = 200;
-
 /// Longest wait that a provider can ask for: ntfy.sh's daily quota is the longest known.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// How long an idle connection is kept, on a channel that keeps any. It has to be less than a
+/// server keeps it, or a request meets a connection that is being closed, and nobody knows
+/// whether it was read: of the known ones gunicorn is the quickest, after 2 s.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// Largest `ca-file`, in bytes. All of Debian's CAs are 200 KB.
+const MAX_CA_FILE: u64 = 4 * 1024 * 1024;
+
+/// The key that a provider's address stands under, where it is a public one.
+pub const BASE_URL: &str = "base-url";
 
 /// A client for one provider.
 pub struct Client {
-    agent: Agent,
-    authorization: String,
+    /// `None` until the first request, and again after a fault of the settings: CA store and
+    /// `ca-file` are read when it is made, and may be mended by then.
+    agent: Option<Agent>,
+    /// The key that a wrong address stands under.
+    address: &'static str,
+    ca_file: Option<PathBuf>,
+    deadline: Duration,
+    /// How many idle connections are kept, one a host.
+    kept: usize,
+    authorization: Option<Secret>,
+    secrets: Vec<Secret>,
     display: Redactor,
-    connected: Arc<AtomicBool>,
+    sent: Arc<AtomicBool>,
     kick: Kick,
-}
-
-/// The last link in the chain of connectors: it is asked when the connection stands, TLS and
-/// all, and before the first byte of the request. So it knows whether a request that failed can
-/// have gone out, which no kind of error tells for sure.
-#[derive(Debug)]
-struct Witness(Arc<AtomicBool>);
-
-impl<In: Transport> Connector<In> for Witness {
-    type Out = In;
-
-    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<In>, Error> {
-        self.0.store(chained.is_some(), Ordering::Relaxed);
-        Ok(chained)
-    }
 }
 
 /// A provider's answer.
@@ -71,35 +78,155 @@ pub struct Answer {
     pub display: Redactor,
 }
 
-/// Makes a provider's text fit to be shown: one line, visible, not too long, and without the
-/// secrets that it was sent. A provider, or a proxy before it, may answer with the request.
-#[derive(Debug, Clone, Default)]
-pub struct Redactor(Arc<[Secret]>);
-
-impl Redactor {
-    /// `text` as it may be logged. To be given decoded text: in JSON a secret may be spelled
-    /// with escapes.
+impl Answer {
+    /// The body as JSON of this shape; `None` when it is not.
     #[must_use]
-    pub fn shown(&self, text: &str) -> String {
-        let taken_out = |text: String, secret: &Secret| text.replace(secret.expose(), "<redacted>");
-        let text = visible(self.0.iter().fold(text.to_owned(), taken_out).as_bytes());
-        match text.char_indices().nth(MAX_SHOWN) {
-            Some((end, _)) => format!("{}..", text.get(..end).unwrap_or_default()),
-            None => text,
+    pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(self.body.as_deref().ok()?).ok()
+    }
+
+    /// `HTTP 400: what was said`, fit to be shown.
+    #[must_use]
+    pub fn why(&self, said: &str) -> String {
+        match said.trim() {
+            "" => format!("HTTP {}", self.status),
+            said => format!("HTTP {}: {}", self.status, self.display.shown(said)),
+        }
+    }
+
+    /// What the answer says to a person: the text at the place where most programs put it, or all
+    /// of it where it is a plain text. Of a page nobody could read anything.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let body = self.body.as_deref().unwrap_or_default();
+        match serde_json::from_slice(body) {
+            Ok(Value::String(text)) => text,
+            Ok(Value::Object(fields)) => {
+                let named = ["message", "error", "description", "detail"];
+                let mut texts = named.iter().filter_map(|name| fields.get(*name)?.as_str());
+                texts.next().unwrap_or_default().to_owned()
+            }
+            Ok(_) => String::new(),
+            // Half a JSON may spell a secret with escapes.
+            Err(_) if body.contains(&b'\\') || body.trim_ascii_start().starts_with(b"<") => {
+                String::new()
+            }
+            Err(_) => String::from_utf8_lossy(body).into_owned(),
+        }
+    }
+
+    /// What the answer means where all providers agree: too fast, or a fault on their side.
+    #[must_use]
+    pub fn usual(&self, why: &str) -> Option<Outcome> {
+        self.usual_after(why, self.retry_after)
+    }
+
+    /// The same where the provider says in its own way how long to wait.
+    #[must_use]
+    pub fn usual_after(&self, why: &str, retry_after: Option<Duration>) -> Option<Outcome> {
+        let why = why.to_owned();
+        match self.status {
+            // A 429 was never processed.
+            429 => Some(Outcome::Later { why, fault: Fault::RateLimit(retry_after) }),
+            408 | 425 | 500.. => Some(match retry_after {
+                Some(wait) => Outcome::doubtful(why, Fault::RateLimit(Some(wait))),
+                None => Outcome::doubtful(why, Fault::Message),
+            }),
+            _ => None,
+        }
+    }
+
+    /// What it means that the provider has said yes, but not in its own words. A broken line
+    /// may have cut them off; somebody else's words are a wrong address.
+    #[must_use]
+    pub fn unreadable_yes(&self, key: &str) -> Outcome {
+        let status = self.status;
+        match &self.body {
+            Err(_) => Outcome::Doubtful {
+                why: format!("HTTP {status}, with an answer that cannot be read"),
+                fault: Fault::Message,
+                accepted: true,
+            },
+            Ok(_) => {
+                let why = format!("HTTP {status}, with an answer that is not the provider's");
+                wrong(&why, &format!("{key}, and what stands between here and there"))
+            }
         }
     }
 }
 
+/// A fault of the settings: `why; check what`.
+#[must_use]
+pub fn wrong(why: &str, what: &str) -> Outcome {
+    Outcome::Config { why: format!("{why}; check {what}") }
+}
+
 impl Client {
-    /// A client that signs its requests with HTTP Basic authentication (RFC 7617).
+    /// A client that signs nothing and hides nothing. Reads `ca-file`; `address` is the key under
+    /// which the provider's address stands.
     #[must_use]
-    pub fn basic(user: &str, password: &Secret) -> Self {
+    pub fn read(section: &mut Section<'_, '_>, address: &'static str) -> Self {
+        let ca_file = section.parse("ca-file", |file| {
+            let path = Path::new(file);
+            if !path.is_absolute() {
+                return Err(format!("{file:?} is no absolute path; it has to start with a /"));
+            }
+            read_ca_file(path).map(|_| path.to_owned())
+        });
+        Self::new(address, ca_file.map(|file| file.value))
+    }
+
+    fn new(address: &'static str, ca_file: Option<PathBuf>) -> Self {
+        Self {
+            agent: None,
+            address,
+            ca_file,
+            deadline: DEADLINE,
+            // A handful of alerts a day: a kept connection would be dead when it is needed.
+            kept: 0,
+            authorization: None,
+            secrets: Vec::new(),
+            display: Redactor::default(),
+            sent: Arc::default(),
+            kick: Kick::new(),
+        }
+    }
+
+    /// With HTTP Basic authentication (RFC 7617).
+    #[must_use]
+    pub fn basic(self, user: &str, password: &Secret) -> Self {
         let credentials = BASE64.encode(format!("{user}:{}", password.expose()));
-        let authorization = format!("Basic {credentials}");
-        let display = Redactor([password.clone(), Secret::new(credentials)].into());
-        let connected = Arc::new(AtomicBool::new(false));
-        let kick = Kick::new();
-        Self { agent: agent(&connected, &kick), authorization, display, connected, kick }
+        let header = Secret::new(format!("Basic {credentials}"));
+        let hidden = [password.clone(), Secret::new(credentials)];
+        Self { authorization: Some(header), ..self }.hiding(&hidden)
+    }
+
+    /// With a bearer token (RFC 6750).
+    #[must_use]
+    pub fn bearer(self, token: &Secret) -> Self {
+        let header = Secret::new(format!("Bearer {}", token.expose()));
+        Self { authorization: Some(header), ..self }.hiding(std::slice::from_ref(token))
+    }
+
+    /// With these secrets taken out of all that is shown.
+    #[must_use]
+    pub fn hiding(mut self, secrets: &[Secret]) -> Self {
+        self.secrets.extend_from_slice(secrets);
+        self.display = Redactor::new(&self.secrets);
+        self
+    }
+
+    /// With a connection kept to each of `hosts` hosts for a moment: for a channel whose reader
+    /// is a program, which gets ten thousand events by themselves after an outage.
+    #[must_use]
+    pub fn keeping(self, hosts: usize) -> Self {
+        Self { kept: hosts, ..self }
+    }
+
+    /// With `deadline` for one request, in the place of [`DEADLINE`].
+    #[must_use]
+    pub fn within(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// What ends the wait of a connection attempt that is under way.
@@ -108,15 +235,45 @@ impl Client {
         self.kick.clone()
     }
 
+    /// What takes the client's secrets out of a text.
+    #[must_use]
+    pub fn display(&self) -> &Redactor {
+        &self.display
+    }
+
     /// POSTs a form.
     ///
     /// # Errors
     ///
     /// An [`Outcome`] when there is no answer.
     pub fn post_form(&mut self, url: &str, form: &[(&str, &str)]) -> Result<Answer, Outcome> {
-        self.connected.store(false, Ordering::Relaxed);
-        let request = self.agent.post(url).header("Authorization", &self.authorization);
+        let mut request = self.agent()?.post(url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization.expose());
+        }
         let result = request.send_form(form.iter().copied());
+        self.answer(result, MAX_ANSWER)
+    }
+
+    /// POSTs JSON, with these headers.
+    ///
+    /// # Errors
+    ///
+    /// An [`Outcome`] when there is no answer.
+    pub fn post_json(
+        &mut self,
+        url: &str,
+        headers: &[(&str, &str)],
+        json: &[u8],
+    ) -> Result<Answer, Outcome> {
+        let mut request = self.agent()?.post(url).header("Content-Type", "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization.expose());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let result = request.send(json);
         self.answer(result, MAX_ANSWER)
     }
 
@@ -126,8 +283,10 @@ impl Client {
     ///
     /// An [`Outcome`] when there is no answer.
     pub fn get(&mut self, url: &str, query: &[(&str, &str)], most: u64) -> Result<Answer, Outcome> {
-        self.connected.store(false, Ordering::Relaxed);
-        let mut request = self.agent.get(url).header("Authorization", &self.authorization);
+        let mut request = self.agent()?.get(url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization.expose());
+        }
         for (key, value) in query {
             request = request.query(key, value);
         }
@@ -135,26 +294,168 @@ impl Client {
         self.answer(result, most)
     }
 
+    /// The agent, made anew where there is none. Nothing has been sent when this returns.
+    fn agent(&mut self) -> Result<Agent, Outcome> {
+        self.sent.store(false, Ordering::Relaxed);
+        if let Some(agent) = &self.agent {
+            return Ok(agent.clone());
+        }
+        let roots = match &self.ca_file {
+            None => RootCerts::PlatformVerifier,
+            Some(path) => {
+                let read = read_ca_file(path);
+                let certificates =
+                    read.map_err(|why| Outcome::Config { why: format!("ca-file: {why}") })?;
+                RootCerts::new_with_certs(&certificates)
+            }
+        };
+        let config = Agent::config_builder()
+            .timeout_global(Some(self.deadline))
+            .timeout_resolve(Some(CONNECT.min(self.deadline)))
+            .timeout_connect(Some(CONNECT.min(self.deadline)))
+            .http_status_as_error(false)
+            // HTTP_PROXY in the environment would get the secret of an http:// address.
+            .proxy(None)
+            // A redirect is a wrong address, and would carry the credentials along.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_idle_connections(self.kept)
+            .max_idle_connections_per_host(1)
+            .max_idle_age(KEPT)
+            .user_agent(concat!("bastion/", env!("CARGO_PKG_VERSION")))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build();
+        let connector = Connect(self.kick.clone())
+            .chain(RustlsConnector::default())
+            .chain(Witness(Arc::clone(&self.sent)));
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        self.agent = Some(agent.clone());
+        Ok(agent)
+    }
+
     fn answer(
         &mut self,
         result: Result<Response<Body>, Error>,
         most: u64,
     ) -> Result<Answer, Outcome> {
-        let connected = self.connected.load(Ordering::Relaxed);
+        let sent = self.sent.load(Ordering::Relaxed);
         let mut response = result.map_err(|error| {
-            let outcome = outcome_of(&error, connected);
+            let outcome = self.outcome_of(&error, sent);
             if matches!(outcome, Outcome::Config { .. }) {
-                // The CA store is read once for an agent, and may have been mended since.
-                self.agent = agent(&self.connected, &self.kick);
+                self.agent = None;
             }
             outcome
         })?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers(), SystemTime::now());
         let body = response.body_mut().with_config().limit(most).read_to_vec();
-        let body = body.map_err(|error| error.to_string());
+        let body = body.map_err(|error| self.display.shown(&error.to_string()));
         Ok(Answer { status, retry_after, body, display: self.display.clone() })
     }
+
+    /// What it means that a request has no answer. Before a byte of it was sent, it cannot
+    /// have been read; after that, nobody knows.
+    fn outcome_of(&self, error: &Error, sent: bool) -> Outcome {
+        let key = self.address;
+        // An error may quote the address, which may be a secret.
+        let said = self.display.shown(&error.to_string());
+        if sent {
+            let why = match error {
+                Error::Timeout(_) => "the provider did not answer in time".into(),
+                _ => format!("the connection broke: {said}"),
+            };
+            return Outcome::doubtful(why, Fault::Channel);
+        }
+        let store = if self.ca_file.is_some() { "ca-file" } else { "ca-certificates" };
+        let why = match (error, tls_error(error)) {
+            (_, Some(rustls::Error::InvalidCertificate(what))) => {
+                let why = format!("the provider's certificate: {what}");
+                return wrong(&why, &format!("the clock, {store} and {key}"));
+            }
+            // What the verifier says when it finds no CA at all.
+            (_, Some(rustls::Error::General(wrong))) => {
+                return Outcome::Config { why: format!("TLS: {wrong}; install ca-certificates") };
+            }
+            (Error::BadUri(_) | Error::Http(_), _) => {
+                return Outcome::Config { why: format!("{key}: {said}") };
+            }
+            (_, Some(tls)) => format!("TLS: {tls}"),
+            (Error::HostNotFound | Error::Timeout(Timeout::Resolve), _) => {
+                "the provider's name cannot be resolved".into()
+            }
+            (Error::Timeout(_), _) => "no connection to the provider in time".into(),
+            _ => format!("no connection: {said}"),
+        };
+        Outcome::Later { why, fault: Fault::Channel }
+    }
+}
+
+/// The last link in the chain of connectors. What it hands on stands, TLS and all, and notes
+/// when the first byte of a request is given to it: a request that failed before that cannot have
+/// been read, which no kind of error tells for sure.
+#[derive(Debug)]
+struct Witness(Arc<AtomicBool>);
+
+impl<In: Transport> Connector<In> for Witness {
+    type Out = Watched<In>;
+
+    fn connect(
+        &self,
+        _: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Watched<In>>, Error> {
+        Ok(chained.map(|inner| Watched { inner, sent: Arc::clone(&self.0) }))
+    }
+}
+
+/// A connection under the eyes of a [`Witness`]. It may serve several requests.
+#[derive(Debug)]
+struct Watched<In> {
+    inner: In,
+    sent: Arc<AtomicBool>,
+}
+
+impl<In: Transport> Transport for Watched<In> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.sent.store(true, Ordering::Relaxed);
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.inner.await_input(timeout)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
+
+/// The certificates in a PEM file, one at least.
+fn read_ca_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let told = |what: String| format!("{}: {what}", path.display());
+    let meta = std::fs::metadata(path).map_err(|error| told(error.to_string()))?;
+    if !meta.is_file() || meta.len() > MAX_CA_FILE {
+        return Err(told("not a file of certificates".into()));
+    }
+    let pem = std::fs::read(path).map_err(|error| told(error.to_string()))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(told("holds no certificate; it has to be PEM, -----BEGIN CERTIFICATE".into()));
+    }
+    Ok(certificates)
 }
 
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
@@ -166,63 +467,6 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-fn agent(connected: &Arc<AtomicBool>, kick: &Kick) -> Agent {
-    let config = Agent::config_builder()
-        .timeout_global(Some(DEADLINE))
-        .timeout_resolve(Some(CONNECT))
-        .timeout_connect(Some(CONNECT))
-        .http_status_as_error(false)
-        // HTTP_PROXY in the environment would get the secret of an http:// address.
-        .proxy(None)
-        // A redirect is a wrong address, and would carry the credentials along.
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        // A handful of alerts a day: a kept connection would be dead when it is needed.
-        .max_idle_connections(0)
-        .user_agent(concat!("bastion/", env!("CARGO_PKG_VERSION")))
-        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
-        .build();
-    let connector = Connect(kick.clone())
-        .chain(RustlsConnector::default())
-        .chain(Witness(Arc::clone(connected)));
-    Agent::with_parts(config, connector, DefaultResolver::default())
-}
-
-/// What it means that a request has no answer. Before the connection stands, nothing has been
-/// sent; after that, nobody knows.
-fn outcome_of(error: &Error, connected: bool) -> Outcome {
-    if connected {
-        let why = match error {
-            Error::Timeout(_) => "the provider did not answer in time".into(),
-            error => format!("the connection broke: {error}"),
-        };
-        return Outcome::doubtful(why, Fault::Channel);
-    }
-    let why = match (error, tls_error(error)) {
-        (_, Some(rustls::Error::InvalidCertificate(wrong))) => {
-            let why = format!(
-                "the provider's certificate: {wrong}; check the clock, ca-certificates and base-url"
-            );
-            return Outcome::Config { why };
-        }
-        // What the verifier says when it finds no CA at all.
-        (_, Some(rustls::Error::General(wrong))) => {
-            return Outcome::Config { why: format!("TLS: {wrong}; install ca-certificates") };
-        }
-        (Error::BadUri(_) | Error::Http(_), _) => {
-            return Outcome::Config { why: format!("base-url: {error}") };
-        }
-        (_, Some(tls)) => format!("TLS: {tls}"),
-        (Error::HostNotFound | Error::Timeout(Timeout::Resolve), _) => {
-            "the provider's name cannot be resolved".into()
-        }
-        (Error::Timeout(_), _) => "no connection to the provider in time".into(),
-        (Error::Io(error), _) => format!("no connection: {error}"),
-        (error, _) => format!("no connection: {error}"),
-    };
-    Outcome::Later { why, fault: Fault::Channel }
-}
-
 /// The TLS error inside an error, in either of the two places where ureq puts it.
 fn tls_error(error: &Error) -> Option<&rustls::Error> {
     match error {
@@ -232,114 +476,5 @@ fn tls_error(error: &Error) -> Option<&rustls::Error> {
     }
 }
 
-/// Checks the `base-url` of a provider: https, or http to this machine, no query, and no
-/// slash at its end, so that paths can be put behind it.
-///
-/// # Errors
-///
-/// A text for a person.
-pub fn parse_base_url(text: &str) -> Result<String, String> {
-    let uri: ureq::http::Uri = text
-        .parse()
-        .map_err(|_| format!("{text:?} is no URL; write https://host or https://host:port"))?;
-    let host = uri.host().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let local = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    match uri.scheme_str() {
-        _ if host.is_empty() => Err(format!("{text:?} names no host; write https://host")),
-        _ if authority.contains('@') => {
-            Err("a password in a URL ends up in logs; leave it out".into())
-        }
-        _ if uri.query().is_some() => Err(format!("{text:?} has a query; leave it out")),
-        Some("https") => Ok(text.trim_end_matches('/').to_owned()),
-        Some("http") if local => Ok(text.trim_end_matches('/').to_owned()),
-        Some("http") => Err(format!("{text:?} would send the secret in clear; write https://")),
-        _ => Err(format!("{text:?} is neither https nor http")),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_has_a_ceiling() {
-        let now = httpdate::parse_http_date("Sun, 22 Nov 2026 10:00:00 GMT").unwrap();
-        let table = [
-            ("3", Some(3)),
-            ("0", Some(0)),
-            ("Sun, 22 Nov 2026 10:01:00 GMT", Some(60)),
-            ("Sun, 22 Nov 2026 09:00:00 GMT", Some(0)),
-            ("99999999999", Some(86_400)),
-            ("-1", None),
-            ("soon", None),
-        ];
-        for (value, want) in table {
-            let headers =
-                HeaderMap::from_iter([("retry-after".parse().unwrap(), value.parse().unwrap())]);
-            assert_eq!(retry_after(&headers, now), want.map(Duration::from_secs), "{value}");
-        }
-    }
-
-    #[test]
-    fn before_the_connection_stands_nothing_is_doubtful_and_after_it_everything_is() {
-        let io = |kind| Error::Io(io::Error::from(kind));
-        let tls =
-            |error: rustls::Error| Error::Io(io::Error::new(io::ErrorKind::InvalidData, error));
-        let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
-        let table = [
-            (Error::HostNotFound, "later"),
-            (Error::Timeout(Timeout::Connect), "later"),
-            (Error::Timeout(Timeout::Resolve), "later"),
-            (Error::Timeout(Timeout::Global), "later"),
-            (io(io::ErrorKind::ConnectionRefused), "later"),
-            (io(io::ErrorKind::ConnectionReset), "later"),
-            (tls(rustls::Error::DecryptError), "later"),
-            (tls(rustls::Error::General("no CA certificates".into())), "config"),
-            (tls(expired), "config"),
-            (Error::BadUri("x".into()), "config"),
-        ];
-        let class = |outcome| match outcome {
-            Outcome::Later { .. } => "later",
-            Outcome::Doubtful { .. } => "doubtful",
-            Outcome::Config { .. } => "config",
-            other => panic!("{other:?}"),
-        };
-        for (error, want) in table {
-            assert_eq!(class(outcome_of(&error, false)), want, "{error:?}");
-            assert_eq!(class(outcome_of(&error, true)), "doubtful", "{error:?}");
-        }
-    }
-
-    #[test]
-    fn an_echoed_secret_is_taken_out() {
-        let secrets = ["hunter2", "QUM6aHVudGVyMg=="].map(|s| Secret::new(s.into()));
-        let shown = Redactor(secrets.into()).shown("you sent Basic QUM6aHVudGVyMg==,\nhunter2");
-        assert_eq!(shown, "you sent Basic <redacted>,\\x0a<redacted>");
-    }
-
-    #[test]
-    fn a_secret_leaves_in_clear_to_this_machine_alone() {
-        for good in [
-            "https://api.twilio.com",
-            "https://a.example:8443/x/",
-            "http://127.0.0.1:80",
-            "http://[::1]:1",
-        ] {
-            assert_eq!(parse_base_url(good).as_deref(), Ok(good.trim_end_matches('/')));
-        }
-        for bad in [
-            "",
-            "api.twilio.com",
-            "http://api.twilio.com",
-            "ftp://h",
-            "https://a:b@h",
-            "https://h/?q=1",
-        ] {
-            assert!(parse_base_url(bad).is_err(), "{bad}");
-        }
-    }
-}
+pub(super) mod tests;

@@ -1,11 +1,21 @@
 //! Ways out: each takes one event for one recipient, blocks for a bounded time, and says
 //! what became of it. A new one is one file here and one line in [`KINDS`].
 
+pub mod address;
+pub mod alertmanager;
+pub mod chat;
 pub mod connect;
+pub mod discord;
 pub mod http;
+pub mod ntfy;
 pub mod outcome;
+pub mod redact;
+pub mod rfc3339;
 pub mod secret;
+pub mod slack;
+pub mod telegram;
 pub mod twilio;
+pub mod webhook;
 
 use crate::config::Section;
 pub use crate::message::Message;
@@ -98,9 +108,28 @@ pub struct Kind {
     /// Whether it has SMS segments to count.
     pub paid_by_segment: bool,
     /// Reads the section. What is wrong with it becomes findings, and the answer is `None`.
-    pub read: fn(&mut Section<'_, '_>, &Secrets) -> Option<Box<dyn Channel>>,
+    pub read: Read,
 }
 
 /// All types of channel.
-pub const KINDS: &[Kind] =
-    &[Kind { name: "twilio", limits: twilio::LIMITS, paid_by_segment: true, read: twilio::read }];
+pub const KINDS: &[Kind] = &[
+    Kind::free("alertmanager", alertmanager::read),
+    Kind::free("discord", discord::read),
+    Kind::free("ntfy", ntfy::read),
+    Kind::free("slack", slack::read),
+    Kind::free("telegram", telegram::read),
+    Kind { name: "twilio", limits: twilio::LIMITS, paid_by_segment: true, read: twilio::read },
+    Kind::free("webhook", webhook::read),
+];
+
+/// Reads the section of a channel.
+type Read = fn(&mut Section<'_, '_>, &Secrets) -> Option<Box<dyn Channel>>;
+
+impl Kind {
+    /// A type of channel that costs nothing by the message.
+    const fn free(name: &'static str, read: Read) -> Self {
+        let limits =
+            Limits { per_hour: None, per_day: None, segments_per_hour: None, segments_per_day: None };
+        Self { name, limits, paid_by_segment: false, read }
+    }
+}

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::http::{self, Answer, Client, Redactor};
-use super::outcome::{Fault, Found, Outcome};
-use super::{Channel, Kick, Limits, Message, Secrets};
+use super::http::{self, Answer, Client, Redactor, wrong};
+use super::outcome::{Fault, Followed, Found, Outcome};
+use super::secret::Secret;
+use super::{Channel, Kick, Limits, Message, Secrets, address};
 use crate::config::Section;
 use crate::text;
 
@@ -38,48 +39,95 @@ pub struct Twilio {
     client: Client,
     base_url: String,
     account_sid: String,
-    from: String,
+    sender: Sender,
     to: Vec<String>,
     max_segments: usize,
 }
 
+/// Who an SMS is from.
+enum Sender {
+    /// A number, or a name where that is allowed.
+    From(String),
+    /// A messaging service, which chooses one of its numbers.
+    Service(String),
+}
+
 /// Reads the section of a channel of this type.
 pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn Channel>> {
-    let account_sid = section.need("account-sid").parse("account-sid", parse_account_sid);
-    let token = section.need("auth-token-file").parse("auth-token-file", |file| secrets.read(file));
-    let from = section.need("from").parse("from", parse_sender);
+    let sid = |text: &str| parse_sid(text, "AC", "an account SID", "the console's front page");
+    let account_sid = section.need("account-sid").parse("account-sid", sid);
+    let key = read_key(section, secrets);
+    let sender = read_sender(section);
     let mistakes = section.findings();
     let to = section.need("to").parse_list("to", parse_e164);
     if to.as_ref().is_some_and(Vec::is_empty) && section.findings() == mistakes {
         section.reject_section("to is empty; write at least one number");
     }
-    let base_url = section
-        .parse("base-url", http::parse_base_url)
-        .map_or_else(|| "https://api.twilio.com".to_owned(), |url| url.value);
+    let base_url = address::read_base(section, "https://api.twilio.com");
     let max_segments = section.get::<u32>("max-segments").map_or(1, |most| {
         if !(1..=10).contains(&most.value) {
             section.reject("max-segments", &most, "1 to 10; each is paid for");
         }
         usize::try_from(most.value).unwrap_or(1)
     });
-    let (account_sid, token) = (account_sid?.value, token?.value);
+    let client = Client::read(section, http::BASE_URL);
+    let (account_sid, (user, secret)) = (account_sid?.value, key?);
     Some(Box::new(Twilio {
-        client: Client::basic(&account_sid, &token),
+        client: client.basic(user.as_deref().unwrap_or(&account_sid), &secret),
         base_url,
         account_sid,
-        from: from?.value,
+        sender: sender?,
         to: to?.into_iter().map(|to| to.value).collect(),
         max_segments,
     }))
 }
 
-fn parse_account_sid(text: &str) -> Result<String, &'static str> {
-    let hex = text.strip_prefix("AC").unwrap_or_default();
-    if hex.len() == 32 && hex.bytes().all(|c| c.is_ascii_hexdigit()) {
+/// What requests are signed with: the account's own token, or an API key's SID and secret.
+fn read_key(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<(Option<String>, Secret)> {
+    let sid = |text: &str| parse_sid(text, "SK", "an API key's SID", "the console, API keys");
+    if !section.has("api-key-sid") && !section.has("api-key-secret-file") {
+        // Asked for, so that whoever mistypes one of them is told its name.
+        let _ = section.parse("api-key-sid", sid);
+        let _ = section.get::<String>("api-key-secret-file");
+        let token = section.need("auth-token-file").parse("auth-token-file", |f| secrets.read(f));
+        return Some((None, token?.value));
+    }
+    let user = section.need("api-key-sid").parse("api-key-sid", sid);
+    let secret =
+        section.need("api-key-secret-file").parse("api-key-secret-file", |f| secrets.read(f));
+    if let Some(token) = section.get::<String>("auth-token-file") {
+        let both = "stands beside an API key; leave one of them out";
+        section.reject("auth-token-file", &token, both);
+    }
+    Some((Some(user?.value), secret?.value))
+}
+
+fn read_sender(section: &mut Section<'_, '_>) -> Option<Sender> {
+    let sid = |text: &str| parse_sid(text, "MG", "a messaging service's SID", "the console");
+    if !section.has("messaging-service-sid") {
+        let _ = section.parse("messaging-service-sid", sid);
+        let from = section.need("from").parse("from", parse_sender);
+        return Some(Sender::From(from?.value));
+    }
+    let service = section.parse("messaging-service-sid", sid);
+    if let Some(from) = section.get::<String>("from") {
+        section.reject("from", &from, "stands beside messaging-service-sid; leave one of them out");
+    }
+    Some(Sender::Service(service?.value))
+}
+
+/// A SID: two letters that say of what, and 32 hex digits.
+fn parse_sid(text: &str, letters: &str, what: &str, place: &str) -> Result<String, String> {
+    if is_sid(text, letters) {
         Ok(text.to_owned())
     } else {
-        Err("an account SID is AC and 32 hex digits; copy it from the console's front page")
+        Err(format!("{what} is {letters} and 32 hex digits; copy it from {place}"))
     }
+}
+
+fn is_sid(text: &str, letters: &str) -> bool {
+    let hex = text.strip_prefix(letters).unwrap_or_default();
+    hex.len() == 32 && hex.bytes().all(|c| c.is_ascii_hexdigit())
 }
 
 /// A sender: a number, or an alphanumeric sender id of 1 to 11 characters.
@@ -112,7 +160,11 @@ impl Channel for Twilio {
         let body = text::sms(message, self.max_segments);
         let url =
             format!("{}/2010-04-01/Accounts/{}/Messages.json", self.base_url, self.account_sid);
-        let form = [("To", message.recipient.as_str()), ("From", &self.from), ("Body", &body)];
+        let sender = match &self.sender {
+            Sender::From(from) => ("From", from.as_str()),
+            Sender::Service(sid) => ("MessagingServiceSid", sid.as_str()),
+        };
+        let form = [("To", message.recipient.as_str()), sender, ("Body", &body)];
         match self.client.post_form(&url, &form) {
             Ok(answer) => judge(&answer),
             Err(outcome) => outcome,
@@ -163,6 +215,23 @@ impl Channel for Twilio {
         }
         Found::No
     }
+
+    fn follows(&self) -> bool {
+        true
+    }
+
+    fn follow(&mut self, id: &str) -> Followed {
+        // An id comes from an answer, and goes into a path.
+        if !is_sid(id, "SM") && !is_sid(id, "MM") {
+            return Followed::Arrived("cannot be followed: its id is no message SID".into());
+        }
+        let (base, account) = (&self.base_url, &self.account_sid);
+        let url = format!("{base}/2010-04-01/Accounts/{account}/Messages/{id}.json");
+        match self.client.get(&url, &[], http::MAX_ANSWER) {
+            Ok(answer) => judge_fate(&answer),
+            Err(outcome) => Followed::NotAsked(outcome),
+        }
+    }
 }
 
 /// A message in Twilio's answers, as far as it is needed. Every field may be null: so says
@@ -179,6 +248,8 @@ struct Sms {
     to: Option<String>,
     #[serde(default)]
     num_segments: Option<String>,
+    #[serde(default)]
+    error_code: Option<u32>,
 }
 
 impl Sms {
@@ -246,24 +317,24 @@ pub fn judge(answer: &Answer) -> Outcome {
         message => format!(": {}", answer.display.shown(message)),
     };
     let why = format!("HTTP {}{code}{said}", answer.status);
-    let check = |what: &str| Outcome::Config { why: format!("{why}; check {what}") };
+    if let Some(outcome) = answer.usual(&why) {
+        return outcome;
+    }
     match (answer.status, refusal.code) {
-        (401, _) => check("account-sid and auth-token-file, then restart the sender"),
-        (403, _) => check("what this account may do"),
-        (404, _) => check("account-sid and base-url"),
-        // A 429 was never processed. 21611: the sender's own queue at Twilio is full.
-        (429, _) | (400, Some(21611)) => {
-            Outcome::Later { why, fault: Fault::RateLimit(answer.retry_after) }
-        }
-        (408 | 425 | 500.., _) => match answer.retry_after {
-            Some(wait) => Outcome::doubtful(why, Fault::RateLimit(Some(wait))),
-            None => Outcome::doubtful(why, Fault::Message),
-        },
+        (401, _) => wrong(&why, SIGNED_WITH),
+        (403, _) => wrong(&why, "what this account may do"),
+        (404, _) => wrong(&why, "account-sid and base-url"),
+        // The sender's own queue at Twilio is full, and nothing was added to it.
+        (400, Some(21611)) => Outcome::Later { why, fault: Fault::RateLimit(answer.retry_after) },
         // With a code of Twilio's it is this message that is wrong.
         (400, Some(_)) | (413 | 422, _) => Outcome::Never { why },
-        _ => check("base-url, and what stands between here and Twilio"),
+        _ => wrong(&why, "base-url, and what stands between here and Twilio"),
     }
 }
+
+/// What may be wrong with a request that Twilio does not believe.
+const SIGNED_WITH: &str =
+    "account-sid and auth-token-file (or the API key), then restart the sender";
 
 fn accepted(body: &[u8], display: &Redactor) -> Outcome {
     let sms: Sms = serde_json::from_slice(body).unwrap_or_default();
@@ -280,14 +351,66 @@ fn accepted(body: &[u8], display: &Redactor) -> Outcome {
     Outcome::Delivered { answer: format!("{status} as {sid}{segments}"), id: Some(sid) }
 }
 
+/// What Twilio says has become of a message that it had taken.
+#[must_use]
+pub fn judge_fate(answer: &Answer) -> Followed {
+    let cannot = |why: &str| Followed::Arrived(format!("cannot be followed: {why}"));
+    match answer.status {
+        200 => {}
+        // The key may send and not read, or the record is gone: no later look would say more.
+        401 | 403 | 404 => return cannot(&answer.why("")),
+        _ => {
+            let why = answer.why("");
+            return match answer.usual(&why) {
+                Some(outcome) => Followed::NotAsked(outcome),
+                None => cannot(&why),
+            };
+        }
+    }
+    if let Err(error) = &answer.body {
+        let why = format!("the answer broke off: {error}");
+        return Followed::NotAsked(Outcome::Later { why, fault: Fault::Message });
+    }
+    let sms: Sms = answer.json().unwrap_or_default();
+    let Some(status) = sms.status.as_deref() else {
+        return cannot("the answer is none of Twilio's");
+    };
+    match status {
+        "delivered" | "read" => Followed::Arrived(status.to_owned()),
+        "queued" | "accepted" | "sending" | "sent" | "scheduled" => {
+            Followed::Underway(status.to_owned())
+        }
+        "failed" | "undelivered" | "canceled" => Followed::Failed {
+            why: format!("{status}{}", sms.error_code.map_or(String::new(), in_words)),
+            // Twilio's advice on both: the phone or its network may be back in a moment.
+            again: matches!(sms.error_code, Some(30003 | 30008)),
+        },
+        other => cannot(&format!("its status is {:?}", answer.display.shown(other))),
+    }
+}
+
+/// Twilio's error code of a message (twilio.com/docs/api/errors), with what to do.
+fn in_words(code: u32) -> String {
+    let words = match code {
+        30003 => "the phone is off or has no network",
+        30004 => "the number blocks messages",
+        30005 => "there is no such number; check to",
+        30006 => "a landline, or a network that takes no SMS; check to",
+        30007 => "the carrier took it for spam; ask Twilio, or send from another number",
+        30008 => "the carrier did not say why",
+        30034 => {
+            "the number it is from is not registered with US carriers (A2P 10DLC); \
+                  register it in Twilio's console"
+        }
+        _ => return format!(", code {code}"),
+    };
+    format!(", code {code}: {words}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answer(status: u16, body: &str, retry_after: Option<u64>) -> Answer {
-        let retry_after = retry_after.map(Duration::from_secs);
-        Answer { status, retry_after, body: Ok(body.into()), display: Redactor::default() }
-    }
+    use crate::channel::http::tests::{answer, client, server};
 
     #[test]
     fn each_answer_has_its_class() {
@@ -365,7 +488,7 @@ mod tests {
             status: Some(status.into()),
             body: Some("login alice #k7f3q2".into()),
             to: Some("+15550101".into()),
-            num_segments: None,
+            ..Sms::default()
         };
         assert!(sms("queued").is("#k7f3q2", "+15550101"));
         assert!(!sms("failed").is("#k7f3q2", "+15550101"));
@@ -381,5 +504,77 @@ mod tests {
             {"sid":"SM2","status":"sent","to":"+15550101","body":"x #k7f3q2"}]}"##;
         let page = read_page(&answer(200, page, None)).unwrap();
         assert_eq!(page.find("#k7f3q2", "+15550101").as_deref(), Some("SM2"));
+    }
+
+    #[test]
+    fn each_fate_has_its_class() {
+        let sms = |status: &str, code: &str| {
+            format!(r#"{{"sid":"SM1","status":"{status}","error_code":{code},"body":"b"}}"#)
+        };
+        let table = [
+            (200, sms("delivered", "null"), "arrived"),
+            (200, sms("read", "null"), "arrived"),
+            (200, sms("queued", "null"), "underway"),
+            (200, sms("accepted", "null"), "underway"),
+            (200, sms("sending", "null"), "underway"),
+            (200, sms("sent", "null"), "underway"),
+            (200, sms("scheduled", "null"), "underway"),
+            (200, sms("failed", "30003"), "again"),
+            (200, sms("undelivered", "30008"), "again"),
+            (200, sms("undelivered", "30005"), "failed"),
+            (200, sms("undelivered", "30006"), "failed"),
+            (200, sms("undelivered", "30007"), "failed"),
+            (200, sms("failed", "30034"), "failed"),
+            (200, sms("canceled", "null"), "failed"),
+            (200, sms("partying", "null"), "cannot"),
+            (200, r#"{"status":null}"#.into(), "cannot"),
+            (200, r#"{"status":7}"#.into(), "cannot"),
+            (200, "<html>".into(), "cannot"),
+            (302, String::new(), "cannot"),
+            (401, String::new(), "cannot"),
+            (403, String::new(), "cannot"),
+            (404, String::new(), "cannot"),
+            (429, String::new(), "not asked"),
+            (500, String::new(), "not asked"),
+        ];
+        for (status, body, want) in table {
+            let got = match judge_fate(&answer(status, &body, Some(3))) {
+                Followed::Arrived(why) if why.starts_with("cannot be followed: ") => "cannot",
+                Followed::Arrived(_) => "arrived",
+                Followed::Underway(_) => "underway",
+                Followed::Failed { again: true, .. } => "again",
+                Followed::Failed { .. } => "failed",
+                Followed::NotAsked(_) => "not asked",
+            };
+            assert_eq!(got, want, "{status} {body}");
+        }
+        let Followed::Failed { why, .. } =
+            judge_fate(&answer(200, &sms("undelivered", "30007"), None))
+        else {
+            panic!("undelivered is a failure");
+        };
+        assert!(why.starts_with("undelivered, code 30007: the carrier took it for spam"), "{why}");
+    }
+
+    #[test]
+    fn a_message_is_followed_by_its_id_and_only_by_one() {
+        let (url, thread) = server(&[&["HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n\
+                                        {\"status\":\"delivered\"}"]]);
+        let mut twilio = Twilio {
+            client: client(),
+            base_url: url,
+            account_sid: "AC1".into(),
+            sender: Sender::From("+15550100".into()),
+            to: Vec::new(),
+            max_segments: 1,
+        };
+        for id in ["", "SM1", "../../x", &format!("AC{}", "0".repeat(32))] {
+            let Followed::Arrived(why) = twilio.follow(id) else { panic!("{id}") };
+            assert!(why.starts_with("cannot be followed"), "{why}");
+        }
+        let id = format!("SM{}", "0".repeat(32));
+        assert_eq!(twilio.follow(&id), Followed::Arrived("delivered".into()));
+        assert_eq!(thread.join().unwrap(), [1]);
+        assert!(matches!(twilio.follow(&id), Followed::NotAsked(Outcome::Later { .. })));
     }
 }

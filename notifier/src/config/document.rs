@@ -49,20 +49,20 @@ impl FromToml for String {
     }
 }
 
+impl FromToml for bool {
+    const WANTED: &'static str = "true or false, without quotes";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
 impl FromToml for u32 {
     const WANTED: &'static str = "a whole number";
 
     fn from_toml(value: &DeValue<'_>) -> Option<Self> {
         let number = value.as_integer()?;
         u32::from_str_radix(number.as_str(), number.radix()).ok()
-    }
-}
-
-impl FromToml for bool {
-    const WANTED: &'static str = "true or false, without quotes,";
-
-    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
-        value.as_bool()
     }
 }
 
@@ -241,10 +241,16 @@ impl<'t> Section<'_, 't> {
 
     /// Makes the absence of `key` a finding. To be called before the key is read.
     pub fn need(&mut self, key: &str) -> &mut Self {
-        if !self.table.contains_key(key) {
+        if !self.has(key) {
             self.found(self.span.clone(), key, "is missing");
         }
         self
+    }
+
+    /// Whether `key` stands in the section and has not been read, whatever its value is.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
     /// The value of `key` as `parse` understands its text; what `parse` says is a finding.

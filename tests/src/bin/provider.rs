@@ -1,18 +1,20 @@
-//! Stand-in for Twilio's Messages API, which misbehaves when told to.
+//! Stand-in for Twilio's Messages API, or for one of [`Like`], which misbehaves when told to.
 //!
-//! `provider --listen 127.0.0.1:0 --log FILE [--tls CERT KEY] [--sid AC..] [--token ..]`
+//! `provider --listen 127.0.0.1:0 --log FILE [--like NAME] [--tls CERT KEY] [--sid AC..] [--token ..]`
 //! prints `listening on ADDRESS` and appends one JSON line to FILE for each request
 //! ([`bastion_tests::provider::Record`]). Rules of misbehaviour
 //! ([`bastion_tests::fault::Fault`], JSON) are taken from standard input, one a line, each
 //! answered `control: ok`, and from `PUT /control`. The end of standard input means nothing.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,13 +22,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bastion_tests::fault::{Act, Fault, Script, Until};
 use bastion_tests::ffi;
+use bastion_tests::like::Like;
 use bastion_tests::provider::{ACCOUNT_SID, AUTH_TOKEN, Record};
 use bastion_tests::twilio::{Account, Answer, Request, decode_form, error, usual_code};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
-/// Longest request taken: an SMS is 1,600 characters, nine bytes each when encoded.
+/// Longest request taken: an SMS is 1,600 characters, nine bytes each when encoded; a webhook's
+/// event is at most 16 KiB in the spool.
 const MAX_REQUEST: usize = 64 * 1024;
 
 fn main() -> ExitCode {
@@ -40,7 +44,11 @@ fn main() -> ExitCode {
 }
 
 struct Provider {
+    like: Like,
     account: Mutex<Account>,
+    /// Requests and connections so far.
+    requests: AtomicU64,
+    connections: AtomicU64,
     script: Mutex<Script>,
     /// Told of each change of the script.
     changed: Condvar,
@@ -54,11 +62,16 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut log = PathBuf::from("provider.log");
     let (mut sid, mut token) = (ACCOUNT_SID.to_owned(), AUTH_TOKEN.to_owned());
     let mut tls = None;
+    let mut like = Like::Twilio;
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
             Long("listen") => listen = args.value()?.string()?,
             Long("log") => log = args.value()?.into(),
+            Long("like") => {
+                let name = args.value()?.string()?;
+                like = Like::named(&name).ok_or_else(|| format!("like nobody: {name}"))?;
+            }
             Long("sid") => sid = args.value()?.string()?,
             Long("token") => token = args.value()?.string()?,
             Long("tls") => tls = Some((PathBuf::from(args.value()?), PathBuf::from(args.value()?))),
@@ -77,6 +90,9 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     let provider = Arc::new(Provider {
+        like,
+        requests: AtomicU64::new(0),
+        connections: AtomicU64::new(0),
         account: Mutex::new(Account { sid, token, messages: Vec::new() }),
         script: Mutex::default(),
         changed: Condvar::new(),
@@ -171,13 +187,14 @@ impl Provider {
         address: SocketAddr,
     ) -> io::Result<()> {
         let mut buffer = Vec::new();
-        while let Some((request, body, at)) = read_request(stream, &mut buffer)? {
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
+        while let Some((request, at)) = read_request(stream, &mut buffer)? {
             if request.path == "/control" {
-                let answer = match self.control(&body, address) {
+                let answer = match self.control(&request.body, address) {
                     Ok(()) => Answer { status: 200, body: Value::Null, accepted: None },
                     Err(problem) => error(400, 20001, &problem.to_string()),
                 };
-                stream.write_all(&http(answer.status, &[], &answer.body.to_string()))?;
+                stream.write_all(&http(answer.status, &[], &text_of(&answer.body)))?;
                 continue;
             }
             let fault = locked(&self.script).next(&request.method, Instant::now());
@@ -196,15 +213,49 @@ impl Provider {
             let answer = if skip && request.method == "POST" {
                 None
             } else {
-                Some(locked(&self.account).answer(&request, SystemTime::now()))
+                Some(self.right_answer(&request))
             };
             let name = name_of(&fault, answer.as_ref());
-            self.record(&request, at, name, answer.as_ref())?;
+            self.record(&request, at, name, answer.as_ref(), connection)?;
             if !self.act(stream, tcp, &fault, answer.as_ref(), &request)? {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    fn right_answer(&self, request: &Request) -> Answer {
+        match self.like {
+            Like::Twilio => locked(&self.account).answer(request, SystemTime::now()),
+            like => like.answer(request, self.requests.fetch_add(1, Ordering::Relaxed) + 1),
+        }
+    }
+
+    /// An error as the provider writes it, which says `text`.
+    fn error(&self, status: u16, text: &str) -> String {
+        text_of(&self.like.error(status, text).body)
+    }
+
+    /// The secrets that a request bears, for a text in JSON: with each character as an escape, the
+    /// header and the path as they came, percent-encoded, and decoded.
+    fn credentials(&self, request: &Request) -> String {
+        let header = request.headers.get("authorization").map_or("", String::as_str);
+        let basic = header.strip_prefix("Basic ").unwrap_or_default();
+        let pair =
+            String::from_utf8(STANDARD.decode(basic).unwrap_or_default()).unwrap_or_default();
+        let password = pair.split_once(':').map_or("", |(_, password)| password);
+        let secret = if self.like == Like::Twilio { password } else { self.like.secret() };
+        let escape = |c: char| format!("\\u{:04x}", u32::from(c));
+        let escaped: String = secret.chars().map(escape).collect();
+        let encoded = request.path.replace(':', "%3A").replace('/', "%2F");
+        format!("{escaped} {header} {pair} {} {encoded}", request.path)
+    }
+
+    fn authorized(&self, request: &Request) -> bool {
+        match self.like {
+            Like::Twilio => locked(&self.account).authorized(request),
+            like => like.authorized(request),
+        }
     }
 
     fn record(
@@ -213,15 +264,23 @@ impl Provider {
         at: SystemTime,
         name: String,
         answer: Option<&Answer>,
+        connection: u64,
     ) -> io::Result<()> {
         let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let twilio = self.like == Like::Twilio;
+        let mut headers = request.headers.clone();
+        headers.remove("authorization");
         let record = Record {
             at_us: u64::try_from(at.as_micros()).unwrap_or(u64::MAX),
             method: request.method.clone(),
-            path: request.path.clone(),
+            // The log is looked through for secrets, as everything is.
+            path: request.path.replace(self.like.secret(), "SECRET"),
             query: request.query.clone(),
-            form: request.form.clone().unwrap_or_default(),
-            authorized: locked(&self.account).authorized(request),
+            form: if twilio { request.form.clone().unwrap_or_default() } else { BTreeMap::new() },
+            raw: if twilio { String::new() } else { request.body.clone() },
+            headers: if twilio { BTreeMap::new() } else { headers },
+            connection,
+            authorized: self.authorized(request),
             answer: name,
             accepted: answer.and_then(|answer| answer.accepted.clone()),
         };
@@ -242,7 +301,7 @@ impl Provider {
         if !idle(tcp, Duration::from_millis(fault.delay_ms))? {
             return Ok(false);
         }
-        let right = answer.map(|answer| http(answer.status, &[], &answer.body.to_string()));
+        let right = answer.map(|answer| http(answer.status, &[], &text_of(&answer.body)));
         match fault.act {
             Act::Ok | Act::Clear | Act::Refuse => {
                 stream.write_all(&right.unwrap_or_default())?;
@@ -251,25 +310,36 @@ impl Provider {
             Act::Hang => while idle(tcp, Duration::from_secs(3600))? {},
             Act::Status => {
                 let status = fault.status.unwrap_or(500);
-                let code = fault.code.unwrap_or_else(|| usual_code(status));
-                let answer = error(status, code, "told to");
-                let extra: Vec<_> =
+                let body = match self.like {
+                    Like::Twilio => {
+                        let code = fault.code.unwrap_or_else(|| usual_code(status));
+                        error(status, code, "told to").body.to_string()
+                    }
+                    like => coded(like.error(status, "told to").body, fault.code),
+                };
+                let mut extra: Vec<_> =
                     fault.retry_after.iter().map(|v| ("Retry-After", v.as_str())).collect();
-                stream.write_all(&http(status, &extra, &answer.body.to_string()))?;
+                if (300..400).contains(&status) {
+                    extra.push(("Location", "/elsewhere"));
+                }
+                stream.write_all(&http(status, &extra, &body))?;
                 return Ok(true);
             }
             Act::Echo => {
                 let status = fault.status.unwrap_or(401);
-                let body = error(status, usual_code(status), "SAID").body.to_string();
+                let body = self.error(status, "said");
                 stream.write_all(&http(
                     status,
                     &[],
-                    &body.replace("SAID", &credentials(request)),
+                    &body.replace("said", &self.credentials(request)),
                 ))?;
                 return Ok(true);
             }
             Act::Garbage => stream.write_all(b"\x16\x03\x01 what? \0\xff\xfe\r\n\r\nNO HTTP\n")?,
-            Act::BadJson => stream.write_all(&http(201, &[], "{\"sid\": \"SM0123, no end"))?,
+            Act::BadJson => {
+                let status = fault.status.unwrap_or(201);
+                stream.write_all(&http(status, &[], "{\"sid\": \"SM0123, no end"))?;
+            }
             Act::Huge => huge(stream, fault.status.unwrap_or(201))?,
             Act::Reset => ffi::reset_on_close(tcp.as_fd())?,
             Act::Close => {}
@@ -328,15 +398,21 @@ fn http(status: u16, extra: &[(&str, &str)], body: &str) -> Vec<u8> {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// What the `Authorization` header of a request says, for a text in JSON: the password with each
-/// character as an escape, the header as it came, and decoded.
-fn credentials(request: &Request) -> String {
-    let header = request.headers.get("authorization").map_or("", String::as_str);
-    let basic = header.strip_prefix("Basic ").unwrap_or_default();
-    let pair = String::from_utf8(STANDARD.decode(basic).unwrap_or_default()).unwrap_or_default();
-    let password = pair.split_once(':').map_or("", |(_, password)| password);
-    let escaped: String = password.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
-    format!("{escaped} {header} {pair}")
+/// A text as it is, anything else as JSON.
+fn text_of(body: &Value) -> String {
+    match body {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        json => json.to_string(),
+    }
+}
+
+/// An error's body with another code in it.
+fn coded(mut body: Value, code: Option<u32>) -> String {
+    if let (Some(code), Some(fields)) = (code, body.as_object_mut()) {
+        fields.insert("code".into(), code.into());
+    }
+    text_of(&body)
 }
 
 fn name_of(fault: &Fault, answer: Option<&Answer>) -> String {
@@ -357,12 +433,11 @@ fn name_of(fault: &Fault, answer: Option<&Answer>) -> String {
     name.to_owned()
 }
 
-/// Reads one request: it, its body as text, and when its first line had come. `None` at
-/// the end of the connection.
+/// Reads one request, and when its first line had come. `None` at the end of the connection.
 fn read_request<S: Read>(
     stream: &mut S,
     buffer: &mut Vec<u8>,
-) -> io::Result<Option<(Request, String, SystemTime)>> {
+) -> io::Result<Option<(Request, SystemTime)>> {
     let mut first_line = None;
     loop {
         if first_line.is_none() && buffer.contains(&b'\n') {
@@ -374,7 +449,7 @@ fn read_request<S: Read>(
                 buffer.drain(..head + body);
                 let form = decode_form(&text);
                 let at = first_line.unwrap_or_else(SystemTime::now);
-                return Ok(Some((Request { form, ..request }, text, at)));
+                return Ok(Some((Request { form, body: text, ..request }, at)));
             }
         }
         if buffer.len() > MAX_REQUEST {
@@ -407,6 +482,7 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Request, usize, usize)>> {
         query: decode_form(query).unwrap_or_default(),
         headers: headers.collect(),
         form: None,
+        body: String::new(),
     };
     let length = request.headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
     Ok(Some((request, head, length)))

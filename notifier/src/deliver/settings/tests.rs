@@ -5,15 +5,30 @@ use super::*;
 
 const EXAMPLE: &str = include_str!("../../../../etc/bastion.toml");
 
-/// A directory with a secret in it, and the `Secrets` that find it.
+/// The files that the example names.
+const SECRETS: &[(&str, &str)] = &[
+    ("alertmanager-password", "hunter2hunter2"),
+    ("discord-url", "https://discord.com/api/webhooks/1234567890/hunter2hunter2"),
+    ("ntfy-token", "tk_hunter2hunter2"),
+    ("slack-url", "https://hooks.slack.com/services/T0000/B0000/hunter2hunter2"),
+    ("telegram-token", "123456:hunter2hunter2"),
+    ("twilio-key", "hunter2hunter2hunter2hunter2"),
+    ("twilio-token", "0123456789abcdef0123456789abcdef"),
+    ("webhook-secret", "hunter2hunter2"),
+    ("webhook-token", "hunter2hunter2"),
+];
+
+/// A directory with secrets in it, and the `Secrets` that find it.
 fn secrets() -> (PathBuf, Secrets) {
     use std::os::unix::fs::PermissionsExt;
     let name =
         format!("notifier-settings-{:?}-{}", std::thread::current().id(), std::process::id());
     let dir = std::env::temp_dir().join(name);
     fs::create_dir_all(&dir).unwrap();
-    fs::write(dir.join("twilio-token"), "0123456789abcdef0123456789abcdef\n").unwrap();
-    fs::set_permissions(dir.join("twilio-token"), fs::Permissions::from_mode(0o600)).unwrap();
+    for (name, secret) in SECRETS {
+        fs::write(dir.join(name), format!("{secret}\n")).unwrap();
+        fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     (dir.clone(), Secrets::in_directory(&dir))
 }
 
@@ -63,7 +78,15 @@ fn every_example_in_the_file_is_valid_and_every_default_in_it_is_true() {
     assert_eq!(settings.login.hold, Login::default().hold);
     assert_eq!(settings.notify.policy.patience, Notify::default().policy.patience);
     assert_eq!(settings.notify.policy.channels(), ["sms"]);
-    assert_eq!(settings.notify.channels[0].1.recipients(), ["+15550101"]);
+    let to = |name: &str| {
+        let mut channels = settings.notify.channels.iter();
+        let found = channels.find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("{name} is missing")).1.recipients().to_vec()
+    };
+    assert_eq!(to("sms"), ["+15550101"]);
+    assert_eq!(to("telegram"), ["123456789", "-1001234567890"]);
+    assert_eq!(to("slack"), ["hooks.slack.com"], "the host is no secret");
+    assert_eq!(to("alertmanager"), ["127.0.0.1:9093, am2.example.org:9093"]);
 }
 
 #[test]
@@ -128,6 +151,79 @@ number = 1
         "21 tunnels",
     ];
     assert_eq!(findings(text), want);
+}
+
+#[test]
+fn mistakes_in_the_sections_of_channels_are_told_and_no_secret_with_them() {
+    let sid = "0".repeat(32);
+    let twilio = |more: &str| {
+        format!("type = \"twilio\"\naccount-sid = \"AC{sid}\"\nto = [\"+15550101\"]\n{more}\n")
+    };
+    let key = format!("api-key-sid = \"SK{sid}\"\n");
+    let service = format!("messaging-service-sid = \"MG{sid}\"\n");
+    let token = "auth-token-file = \"twilio-token\"\n";
+    let ntfy = "type = \"ntfy\"\ntopic = \"t\"\n";
+    let webhook = "type = \"webhook\"\nurl = \"https://h.example/x?y=1\"\n";
+    let am = |url: &str, more: &str| format!("type = \"alertmanager\"\nurls = [{url}]\n{more}");
+    let here = "\"http://127.0.0.1:9093\"";
+    let far = "\"http://10.0.0.1:9093\"";
+    let all = "username = \"a\"\npassword-file = \"twilio-key\"\n";
+    let table: Vec<(String, &[&str])> = vec![
+        (twilio(&format!("{token}from = \"+15550100\"")), &[]),
+        (twilio(&format!("{token}{service}")), &[]),
+        (twilio(&format!("{key}api-key-secret-file = \"twilio-key\"\n{service}")), &[]),
+        (twilio(token), &["from"]),
+        (twilio(&service), &["auth-token-file"]),
+        (twilio(&format!("{key}{service}")), &["api-key-secret-file"]),
+        (twilio(&format!("api-key-secret-file = \"twilio-key\"\n{service}")), &["api-key-sid"]),
+        (
+            twilio(&format!("{key}api-key-secret-file = \"twilio-key\"\n{token}{service}")),
+            &["auth-token-file"],
+        ),
+        (twilio(&format!("{token}{service}from = \"+15550100\"")), &["from"]),
+        (twilio(&format!("{token}messaging-service-sid = \"MG1\"")), &["messaging-service-sid"]),
+        ("type = \"telegram\"\nto = []\n".into(), &["", "token-file"]),
+        ("type = \"telegram\"\nto = [\"1\"]\ntoken-file = \"slack-url\"".into(), &["token-file"]),
+        (
+            "type = \"telegram\"\nto = [\"x\"]\ntoken-file = \"telegram-token\"\nsilent-info = 1"
+                .into(),
+            &["to", "silent-info"],
+        ),
+        (ntfy.into(), &[]),
+        (format!("{ntfy}base-url = \"http://ntfy.example\""), &["base-url"]),
+        (format!("{ntfy}token-file = \"absent\""), &["token-file"]),
+        (format!("{ntfy}ca-file = \"ca.pem\""), &["ca-file"]),
+        (format!("{ntfy}ca-file = \"/nonexistent/ca.pem\""), &["ca-file"]),
+        (format!("{ntfy}ca-file = \"/etc/passwd\""), &["ca-file"]),
+        ("type = \"slack\"\n".into(), &["url-file"]),
+        ("type = \"slack\"\nurl-file = \"twilio-key\"".into(), &["url-file"]),
+        ("type = \"discord\"\nurl-file = \"twilio-key\"".into(), &["url-file"]),
+        (webhook.into(), &[]),
+        (format!("{webhook}headers = {{ Authorization = \"hunter2\" }}"), &["headers"]),
+        (format!("{webhook}headers = {{ \"X-A\" = 1 }}"), &["headers"]),
+        ("type = \"webhook\"\nurl = \"http://h.example\"".into(), &["url"]),
+        (am(here, ""), &[]),
+        (am("", ""), &[""]),
+        (am(far, ""), &["urls"]),
+        (am(far, "allow-http = true"), &[]),
+        (am(far, &format!("allow-http = true\n{all}")), &["urls"]),
+        (am(here, all), &[]),
+        (am(here, "username = \"a\""), &["username"]),
+        (am(here, "password-file = \"twilio-key\""), &["password-file"]),
+        (am(here, &format!("{all}token-file = \"twilio-key\"")), &["token-file"]),
+        (am(here, "keep = \"1m\""), &["keep"]),
+        (am(here, "labels = { host = \"x\" }"), &["labels"]),
+    ];
+    for (text, want) in table {
+        let text = format!("[notify.channel.a]\n{text}\n");
+        let found = parse(&text).err().unwrap_or_default();
+        let keys: Vec<&str> = found
+            .iter()
+            .map(|f| f.key.strip_prefix("notify.channel.a").unwrap().trim_start_matches('.'))
+            .collect();
+        assert_eq!(keys, want, "{text}\n{found:?}");
+        assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub fn whole_text(message: &Message) -> String {
     format!("{}\n\n{}", text::subject(message), text::body(message).trim_end())
 }
 
-/// `text`, or as much of its start as costs `limit` with [`CUT`] behind it. Cuts between two
+/// `text`, or as much of its start as costs `limit` with a mark behind it. Cuts between two
 /// characters.
 #[must_use]
 pub fn fit(text: &str, limit: usize, cost: fn(char) -> usize) -> String {

@@ -48,7 +48,7 @@ pub fn event_line(event: &Event, now: &Stamp) -> String {
 /// them are indented. The words are those of the event's fields and of the log.
 ///
 /// The time is that of this machine's zone. Of several events it is first a line each, and then
-/// every fact of the first [`MAX_WHOLE`].
+/// every fact of the first ten.
 #[must_use]
 pub fn body(message: &Message) -> String {
     let context = Context::here(&message.now);

@@ -75,6 +75,12 @@ pub struct Answer {
 pub struct Redactor(Arc<[Secret]>);
 
 impl Redactor {
+    /// One that takes out `secrets`, in each form in which they are sent.
+    #[must_use]
+    pub(super) fn new(secrets: Vec<Secret>) -> Self {
+        Self(secrets.into())
+    }
+
     /// `text` as it may be logged. To be given decoded text: in JSON a secret may be spelled
     /// with escapes.
     #[must_use]

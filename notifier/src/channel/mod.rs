@@ -4,6 +4,8 @@
 pub mod http;
 pub mod outcome;
 pub mod secret;
+#[cfg(feature = "mail")]
+pub mod smtp;
 pub mod twilio;
 
 use crate::config::Section;
@@ -60,4 +62,8 @@ pub struct Kind {
 }
 
 /// All types of channel.
-pub const KINDS: &[Kind] = &[Kind { name: "twilio", read: twilio::read }];
+pub const KINDS: &[Kind] = &[
+    #[cfg(feature = "mail")]
+    Kind { name: "smtp", read: smtp::read },
+    Kind { name: "twilio", read: twilio::read },
+];

@@ -12,8 +12,10 @@ fn secrets() -> (PathBuf, Secrets) {
         format!("notifier-settings-{:?}-{}", std::thread::current().id(), std::process::id());
     let dir = std::env::temp_dir().join(name);
     fs::create_dir_all(&dir).unwrap();
-    fs::write(dir.join("twilio-token"), "0123456789abcdef0123456789abcdef\n").unwrap();
-    fs::set_permissions(dir.join("twilio-token"), fs::Permissions::from_mode(0o600)).unwrap();
+    for name in ["twilio-token", "smtp-password"] {
+        fs::write(dir.join(name), "0123456789abcdef0123456789abcdef\n").unwrap();
+        fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     (dir.clone(), Secrets::in_directory(&dir))
 }
 
@@ -63,7 +65,12 @@ fn every_example_in_the_file_is_valid_and_every_default_in_it_is_true() {
     assert_eq!(settings.login.hold, Login::default().hold);
     assert_eq!(settings.notify.patience, Notify::default().patience);
     assert_eq!(settings.notify.route, ["sms"]);
-    assert_eq!(settings.notify.channels[0].1.recipients(), ["+15550101"]);
+    let channels = &settings.notify.channels;
+    let recipients = |name: &str| {
+        channels.iter().find(|(known, _)| known == name).map(|(_, channel)| channel.recipients())
+    };
+    assert_eq!(recipients("sms").unwrap(), ["+15550101"]);
+    assert_eq!(recipients("mail").unwrap(), ["you@example.org"]);
 }
 
 #[test]
@@ -128,6 +135,42 @@ number = 1
         "21 tunnels",
     ];
     assert_eq!(findings(text), want);
+}
+
+#[test]
+#[cfg(feature = "mail")]
+fn a_password_goes_over_no_line_in_clear_and_mail_over_none_to_another_machine() {
+    let mail = |host: &str, more: &str| {
+        format!(
+            "[notify.channel.mail]\ntype = \"smtp\"\nhost = \"{host}\"\nfrom = \"a@b.example\"\n\
+             to = [\"c@d.example\"]\n{more}"
+        )
+    };
+    let sign_in = "username = \"a\"\npassword-file = \"smtp-password\"\n";
+    let clear = "tls = \"none\"\n";
+    let tls = ["6 notify.channel.mail.tls"];
+    let whole = ["1 notify.channel.mail"];
+    let table: [(&str, String, &[&str]); 9] = [
+        ("mx.example", sign_in.into(), &[]),
+        ("mx.example", "tls = \"implicit\"\n".into(), &[]),
+        ("127.0.0.1", clear.into(), &[]),
+        ("::1", clear.into(), &[]),
+        ("localhost", format!("{clear}{sign_in}"), &tls),
+        ("mx.example", clear.into(), &tls),
+        ("192.0.2.1", clear.into(), &tls),
+        ("mx.example", "username = \"a\"\n".into(), &whole),
+        ("mx.example", "password-file = \"smtp-password\"\n".into(), &whole),
+    ];
+    for (host, more, want) in table {
+        assert_eq!(findings(&mail(host, &more)), want, "{host} {more}");
+    }
+    let wrong = "port = 0\ntls = \"ssl\"\nca-file = \"/dev/null\"\nhello = \"a b\"\n";
+    let found = findings(&mail("mx example", wrong));
+    let keys = ["host", "port", "tls", "ca-file", "hello"];
+    let lines = [3, 6, 7, 8, 9];
+    let want: Vec<String> =
+        lines.iter().zip(keys).map(|(n, key)| format!("{n} notify.channel.mail.{key}")).collect();
+    assert_eq!(found, want);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 
 /// Paths of what [`make`] wrote.
 #[derive(Debug, Clone)]
@@ -23,6 +25,21 @@ pub struct Certificates {
 /// When a file cannot be written.
 #[must_use]
 pub fn make(dir: &Path) -> Certificates {
+    make_until(dir, 4096)
+}
+
+/// The same, of a certificate that has been good until the end of the year 2020.
+///
+/// # Panics
+///
+/// When a file cannot be written.
+#[must_use]
+pub fn make_expired(dir: &Path) -> Certificates {
+    make_until(dir, 2021)
+}
+
+/// A certificate that is good until `year` begins.
+fn make_until(dir: &Path, year: i32) -> Certificates {
     let ca_key = KeyPair::generate().expect("a key pair");
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,7 +47,8 @@ pub fn make(dir: &Path) -> Certificates {
     let ca = CertifiedIssuer::self_signed(ca, ca_key).expect("a CA certificate");
 
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let params = CertificateParams::new(names).expect("names for a certificate");
+    let mut params = CertificateParams::new(names).expect("names for a certificate");
+    params.not_after = date_time_ymd(year, 1, 1);
     let key = KeyPair::generate().expect("a key pair");
     let certificate = params.signed_by(&key, &ca).expect("a server certificate");
 

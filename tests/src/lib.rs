@@ -40,6 +40,7 @@ pub mod fault;
 pub mod ffi;
 pub mod host;
 pub mod login;
+pub mod mail;
 pub mod pam;
 pub mod process;
 pub mod provider;

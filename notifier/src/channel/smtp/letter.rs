@@ -35,7 +35,7 @@ pub(super) fn write(
     let mail = Mail::builder()
         .from(from.clone())
         .to(Mailbox::new(None, to.clone()))
-        .subject(text::subject(message))
+        .subject(subject(message))
         .message_id(Some(id.clone()))
         .date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
         // RFC 3834: nobody's holiday answers this.
@@ -47,7 +47,18 @@ pub(super) fn write(
         .header(ContentType::TEXT_PLAIN)
         .body(text::body(message))
         .map_err(|error| error.to_string())?;
-    Ok(Letter { envelope_from: envelope_from.cloned(), to, id, bytes: mail.formatted() })
+    let mut bytes = mail.formatted();
+    // The end of the last line belongs to the dot that ends the mail.
+    while bytes.ends_with(b"\r\n") {
+        bytes.truncate(bytes.len() - 2);
+    }
+    Ok(Letter { envelope_from: envelope_from.cloned(), to, id, bytes })
+}
+
+/// One line, in which nobody's name is an encoded word (RFC 2047): the library passes such a one
+/// on as it is, and the reader would decode it, to line ends and to marks that reorder text.
+fn subject(message: &Message) -> String {
+    text::subject(message).replace("=?", "= ?")
 }
 
 /// `<k7f3q2.1795313647000.9c2f..@example.org>`: the same at each try of this message to this
@@ -165,6 +176,14 @@ mod tests {
                 assert!(longest <= Some(999), "{as_text:?}: a line of {longest:?}");
             }
         }
+    }
+
+    #[test]
+    fn no_name_is_decoded_by_the_reader() {
+        let name = b"=?utf-8?q?=0D=0ABcc:_thief?= =?=?x?b?4oCu?=";
+        let letter = write(&from(), None, &message(event(1, 0, login(name)))).unwrap();
+        let (headers, _) = parts(&letter);
+        assert!(!headers.iter().any(|header| header.contains("=?")), "{headers:#?}");
     }
 
     #[test]

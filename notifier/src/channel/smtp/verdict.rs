@@ -131,6 +131,11 @@ pub(super) fn unfinished(step: Step, why: String) -> Outcome {
 fn reply(step: Step, code: u16, why: String, names: &Names) -> Outcome {
     let check = |what: &str| Outcome::Config { why: format!("{why}; check {what}") };
     match (step, code) {
+        // A yes to something else: the answers are out of step with the questions.
+        (Step::Content, 200..400) => Outcome::doubtful(why, Fault::Message),
+        (_, 200..400) => {
+            Outcome::Later { why: format!("{why}, out of turn"), fault: Fault::Channel }
+        }
         // 530 authentication required, 534 mechanism too weak, 535 refused, 538 not in clear.
         (_, 530 | 534 | 535 | 538) if names.signs_in => {
             check("username and password-file, then restart the sender")
@@ -146,10 +151,7 @@ fn reply(step: Step, code: u16, why: String, names: &Names) -> Outcome {
         (_, 400..500) => Outcome::Later { why, fault: Fault::Message },
         // The sender is the same for all messages: not one of them would get out.
         (Step::Mail, _) => check("from and envelope-from"),
-        (Step::Rcpt | Step::Data | Step::Content, 500..600) => Outcome::Never { why },
-        // A yes where it makes no sense.
-        (Step::Content, _) => Outcome::doubtful(why, Fault::Message),
-        (Step::Rcpt | Step::Data, _) => Outcome::Later { why, fault: Fault::Channel },
+        (Step::Rcpt | Step::Data | Step::Content, _) => Outcome::Never { why },
     }
 }
 
@@ -189,7 +191,8 @@ mod tests {
             (Auth, 534, "config"),
             (Auth, 535, "config"),
             (Auth, 538, "config"),
-            (Mail, 250, "config"),
+            (Auth, 250, "later, channel"),
+            (Mail, 354, "later, channel"),
             (Mail, 421, "later, channel"),
             (Mail, 451, "later, message"),
             (Mail, 530, "config"),

@@ -1,6 +1,7 @@
 //! Ways out: each takes one event for one recipient, blocks for a bounded time, and says
 //! what became of it. A new one is one file here and one line in [`KINDS`].
 
+pub mod exec;
 pub mod http;
 pub mod outcome;
 pub mod secret;
@@ -19,7 +20,7 @@ pub trait Channel: Send {
     /// The recipients, each of whom gets a message of his own.
     fn recipients(&self) -> &[String];
 
-    /// Sends the message; takes [`http::DEADLINE`] at most.
+    /// Sends the message, in bounded time: [`http::DEADLINE`], where a channel says nothing else.
     fn send(&mut self, message: &Message) -> Outcome;
 
     /// Looks whether the provider has the message already, when it is not known what became
@@ -63,6 +64,7 @@ pub struct Kind {
 
 /// All types of channel.
 pub const KINDS: &[Kind] = &[
+    Kind { name: "exec", read: exec::read },
     #[cfg(feature = "mail")]
     Kind { name: "smtp", read: smtp::read },
     Kind { name: "twilio", read: twilio::read },

@@ -71,6 +71,7 @@ fn every_example_in_the_file_is_valid_and_every_default_in_it_is_true() {
     };
     assert_eq!(recipients("sms").unwrap(), ["+15550101"]);
     assert_eq!(recipients("mail").unwrap(), ["you@example.org"]);
+    assert_eq!(recipients("program").unwrap(), ["apprise"]);
 }
 
 #[test]
@@ -171,6 +172,29 @@ fn a_password_goes_over_no_line_in_clear_and_mail_over_none_to_another_machine()
     let want: Vec<String> =
         lines.iter().zip(keys).map(|(n, key)| format!("{n} notify.channel.mail.{key}")).collect();
     assert_eq!(found, want);
+}
+
+#[test]
+fn a_program_is_an_absolute_path_and_words_that_no_shell_reads() {
+    let section = "[notify.channel.p]\ntype = \"exec\"\n";
+    let parsed = parse(&format!("{section}command = [\"/opt/x/alert\", \"a b\", \"$(c)\"]\n"));
+    assert_eq!(parsed.ok().unwrap().notify.channels[0].1.recipients(), ["alert"]);
+    let whole = "1 notify.channel.p";
+    let table = [
+        ("", "1 notify.channel.p.command"),
+        ("command = []\n", whole),
+        ("command = [\"apprise\"]\n", whole),
+        ("command = [\"./apprise\"]\n", whole),
+        ("command = \"/usr/bin/apprise\"\n", "3 notify.channel.p.command"),
+        ("command = [\"/x\", \"a\\u0000b\"]\n", "3 notify.channel.p.command"),
+        ("command = [\"/x\"]\nto = []\n", whole),
+        ("command = [\"/x\"]\nto = [\"a\\nb\"]\n", "4 notify.channel.p.to"),
+        ("command = [\"/x\"]\ntimeout = \"500ms\"\n", "4 notify.channel.p.timeout"),
+        ("command = [\"/x\"]\ntimeout = \"1h\"\n", "4 notify.channel.p.timeout"),
+    ];
+    for (text, want) in table {
+        assert_eq!(findings(&format!("{section}{text}")), [want], "{text}");
+    }
 }
 
 #[test]

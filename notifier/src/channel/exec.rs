@@ -91,6 +91,9 @@ impl Channel for Exec {
     }
 }
 
+/// One fact of a login; `None` when it is not known.
+type Fact = fn(&Login) -> Option<String>;
+
 /// What the program finds in its environment, each on one line.
 ///
 /// The facts of a login are there when all events of the message are logins and agree on it:
@@ -106,7 +109,7 @@ fn facts(message: &Message) -> Vec<(&'static str, String)> {
         ("BASTION_RECIPIENT", message.recipient.clone()),
         ("BASTION_COUNT", message.events().count().to_string()),
     ];
-    let of_logins: [(_, fn(&Login) -> Option<String>); 3] = [
+    let of_logins: [(_, Fact); 3] = [
         ("BASTION_USER", |login| Some(login.user.visible())),
         ("BASTION_SOURCE", source),
         ("BASTION_KEY", |login| login.key().map(key)),

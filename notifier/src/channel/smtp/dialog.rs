@@ -179,8 +179,8 @@ fn start_tls(
     connection.starttls(tls, hello).map_err(|error| Failure::of(&error))?;
     // The library keeps what came in clear behind the answer to STARTTLS, and would take it for
     // the server's answers: whoever is on the way could say "250 queued" in its name. Two
-    // answers or more are found here; a single one is off by one with all that follow, and the
-    // numbers that are expected below, which differ from step to step, tell.
+    // answers or more are found here. After a single one, all that follow are off by one, and
+    // the numbers that are expected tell: of AUTH, or at last of DATA, before the mail goes out.
     set_timeout(connection, EARLY)?;
     let early = connection.read_response();
     set_timeout(connection, ANSWER)?;

@@ -25,8 +25,11 @@ const MAX_NAME: usize = 253;
 /// The words of `tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tls {
-    StartTls,
+    /// `starttls`.
+    Required,
+    /// `implicit`.
     Implicit,
+    /// `none`.
     None,
 }
 
@@ -54,7 +57,7 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
     let ca_file = section.parse("ca-file", parse_ca_file).map(|file| file.value);
     let hello = section.parse("hello", parse_hello).map_or_else(own_name, |hello| hello.value);
 
-    let mode = tls.as_ref().map_or(Tls::StartTls, |tls| tls.value);
+    let mode = tls.as_ref().map_or(Tls::Required, |tls| tls.value);
     if let (Tls::None, Some(tls)) = (mode, &tls) {
         refuse_in_clear(section, tls, host.as_ref(), username.as_ref());
     }
@@ -77,7 +80,7 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
         sign_in.map(|(name, password)| Credentials::new(name, password.expose().to_owned()));
     let trust = Trust { ca_file, credentials };
     let security = match mode {
-        Tls::StartTls => Security::StartTls(trust),
+        Tls::Required => Security::StartTls(trust),
         Tls::Implicit => Security::Implicit(trust),
         Tls::None => Security::None,
     };
@@ -144,7 +147,7 @@ fn is_name(text: &str) -> bool {
 
 fn parse_tls(text: &str) -> Result<Tls, String> {
     match text {
-        "starttls" => Ok(Tls::StartTls),
+        "starttls" => Ok(Tls::Required),
         "implicit" => Ok(Tls::Implicit),
         "none" => Ok(Tls::None),
         _ => Err(format!("{text:?} is none of starttls, implicit, none")),

@@ -375,3 +375,25 @@ fn a_burst_arrives_and_each_of_it_once() {
     let lost = |host: &Host| host.events("alert-deferred") + host.events("channel-trouble");
     assert_eq!(lost(&rig.host), 0);
 }
+
+#[test]
+fn a_server_that_is_not_there_is_waited_for() {
+    let table = [
+        ("nothing listens", "port = 1", "refused"),
+        ("no such name", "host = \"mx.absent.example\"", "lookup"),
+    ];
+    each_row(&table, |(why, more, told)| {
+        let rig = MailRig::start(&usual(), more);
+        let alert = Draft::login(1, "alice");
+        rig.host.publish(&alert);
+        let lines = rig.host.wait_syslog("bastion", "alert-deferred", 1);
+        assert_eq!(lines[0].field("doubtful").as_deref(), Some("false"), "{why}: {lines:?}");
+        let reason = lines[0].field("reason").unwrap_or_default();
+        assert!(reason.contains(told), "{why}: {reason}");
+        let mended = format!("port = {}\nhost = \"127.0.0.1\"", rig.server.port());
+        rig.host.configure_mail(rig.server.port(), &mended);
+        rig.sender.signal(libc::SIGHUP);
+        rig.host.wait_room(&alert.id, "sent", ARRIVAL);
+        assert_eq!(rig.server.mails().len(), 1, "{why}");
+    });
+}

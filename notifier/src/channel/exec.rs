@@ -2,8 +2,8 @@
 //!
 //! It is started as it is written, without a shell, once for each message and recipient. On its
 //! standard input it has the message's text, a fact a line; in its environment, beside `PATH`,
-//! `LANG` and `HOME`, what [`facts`] lists, and nothing of ours. What its exit code means
-//! (sysexits.h(3head), and what shells say) stands at [`judge`].
+//! `LANG` and `HOME`, what `facts` lists, and nothing of ours. What its exit code means
+//! (sysexits.h(3head), and what shells say) stands at `judge`.
 //!
 //! The program runs as the sender's user and inside the sender's unit.
 
@@ -84,7 +84,7 @@ impl Channel for Exec {
         &self.to
     }
 
-    /// Takes `timeout` and [`process::GRACE`] twice at most.
+    /// Takes `timeout` at most, and the four seconds that a program has to be gone after it.
     fn send(&mut self, message: &Message) -> Outcome {
         let run = self.program.run(&facts(message), text::body(message).as_bytes(), &mut self.left);
         judge(&run, &self.program)

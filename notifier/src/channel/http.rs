@@ -100,7 +100,7 @@ impl Client {
     pub fn basic(user: &str, password: &Secret) -> Self {
         let credentials = BASE64.encode(format!("{user}:{}", password.expose()));
         let authorization = format!("Basic {credentials}");
-        let display = Redactor([password.clone(), Secret::new(credentials)].into());
+        let display = Redactor::new(vec![password.clone(), Secret::new(credentials)]);
         let connected = Arc::new(AtomicBool::new(false));
         Self { agent: agent(&connected), authorization, display, connected }
     }

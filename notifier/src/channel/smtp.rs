@@ -39,7 +39,7 @@ impl Channel for Smtp {
         &self.to
     }
 
-    /// Takes [`attempt::DEADLINE`] at most.
+    /// Takes 30 s at most, and as long to begin while earlier tries hang.
     fn send(&mut self, message: &Message) -> Outcome {
         match letter::write(&self.from, self.envelope_from.as_ref(), message) {
             Ok(letter) => self.attempts.make(&self.server, letter),

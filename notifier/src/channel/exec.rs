@@ -53,8 +53,10 @@ pub fn read(section: &mut Section<'_, '_>, _: &Secrets) -> Option<Box<dyn Channe
         }
         timeout.value
     });
+    let so_far = section.findings();
     let to = section.parse_list("to", parse_recipient);
-    if to.as_ref().is_some_and(Vec::is_empty) {
+    // Of a wrong one it has been said what is wrong with it.
+    if to.as_ref().is_some_and(Vec::is_empty) && section.findings() == so_far {
         section.reject_section("to is empty; write at least one recipient, or leave it out");
     }
     if section.findings() != before {

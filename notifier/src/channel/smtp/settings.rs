@@ -50,8 +50,10 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
         section.parse("password-file", |file| secrets.read(file)).map(|password| password.value);
     let from = section.need("from").parse("from", parse_mailbox);
     let envelope_from = section.parse("envelope-from", parse_envelope_from);
+    let so_far = section.findings();
     let to = section.need("to").parse_list("to", |text| parse_address(text).map(|_| text.into()));
-    if to.as_ref().is_some_and(Vec::is_empty) {
+    // Of a wrong one it has been said what is wrong with it.
+    if to.as_ref().is_some_and(Vec::is_empty) && section.findings() == so_far {
         section.reject_section("to is empty; write at least one address");
     }
     let ca_file = section.parse("ca-file", parse_ca_file).map(|file| file.value);

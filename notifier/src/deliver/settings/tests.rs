@@ -166,6 +166,9 @@ fn a_password_goes_over_no_line_in_clear_and_mail_over_none_to_another_machine()
         assert_eq!(findings(&mail(host, &more)), want, "{host} {more}");
     }
     let wrong = "port = 0\ntls = \"ssl\"\nca-file = \"/dev/null\"\nhello = \"a b\"\n";
+    let two_lines =
+        mail("mx.example", "").replace("c@d.example", "c@d.example\\r\\nBcc: e@f.example");
+    assert_eq!(findings(&two_lines), ["5 notify.channel.mail.to"]);
     let found = findings(&mail("mx example", wrong));
     let keys = ["host", "port", "tls", "ca-file", "hello"];
     let lines = [3, 6, 7, 8, 9];

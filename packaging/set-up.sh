@@ -20,8 +20,8 @@ set_up() {
     [ -n "$missing" ] || return 0
     need_root
     say "installs by apt, as root, without recommended packages:$missing"
-    case $missing in *" openssh-server"*)
-        say "(openssh-server for its program: it will be neither started nor enabled)" ;;
+    case $missing in *" openssh-server"* | *" gammu-smsd"* | *" postfix"*)
+        say "(daemons for their programs alone: none will be started or enabled)" ;;
     esac
     log=$(mktemp)
     # shellcheck disable=SC2086 # package names have no spaces

@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{
     ffi::CString,
     fs::File,
-    io,
+    io::{self, Seek, Write},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     os::unix::ffi::OsStrExt,
     path::Path,
@@ -281,5 +281,71 @@ pub fn forbid_core_dumps() -> io::Result<()> {
     cerr(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong) })?;
     // SAFETY: the pointer is to a value of ours.
     cerr(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })?;
+    Ok(())
+}
+
+/// A file without a name, in memory, from whose start `content` is read (memfd_create(2)).
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn memory_file(name: &CStr, content: &[u8]) -> io::Result<File> {
+    // SAFETY: the name ends with a NUL and outlives the call.
+    let fd = cerr(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: the call has just given this descriptor to us, and nobody else has it.
+    let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Makes reads and writes of this descriptor answer at once (`O_NONBLOCK`, fcntl(2)).
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as the borrow lasts.
+    let flags = cerr(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: the same, and this command takes a number.
+    cerr(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    Ok(())
+}
+
+/// Whether this child of ours has ended. It is not reaped: its number, and that of its group,
+/// remain its own until somebody waits for it (waitid(2), `WNOWAIT`).
+///
+/// # Errors
+///
+/// What the system said, as when there is no such child.
+#[cfg(feature = "deliver")]
+pub fn has_ended(child: u32) -> io::Result<bool> {
+    // All zero is a siginfo_t, and what stays so when no child has ended (waitid(2), "NOTES").
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the pointer is to a value of ours, which the call may fill.
+    cerr(unsafe { libc::waitid(libc::P_PID, child, info.as_mut_ptr(), options) })?;
+    // SAFETY: it is zero throughout, or filled by the call.
+    let info = unsafe { info.assume_init() };
+    Ok(info.si_signo == libc::SIGCHLD)
+}
+
+/// Sends a signal to each process of a group (kill(2)). To be called while the group's leader is
+/// a child of ours that has not been reaped: later the number may be another's.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn signal_group(leader: u32, signal: libc::c_int) -> io::Result<()> {
+    let leader = libc::pid_t::try_from(leader).map_err(io::Error::other)?;
+    if leader < 2 {
+        // 0 and -1 are this program's own group, and everybody.
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: takes numbers.
+    cerr(unsafe { libc::kill(-leader, signal) })?;
     Ok(())
 }

@@ -28,7 +28,17 @@ pub fn make(dir: &Path) -> Certificates {
     make_until(dir, 2090)
 }
 
-/// The same, with a certificate that ends when this year begins.
+/// The same, of a certificate that has been good until the end of the year 2020.
+///
+/// # Panics
+///
+/// When a file cannot be written.
+#[must_use]
+pub fn make_expired(dir: &Path) -> Certificates {
+    make_until(dir, 2021)
+}
+
+/// A certificate that is good until `year` begins.
 ///
 /// # Panics
 ///

@@ -230,12 +230,27 @@ impl Host {
     ///
     /// When it does not within [`DEADLINE`].
     pub fn wait_syslog(&self, tag: &str, word: &str, count: usize) -> Vec<Line> {
+        self.wait_syslog_for(tag, word, count, DEADLINE)
+    }
+
+    /// The same, with a deadline of the caller's.
+    ///
+    /// # Panics
+    ///
+    /// When it does not within `deadline`.
+    pub fn wait_syslog_for(
+        &self,
+        tag: &str,
+        word: &str,
+        count: usize,
+        deadline: Duration,
+    ) -> Vec<Line> {
         let find = || {
             let mut lines = self.syslog_of(tag);
             lines.retain(|line| line.text.contains(word));
             lines
         };
-        if !wait_until(DEADLINE, || find().len() >= count) {
+        if !wait_until(deadline, || find().len() >= count) {
             panic!("{tag} did not log {word:?} {count} times: {:#?}", self.syslog_lines());
         }
         find()

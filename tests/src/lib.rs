@@ -27,7 +27,8 @@
 //! # drop(sender);
 //! ```
 //!
-//! The tests take root, iproute2, openssh and curl, and what `cargo build --workspace` builds:
+//! The tests take root, iproute2, openssh and curl (those of channels python3-aiosmtpd, and where
+//! they are to be had gammu-smsd and postfix), and what `cargo build --workspace` builds:
 //! `bastion` and `libpam_bastion.so` are taken from the directory `BASTION_ARTEFACTS`, by default
 //! the target directory of the running test. A rig that cannot work panics and
 //! says what is missing: a test that was skipped in silence proves nothing.
@@ -41,6 +42,7 @@ pub mod ffi;
 pub mod host;
 pub mod like;
 pub mod login;
+pub mod mail;
 pub mod pam;
 pub mod process;
 pub mod provider;

@@ -6,6 +6,7 @@ pub mod alertmanager;
 pub mod chat;
 pub mod connect;
 pub mod discord;
+pub mod exec;
 pub mod http;
 pub mod ntfy;
 pub mod outcome;
@@ -13,6 +14,8 @@ pub mod redact;
 pub mod rfc3339;
 pub mod secret;
 pub mod slack;
+#[cfg(feature = "mail")]
+pub mod smtp;
 pub mod telegram;
 pub mod twilio;
 pub mod webhook;
@@ -29,7 +32,7 @@ pub trait Channel: Send {
     /// The recipients, each of whom gets a message of his own.
     fn recipients(&self) -> &[String];
 
-    /// Sends the message; takes [`http::DEADLINE`] at most.
+    /// Sends the message, in bounded time: [`http::DEADLINE`], where a channel says nothing else.
     fn send(&mut self, message: &Message) -> Outcome;
 
     /// Looks whether the provider has the message already, when it is not known what became
@@ -115,8 +118,11 @@ pub struct Kind {
 pub const KINDS: &[Kind] = &[
     Kind::free("alertmanager", alertmanager::read),
     Kind::free("discord", discord::read),
+    Kind::free("exec", exec::read),
     Kind::free("ntfy", ntfy::read),
     Kind::free("slack", slack::read),
+    #[cfg(feature = "mail")]
+    Kind::free("smtp", smtp::read),
     Kind::free("telegram", telegram::read),
     Kind { name: "twilio", limits: twilio::LIMITS, paid_by_segment: true, read: twilio::read },
     Kind::free("webhook", webhook::read),
@@ -128,8 +134,12 @@ type Read = fn(&mut Section<'_, '_>, &Secrets) -> Option<Box<dyn Channel>>;
 impl Kind {
     /// A type of channel that costs nothing by the message.
     const fn free(name: &'static str, read: Read) -> Self {
-        let limits =
-            Limits { per_hour: None, per_day: None, segments_per_hour: None, segments_per_day: None };
+        let limits = Limits {
+            per_hour: None,
+            per_day: None,
+            segments_per_hour: None,
+            segments_per_day: None,
+        };
         Self { name, limits, paid_by_segment: false, read }
     }
 }

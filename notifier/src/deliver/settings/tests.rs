@@ -10,6 +10,7 @@ const SECRETS: &[(&str, &str)] = &[
     ("alertmanager-password", "hunter2hunter2"),
     ("discord-url", "https://discord.com/api/webhooks/1234567890/hunter2hunter2"),
     ("ntfy-token", "tk_hunter2hunter2"),
+    ("smtp-password", "hunter2hunter2"),
     ("slack-url", "https://hooks.slack.com/services/T0000/B0000/hunter2hunter2"),
     ("telegram-token", "123456:hunter2hunter2"),
     ("twilio-key", "hunter2hunter2hunter2hunter2"),
@@ -87,6 +88,8 @@ fn every_example_in_the_file_is_valid_and_every_default_in_it_is_true() {
     assert_eq!(to("telegram"), ["123456789", "-1001234567890"]);
     assert_eq!(to("slack"), ["hooks.slack.com"], "the host is no secret");
     assert_eq!(to("alertmanager"), ["127.0.0.1:9093, am2.example.org:9093"]);
+    assert_eq!(to("mail"), ["you@example.org"]);
+    assert_eq!(to("program"), ["apprise"]);
 }
 
 #[test]
@@ -223,6 +226,68 @@ fn mistakes_in_the_sections_of_channels_are_told_and_no_secret_with_them() {
             .collect();
         assert_eq!(keys, want, "{text}\n{found:?}");
         assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
+    }
+}
+
+#[test]
+#[cfg(feature = "mail")]
+fn a_password_goes_over_no_line_in_clear_and_mail_over_none_to_another_machine() {
+    let mail = |host: &str, more: &str| {
+        format!(
+            "[notify.channel.mail]\ntype = \"smtp\"\nhost = \"{host}\"\nfrom = \"a@b.example\"\n\
+             to = [\"c@d.example\"]\n{more}"
+        )
+    };
+    let sign_in = "username = \"a\"\npassword-file = \"smtp-password\"\n";
+    let clear = "tls = \"none\"\n";
+    let tls = ["6 notify.channel.mail.tls"];
+    let whole = ["1 notify.channel.mail"];
+    let table: [(&str, String, &[&str]); 9] = [
+        ("mx.example", sign_in.into(), &[]),
+        ("mx.example", "tls = \"implicit\"\n".into(), &[]),
+        ("127.0.0.1", clear.into(), &[]),
+        ("::1", clear.into(), &[]),
+        ("localhost", format!("{clear}{sign_in}"), &tls),
+        ("mx.example", clear.into(), &tls),
+        ("192.0.2.1", clear.into(), &tls),
+        ("mx.example", "username = \"a\"\n".into(), &whole),
+        ("mx.example", "password-file = \"smtp-password\"\n".into(), &whole),
+    ];
+    for (host, more, want) in table {
+        assert_eq!(findings(&mail(host, &more)), want, "{host} {more}");
+    }
+    let wrong = "port = 0\ntls = \"ssl\"\nca-file = \"/dev/null\"\nhello = \"a b\"\n";
+    let two_lines =
+        mail("mx.example", "").replace("c@d.example", "c@d.example\\r\\nBcc: e@f.example");
+    assert_eq!(findings(&two_lines), ["5 notify.channel.mail.to"]);
+    let found = findings(&mail("mx example", wrong));
+    let keys = ["host", "port", "tls", "ca-file", "hello"];
+    let lines = [3, 6, 7, 8, 9];
+    let want: Vec<String> =
+        lines.iter().zip(keys).map(|(n, key)| format!("{n} notify.channel.mail.{key}")).collect();
+    assert_eq!(found, want);
+}
+
+#[test]
+fn a_program_is_an_absolute_path_and_words_that_no_shell_reads() {
+    let section = "[notify.channel.p]\ntype = \"exec\"\n";
+    let parsed = parse(&format!("{section}command = [\"/opt/x/alert\", \"a b\", \"$(c)\"]\n"));
+    assert_eq!(parsed.ok().unwrap().notify.channels[0].1.recipients(), ["alert"]);
+    let whole = "1 notify.channel.p";
+    let table = [
+        ("", "1 notify.channel.p.command"),
+        ("command = []\n", whole),
+        ("command = [\"apprise\"]\n", whole),
+        ("command = [\"./apprise\"]\n", whole),
+        ("command = \"/usr/bin/apprise\"\n", "3 notify.channel.p.command"),
+        ("command = [\"/x\", \"a\\u0000b\"]\n", "3 notify.channel.p.command"),
+        ("command = [\"/x\"]\nto = []\n", whole),
+        ("command = [\"/x\"]\nto = [\"a\\nb\"]\n", "4 notify.channel.p.to"),
+        ("command = [\"/x\"]\ntimeout = \"500ms\"\n", "4 notify.channel.p.timeout"),
+        ("command = [\"/x\"]\ntimeout = \"1h\"\n", "4 notify.channel.p.timeout"),
+    ];
+    for (text, want) in table {
+        assert_eq!(findings(&format!("{section}{text}")), [want], "{text}");
     }
 }
 

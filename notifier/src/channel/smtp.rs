@@ -1,0 +1,54 @@
+//! Mail over SMTP (RFC 5321, 6409), by lettre.
+//!
+//! The connection is encrypted and the server's certificate is right before anything of ours is
+//! said: STARTTLS is required, never taken where it happens to be offered. In clear it speaks to
+//! a relay on this machine alone, and then without a password.
+//!
+//! A mail server cannot be asked what became of a mail. So a mail of which nobody knows whether
+//! it was taken is sent again under the same Message-ID, by which servers and readers know a copy.
+
+mod attempt;
+mod dialog;
+mod letter;
+mod settings;
+mod verdict;
+
+use std::sync::Arc;
+
+use lettre::Address;
+use lettre::message::Mailbox;
+
+use super::outcome::{Fault, Outcome};
+use super::{Channel, Message};
+use attempt::Attempts;
+use dialog::Server;
+pub use settings::read;
+
+/// `type = "smtp"`.
+pub struct Smtp {
+    server: Arc<Server>,
+    from: Mailbox,
+    /// Who gets the bounces (RFC 5321's reverse-path); `None` is `<>`, nobody.
+    envelope_from: Option<Address>,
+    to: Vec<String>,
+    attempts: Attempts,
+}
+
+impl Channel for Smtp {
+    fn recipients(&self) -> &[String] {
+        &self.to
+    }
+
+    /// Takes 30 s at most, and as long to begin while earlier tries hang.
+    fn send(&mut self, message: &Message) -> Outcome {
+        match letter::write(&self.from, self.envelope_from.as_ref(), message) {
+            Ok(letter) => self.attempts.make(&self.server, letter),
+            // Every part of it was checked, so this is a fault of ours, and perhaps of this
+            // message alone.
+            Err(why) => Outcome::Later {
+                why: format!("the mail cannot be written: {why}"),
+                fault: Fault::Message,
+            },
+        }
+    }
+}

@@ -4,10 +4,14 @@ use toml::value::{Date, Datetime, Offset, Time};
 
 use super::Section;
 
-/// Reads the moment at `key`; one without a date is a finding.
+/// The last moment that has a year of four digits.
+const LAST: i64 = 253_402_300_799;
+
+/// Reads the moment at `key`; one without a date is a finding. One that its offset puts before 1970
+/// or behind the year 9999 is the first or the last there is.
 pub(super) fn read(section: &mut Section<'_, '_>, key: &str) -> Option<i64> {
     let value = section.get::<Datetime>(key)?;
-    let seconds = unix_seconds(&value.value);
+    let seconds = unix_seconds(&value.value).map(|seconds| seconds.clamp(0, LAST));
     if seconds.is_none() {
         section.reject(
             key,
@@ -85,6 +89,7 @@ mod tests {
     fn what_is_written_reads_back() {
         assert_eq!(write(1_798_761_661), "2027-01-01T00:01:01Z");
         assert_eq!(write(0), "1970-01-01T00:00:00Z");
+        assert_eq!(write(LAST), "9999-12-31T23:59:59Z");
         // Each day of 400 years, so each leap year's rule once; and a second of each.
         for day in 0..146_100 {
             let second = day * 86_400 + day % 86_400;

@@ -46,7 +46,8 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
             assert!(!broken);
             assert_eq!((settings.host, settings.login), (host, login), "two readers, two meanings");
             let known = |name| settings.notify.channels.iter().any(|(known, _)| known == name);
-            assert!(settings.notify.route.iter().all(known));
+            let stops = &settings.notify.policy.route.stops;
+            assert!(stops.iter().all(|stop| known(&stop.channel)));
         }
     }
     check_allowances(text);

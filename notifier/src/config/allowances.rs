@@ -276,7 +276,13 @@ mod tests {
     fn a_file_that_is_not_understood_has_no_allowances() {
         let good = write(&[allowance("203.0.113.7")]);
         let many = write(&vec![allowance("203.0.113.7"); MAX_ENTRIES + 1]);
-        for text in [format!("{good}\nx = ["), many, "allow = 1".into(), "[allow".into()] {
+        for text in [
+            format!("= 1\n{good}"),
+            format!("{good}\nx = ["),
+            many,
+            "allow = 1".into(),
+            "[allow".into(),
+        ] {
             let read = parse(&text, NOW);
             assert!(read.list.is_empty() && !read.findings.is_empty(), "{text}");
         }

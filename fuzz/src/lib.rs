@@ -14,7 +14,7 @@ use notifier::event::{
     AlertId, Certificate, Event, FORMAT, Factor, Key, Login, Note, Severity, What,
 };
 use notifier::foreign::Foreign;
-use notifier::message::Message;
+use notifier::message::{Marks, Message, New};
 use notifier::text;
 
 /// Any event that a drop file can hold.
@@ -116,27 +116,38 @@ fn optional<'u, T>(
 ///
 /// When one does not hold: that is the finding.
 pub fn check_texts(event: &Event, extra: Option<&str>, now: &Stamp) {
+    let all = Marks::from([(event.id, New { network: true, key: true })]);
+    for new in [Marks::new(), all] {
+        let is_new = !new.is_empty() && matches!(event.what, What::Login(_));
+        let message = Message {
+            hint: extra.map(str::to_owned),
+            new,
+            ..Message::new(event.clone(), now.clone(), "+15550101")
+        };
+        check_message(&message, is_new);
+    }
+}
+
+fn check_message(message: &Message, is_new: bool) {
+    let event = &message.event;
     let end = format!("#{}", event.id);
-    let message = Message {
-        hint: extra.map(str::to_owned),
-        ..Message::new(event.clone(), now.clone(), "+15550101")
-    };
     for most in [0, 1, 2, 10] {
-        let sms = text::sms(&message, most);
+        let sms = text::sms(message, most);
         let segments = gsm7_segments(&sms);
         let segments = segments.unwrap_or_else(|| panic!("not GSM-7: {sms:?}"));
         assert!(segments <= most.max(1), "{segments} segments, {most} allowed: {sms:?}");
         assert!(sms.ends_with(&end), "the id is not at the end: {sms:?}");
+        assert!(!is_new || sms.contains("NEW login "), "the mark is cut: {sms:?}");
         assert!(!sms.contains(['\n', '\r', '\u{c}']), "more than one line: {sms:?}");
         if let What::Login(Login { source: Some(ip), .. }) = &event.what {
             assert!(sms.contains(&format!(" from {ip}")), "the address is cut: {sms:?}");
         }
     }
-    let subject = text::subject(&message);
+    let subject = text::subject(message);
     assert!(subject.ends_with(&end), "{subject:?}");
     assert!(!subject.contains(hides), "{subject:?}");
     assert!(subject.len() <= 989, "longer than a mail header's line: {}", subject.len());
-    let body = text::body(&message);
+    let body = text::body(message);
     assert!(body.starts_with(&format!("id: {}\n", event.id)), "{body:?}");
     assert!(body.ends_with('\n') && !body.contains(|c| c != '\n' && hides(c)), "{body:?}");
 }

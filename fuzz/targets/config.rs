@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use notifier::channel::Secrets;
-use notifier::config::{Document, Finding, host, login};
+use notifier::config::{Document, Finding, allowances, host, login};
 use notifier::deliver::settings::Settings;
-use notifier::known_good::{Facts, MAX_ENTRIES, Now, Verdict};
+use notifier::known_good::{Facts, KnownGood, MAX_ENTRIES, Now, Verdict};
 
 static SECRETS: LazyLock<Secrets> = LazyLock::new(Secrets::from_environment);
 
@@ -46,11 +46,39 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
             assert!(!broken);
             assert_eq!((settings.host, settings.login), (host, login), "two readers, two meanings");
             let known = |name| settings.notify.channels.iter().any(|(known, _)| known == name);
-            assert!(settings.notify.route.iter().all(known));
+            let stops = &settings.notify.policy.route.stops;
+            assert!(stops.iter().all(|stop| known(&stop.channel)));
         }
     }
+    check_allowances(text);
     Corpus::Keep
 });
+
+/// The same bytes as the file beside it: what is allowed there has a place and an end, is no more
+/// than may be, and reads back as it is written.
+fn check_allowances(text: &str) {
+    const WRITTEN_S: i64 = 1_800_000_000;
+    let read = allowances::parse(text, WRITTEN_S);
+    let only_known = |finding: &&Finding| finding.line > 0;
+    check_findings(text, &read.findings.iter().filter(only_known).cloned().collect::<Vec<_>>());
+    assert!(read.list.len() <= allowances::MAX_ENTRIES);
+    let most = i64::try_from(allowances::MAX_FOR.as_secs()).unwrap();
+    for one in &read.list {
+        let granted = one.rule.granted.as_ref().unwrap();
+        assert!(one.rule.from.is_some() && one.rule.until.unwrap() - granted.at_s <= most);
+    }
+    let again = allowances::parse(&allowances::write(&read.list), WRITTEN_S);
+    assert_eq!(again.findings, [], "{text:?}");
+    let plain = |list: &[allowances::Allowance]| {
+        let mut list = list.to_vec();
+        // The number of an entry changes when one before it was left out.
+        list.iter_mut().for_each(|one| one.rule.name.clear());
+        list
+    };
+    assert_eq!(plain(&again.list), plain(&read.list));
+    let rules = read.list.into_iter().map(|one| one.rule).collect();
+    check_login(&login::Login { known_good: KnownGood { rules }, ..login::Login::default() });
+}
 
 fn check_findings(text: &str, findings: &[Finding]) {
     // A mistake at the very end of the text is on the line after its last line end.
@@ -83,7 +111,7 @@ fn check_login(login: &login::Login) {
     let now = Now { unix_s: 1_800_000_000, not_before_s: 1_700_000_000 };
     let keys: Vec<&str> =
         rules.iter().flat_map(|rule| rule.keys.iter().flatten()).map(String::as_str).collect();
-    let facts = Facts { user: b"root", source: None, keys: &keys, now };
+    let facts = Facts { user: b"root", source: None, keys: &keys, now, boot: None };
     assert!(matches!(login.known_good.verdict(&facts), Verdict::Alert(_)));
     let spelled = nets().any(|net| net.addr().is_loopback());
     let facts = Facts { source: Some([127, 0, 0, 1].into()), ..facts };

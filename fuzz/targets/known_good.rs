@@ -67,7 +67,7 @@ fn texts(entry: &str, address: &str) {
     assert_eq!(parse_net(&net.to_string()), Ok(net));
     let rule = Rule { from: Some(vec![net]), ..Rule::default() };
     let now = Now { unix_s: 1000, not_before_s: 500 };
-    let facts = Facts { user: b"a", source: client, keys: &[], now };
+    let facts = Facts { user: b"a", source: client, keys: &[], now, boot: None };
     let known = rule.check(&facts).is_ok();
     assert_eq!(known, client.is_some_and(|ip| naive_covers(naive, ip)), "{entry:?} {address:?}");
 }

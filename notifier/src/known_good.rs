@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::clock::BootStamp;
+
 /// Most entries that all lists of rules may have together; a login walks them all.
 pub const MAX_ENTRIES: usize = 10_000;
 
@@ -21,7 +23,7 @@ pub struct KnownGood {
 /// One rule. All of its conditions have to hold at once; an absent condition always holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// What it is called in the log: `known-good`, `allow 2`.
+    /// What it is called in the log: `known-good`, `allow 2`, `allowance 1 (...)`.
     pub name: String,
     /// User names, compared byte by byte.
     pub users: Option<Vec<String>>,
@@ -31,6 +33,19 @@ pub struct Rule {
     pub keys: Option<Vec<String>>,
     /// Seconds since 1970 at which the rule ends.
     pub until: Option<i64>,
+    /// When it was granted, if it was granted for a time.
+    pub granted: Option<Granted>,
+}
+
+/// When a rule was granted that holds for a time. It has two ends, and the earlier one counts: on
+/// the wall clock (`until`), and on the clock of the boot it was granted in, which nobody can set
+/// back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// Seconds since 1970; a wall clock that is behind this is wrong.
+    pub at_s: i64,
+    /// The end on the boot clock.
+    pub boot_end: Option<BootStamp>,
 }
 
 /// What is known about a login.
@@ -44,6 +59,8 @@ pub struct Facts<'a> {
     pub keys: &'a [&'a str],
     /// The time.
     pub now: Now,
+    /// The same on the boot clock, where it can be read.
+    pub boot: Option<&'a BootStamp>,
 }
 
 /// The wall clock, and the least it can be.
@@ -81,7 +98,8 @@ pub enum Miss {
     Key,
     /// Its time is over.
     Expired,
-    /// It has an end, and the clock is behind the rule file, so nobody knows whether it is over.
+    /// It has an end, and the clock is behind the rule's own beginning, so nobody knows whether it
+    /// is over.
     ClockBehind,
 }
 
@@ -97,7 +115,9 @@ impl fmt::Display for Miss {
             }
             Self::Key => "none of its keys authenticated",
             Self::Expired => "its time is over",
-            Self::ClockBehind => "it has an end, and the clock is behind the configuration file",
+            Self::ClockBehind => {
+                "it has an end, and the clock is behind the time at which it was written"
+            }
         })
     }
 }
@@ -157,9 +177,27 @@ impl Rule {
                 return Err(Miss::Key);
             }
         }
+        self.check_time(facts.now, facts.boot)
+    }
+
+    /// Whether the rule's time is not over, as far as clocks can tell.
+    ///
+    /// # Errors
+    ///
+    /// [`Miss::Expired`] or [`Miss::ClockBehind`].
+    pub fn check_time(&self, now: Now, boot: Option<&BootStamp>) -> Result<(), Miss> {
+        if let Some(granted) = &self.granted {
+            let ended = |(end, now): (&BootStamp, &BootStamp)| end.id == now.id && now.ms >= end.ms;
+            if granted.boot_end.as_ref().zip(boot).is_some_and(ended) {
+                return Err(Miss::Expired);
+            }
+            if now.unix_s < granted.at_s {
+                return Err(Miss::ClockBehind);
+            }
+        }
         match self.until {
-            Some(_) if facts.now.unix_s < facts.now.not_before_s => Err(Miss::ClockBehind),
-            Some(until) if facts.now.unix_s >= until => Err(Miss::Expired),
+            Some(_) if now.unix_s < now.not_before_s => Err(Miss::ClockBehind),
+            Some(until) if now.unix_s >= until => Err(Miss::Expired),
             _ => Ok(()),
         }
     }
@@ -293,6 +331,7 @@ mod tests {
             source: source.map(|s| parse_address(s).unwrap()),
             keys,
             now: Now { unix_s: 1000, not_before_s: 500 },
+            boot: None,
         }
     }
 
@@ -398,6 +437,33 @@ mod tests {
             let mut facts = facts("a", Some("198.51.100.4"), &[]);
             facts.now.unix_s = unix_s;
             assert_eq!(rule.check(&facts), want, "{unix_s}");
+        }
+    }
+
+    #[test]
+    fn a_granted_rule_ends_on_the_clock_that_comes_first() {
+        let stamp = |id: &str, ms| BootStamp { id: id.into(), ms };
+        let granted = Granted { at_s: 1000, boot_end: Some(stamp("a", 60_000)) };
+        let rule = Rule { until: Some(2000), granted: Some(granted), ..from(&["198.51.100.4"]) };
+        // (wall clock, boot clock)
+        let table = [
+            (1000, Some(stamp("a", 0)), Ok(())),
+            (1999, Some(stamp("a", 59_999)), Ok(())),
+            (2000, Some(stamp("a", 59_999)), Err(Miss::Expired)),
+            // Set back within the boot: the boot clock goes on.
+            (1000, Some(stamp("a", 60_000)), Err(Miss::Expired)),
+            (999, Some(stamp("a", 60_000)), Err(Miss::Expired)),
+            (999, Some(stamp("a", 1)), Err(Miss::ClockBehind)),
+            // After a reboot there is the wall clock alone.
+            (1999, Some(stamp("b", 90_000)), Ok(())),
+            (999, Some(stamp("b", 1)), Err(Miss::ClockBehind)),
+            (2000, Some(stamp("b", 1)), Err(Miss::Expired)),
+            (1999, None, Ok(())),
+        ];
+        for (unix_s, boot, want) in table {
+            let mut facts = facts("a", Some("198.51.100.4"), &[]);
+            (facts.now.unix_s, facts.boot) = (unix_s, boot.as_ref());
+            assert_eq!(rule.check(&facts), want, "{unix_s} {boot:?}");
         }
     }
 

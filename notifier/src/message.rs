@@ -1,5 +1,7 @@
 //! What a channel is given: one or more events on their way to one recipient.
 
+use std::collections::BTreeMap;
+
 use crate::clock::Stamp;
 use crate::event::{AlertId, Event, Severity};
 
@@ -12,6 +14,9 @@ pub struct Message {
     /// The others that are told with it, all of the same kind. None on a channel whose reader
     /// is a program.
     pub more: Vec<Event>,
+    /// What the sender has not seen before of its events, by their ids; of one that is not in here,
+    /// nothing. Never what a writer said.
+    pub new: Marks,
     /// Something worth adding where there is room: who else is logged in.
     pub hint: Option<String>,
     /// When it is sent.
@@ -20,11 +25,37 @@ pub struct Message {
     pub recipient: String,
 }
 
+/// What is new of some events, by their ids.
+pub type Marks = BTreeMap<AlertId, New>;
+
+/// What of a login was never seen before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct New {
+    /// Its network: the /24 of an IPv4 address, the /48 of an IPv6 address.
+    pub network: bool,
+    /// A key that authenticated.
+    pub key: bool,
+}
+
+impl New {
+    /// What is new, as `network, key`; `None` when nothing is.
+    #[must_use]
+    pub fn words(self) -> Option<&'static str> {
+        match (self.network, self.key) {
+            (true, true) => Some("network, key"),
+            (true, false) => Some("network"),
+            (false, true) => Some("key"),
+            (false, false) => None,
+        }
+    }
+}
+
 impl Message {
     /// A message of one event.
     #[must_use]
     pub fn new(event: Event, now: Stamp, recipient: &str) -> Self {
-        Self { event, more: Vec::new(), hint: None, now, recipient: recipient.to_owned() }
+        let (more, new, recipient) = (Vec::new(), Marks::new(), recipient.to_owned());
+        Self { event, more, new, hint: None, now, recipient }
     }
 
     /// The id that stands in the message's text, and under which a provider can be asked for it.

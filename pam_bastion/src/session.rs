@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use notifier::clock::Stamp;
-use notifier::config::{self, Document, host::Host, login::Login as Policy};
+use notifier::config::{self, Document, Finding, allowances, host::Host, login::Login as Policy};
 use notifier::event::{Event, FORMAT, Login, Severity, What};
 use notifier::foreign::Foreign;
 use notifier::known_good::{self, Facts, Now, Verdict};
@@ -86,7 +86,7 @@ pub struct Opened {
 /// `pam_sm_open_session`: `None` when the service is not one of `[login] services`.
 pub fn open(pam: &impl Pam, arguments: &Arguments) -> Option<Opened> {
     let since = Instant::now();
-    let settings = Settings::load(&arguments.config);
+    let mut settings = Settings::load(&arguments.config);
     let service = pam.service().unwrap_or_default();
     if !settings.policy.watches(&service) {
         return None;
@@ -94,6 +94,7 @@ pub fn open(pam: &impl Pam, arguments: &Arguments) -> Option<Opened> {
     test_hook(pam);
     let log = Log::new(&settings.host.syslog, TAG, Source::Login);
     settings.remark(&log, arguments);
+    settings.add_allowances(&log, &arguments.config);
 
     let (login, doubt) = facts(pam, &service, &settings.policy.keys);
     let spool = Spool::new(&settings.host.spool);
@@ -204,6 +205,9 @@ struct Settings {
     policy: Policy,
     /// When the rules were written, in seconds since 1970.
     written_s: i64,
+    /// Whether the file could be read and understood. Else nobody is known good, by an allowance
+    /// either.
+    sound: bool,
     problem: Option<String>,
 }
 
@@ -215,29 +219,41 @@ impl Settings {
             Ok(source) => source,
             Err(error) => {
                 let (host, policy) = (Host::default(), Policy::unreadable());
-                return Self { host, policy, written_s: 0, problem: Some(error.to_string()) };
+                let problem = Some(error.to_string());
+                return Self { host, policy, written_s: 0, sound: false, problem };
             }
         };
         let mut document = Document::parse(&source.text);
         let host = config::host::read(&mut document);
         let policy = config::login::read(&mut document);
         // The sections of other programs are for `bastion check` to judge, not for a login.
-        let findings = document.findings_so_far();
-        let problem = findings.first().map(|first| match findings.len() {
-            1 => first.to_string(),
-            n => format!("{first} (and {} more; see: bastion check)", n.saturating_sub(1)),
-        });
-        Self { host, policy, written_s: unix_seconds(source.modified), problem }
+        let problem = in_short(&document.findings_so_far());
+        let (written_s, sound) = (unix_seconds(source.modified), !document.is_broken());
+        Self { host, policy, written_s, sound, problem }
+    }
+
+    /// Adds what `bastion allow` has granted, behind the rules of the configuration. Costs one file
+    /// that is opened and read.
+    fn add_allowances(&mut self, log: &Log, config: &Path) {
+        if !self.sound {
+            return;
+        }
+        let problem = match allowances::load(config) {
+            Ok(read) => {
+                let rules = read.list.into_iter().map(|allowance| allowance.rule);
+                self.policy.known_good.rules.extend(rules);
+                in_short(&read.findings)
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = problem {
+            tell_problem(log, &allowances::path(config), &problem);
+        }
     }
 
     fn remark(&self, log: &Log, arguments: &Arguments) {
-        let file = arguments.config.to_string_lossy();
         if let Some(problem) = &self.problem {
-            let line = Line::new("config-problem").text("file", &file).text("message", problem);
-            log.say(
-                Level::Warning,
-                &line.text("effect", "what was not understood is left out, so more is told"),
-            );
+            tell_problem(log, &arguments.config, problem);
         }
         for unknown in &arguments.unknown {
             let line = Line::new("config-problem").foreign("argument", unknown);
@@ -247,6 +263,23 @@ impl Settings {
             );
         }
     }
+}
+
+/// The first of the findings, and how many more there are.
+fn in_short(findings: &[Finding]) -> Option<String> {
+    findings.first().map(|first| match findings.len() {
+        1 => first.to_string(),
+        n => format!("{first} (and {} more; see: bastion check)", n.saturating_sub(1)),
+    })
+}
+
+fn tell_problem(log: &Log, file: &Path, problem: &str) {
+    let line = Line::new("config-problem").text("file", &file.to_string_lossy());
+    let line = line.text("message", problem);
+    log.say(
+        Level::Warning,
+        &line.text("effect", "what was not understood is left out, so more is told"),
+    );
 }
 
 fn unix_seconds(time: SystemTime) -> i64 {
@@ -262,6 +295,7 @@ fn verdict(settings: &Settings, login: &Login, at: &Stamp) -> Verdict {
         source: login.source,
         keys: &keys,
         now: Now { unix_s, not_before_s: settings.written_s },
+        boot: at.boot.as_ref(),
     })
 }
 

@@ -32,7 +32,7 @@ fn bastion_as(host: &Host, user: &str, groups: &str, words: &[&str]) -> Output {
 fn every_command_has_help_and_all_say_their_version() {
     let host = Host::new();
     let overview = bastion(&host, &["--help"]).ok().text();
-    let commands = ["run", "send", "test", "queue", "check", "why"];
+    let commands = ["run", "send", "test", "queue", "check", "allow", "why"];
     for command in commands {
         assert!(overview.contains(&format!("  {command}")), "{command}: {overview}");
         for flag in ["--help", "-h"] {
@@ -68,6 +68,8 @@ fn a_wrong_command_line_exits_with_64_and_says_what_is_wrong() {
         (&["queue", "drop", "all"], "six characters"),
         (&["queue", "list", "--fly"], "--fly"),
         (&["check", "x"], "x"),
+        (&["allow"], "address"),
+        (&["allow", "192.0.2.1"], "--for"),
         (&["why"], "address"),
         (&["why", "192.0.2.1", "192.0.2.2"], "192.0.2.2"),
         (&["why", "192.0.2.1", "--user"], "--user"),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::exit::print;
 use super::{Failure, Options, pam_line};
 use crate::channel::Secrets;
-use crate::config;
+use crate::config::{self, allowances};
 use crate::deliver::lock::Lock;
 use crate::deliver::settings::Settings;
 use crate::ffi;
@@ -15,7 +15,7 @@ use crate::spool::Spool;
 
 pub(super) const HELP: &str = "
 
-Checks the configuration file, the secrets it names, the spool's owners and modes, the PAM line,
+Checks the configuration file, allowances.toml beside it, the secrets it names, the spool's owners and modes, the PAM line,
 and whether the sender runs. Changes nothing and sends nothing (for that: bastion test).
 Prints each finding with what to do; exits with 78 if there is any.
 ";
@@ -62,6 +62,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             );
         }
     }
+    findings.extend(check_allowances(&options.config));
     let spool = Spool::new(&host.spool);
     findings.extend(check_spool(&spool));
     if !host.state.is_dir() {
@@ -101,6 +102,19 @@ fn lenient(path: &Path) -> (config::host::Host, Vec<String>) {
     };
     let mut document = config::Document::parse(&source.text);
     (config::host::read(&mut document), services(&config::login::read(&mut document)))
+}
+
+/// What is wrong with the places that are allowed for a time.
+fn check_allowances(config: &Path) -> Vec<String> {
+    let file = allowances::path(config);
+    let again = "mend it, or remove it and grant anew with: bastion allow";
+    match allowances::load(config) {
+        Ok(read) => {
+            let line = |wrong| format!("{}: {wrong}; {again}", file.display());
+            read.findings.iter().map(line).collect()
+        }
+        Err(error) => vec![format!("{error}; until then no allowance counts: {again}")],
+    }
 }
 
 /// The spool as DESIGN.md has it: who owns what, and who may do what there.

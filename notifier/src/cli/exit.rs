@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::spool::drop::SpoolError;
+
 /// Why a command did not do what was asked, or that it only printed something.
 #[derive(Debug)]
 pub struct Failure {
@@ -36,6 +38,23 @@ impl Failure {
         };
         let remedy = if code == 77 { "; it has to be run by root" } else { "" };
         Self { code, text: format!("{what}: {error}{remedy}") }
+    }
+
+    /// Only root may do it.
+    pub fn permission(error: impl Display) -> Self {
+        Self { code: 77, text: error.to_string() }
+    }
+
+    /// The spool did not take an alert; `what` says what follows from that.
+    #[must_use]
+    pub fn spool(what: &str, error: SpoolError) -> Self {
+        match error {
+            SpoolError::Io { step, path, source } => {
+                Self::io(format!("{what}: {step} {}", path.display()), &source)
+            }
+            SpoolError::Unsafe { .. } => Self::config(format!("{what}: {error}")),
+            SpoolError::TooLarge { .. } => Self::data(format!("{what}: {error}")),
+        }
     }
 
     /// Not only root may do it.

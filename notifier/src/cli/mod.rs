@@ -1,5 +1,6 @@
 //! The `bastion` command: one file a subcommand.
 
+mod allow;
 mod check;
 mod exit;
 mod pam_line;
@@ -60,6 +61,12 @@ pub const COMMANDS: &[Command] = &[
         summary: "find what is wrong with the settings",
         help: check::HELP,
         run: check::run,
+    },
+    Command {
+        name: "allow",
+        summary: "make a place known good for a time, list such places, and end them",
+        help: allow::HELP,
+        run: allow::run,
     },
     Command {
         name: "why",

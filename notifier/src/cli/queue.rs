@@ -13,6 +13,7 @@ use super::exit::print;
 use super::{Failure, Options};
 use crate::clock::Stamp;
 use crate::deliver::lock::Lock;
+use crate::deliver::seen::Seen;
 use crate::event::{AlertId, Event};
 use crate::ffi;
 use crate::foreign::visible;
@@ -53,6 +54,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     let desk = Desk {
         caller,
         spool: Spool::new(&host.spool),
+        state: host.state.clone(),
         log: Log::new(&host.syslog, "bastion", Source::Daemon),
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -102,6 +104,8 @@ impl Room {
 
 struct Desk {
     spool: Spool,
+    /// `[host] state`.
+    state: PathBuf,
     /// Who asked, in the log and in failed/.
     caller: u32,
     log: Log,
@@ -146,6 +150,9 @@ impl Desk {
         match files::read_event(&dir.join(&name)) {
             Ok(event) => {
                 let _ = writeln!(text, "{}", text::event_body(&event, &Stamp::now()).trim_end());
+                if let Some(new) = Seen::read(&self.state).mark(&event).words() {
+                    let _ = writeln!(text, "new: {new}");
+                }
             }
             Err(reason) => {
                 let _ = writeln!(text, "no event: {reason}");

@@ -11,7 +11,7 @@ use crate::clock::Stamp;
 use crate::event::{Condition, Event, FORMAT, Note, Severity, Status, What};
 use crate::foreign::Foreign;
 use crate::spool::Spool;
-use crate::spool::drop::{self, SpoolError, Sync};
+use crate::spool::drop::{self, Sync};
 use crate::syslog::{Level, Line, Log, Source};
 use crate::text;
 
@@ -87,14 +87,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             let line = line.text("text", &text::event_line(&event, &event.at));
             log.say(Level::Alert, &line.text("not-spooled", &error.to_string()));
             let what = "the alert is in syslog and nowhere else";
-            Err(match error {
-                SpoolError::Io { step, path, source } => {
-                    Failure::io(format!("{what}: {step} {}", path.display()), &source)
-                        .or_a_member_of("_bastion-drop")
-                }
-                SpoolError::Unsafe { .. } => Failure::config(format!("{what}: {error}")),
-                SpoolError::TooLarge { .. } => Failure::data(format!("{what}: {error}")),
-            })
+            Err(Failure::spool(what, error).or_a_member_of("_bastion-drop"))
         }
     }
 }

@@ -148,6 +148,16 @@ impl<'t> Document<'t> {
         }
     }
 
+    /// Takes the array of tables `[[name]]` and reads each, with its number from 1.
+    pub fn tables<T>(
+        &mut self,
+        name: &str,
+        read: impl FnMut(&str, &mut Section<'_, 't>) -> T,
+    ) -> Vec<T> {
+        let Some(value) = self.root.remove(name) else { return Vec::new() };
+        self.tables_in(name, value, read)
+    }
+
     /// Every key that a reader has asked for so far, with its section: what may stand in the
     /// file. For the test that holds the example file and the readers in step.
     #[must_use]
@@ -198,6 +208,46 @@ impl<'t> Document<'t> {
         let result = read(&mut section);
         section.finish();
         result
+    }
+
+    /// The tables inside a table or an array of tables, each with its name or its number.
+    fn tables_in<T>(
+        &mut self,
+        path: &str,
+        value: Spanned<DeValue<'t>>,
+        mut read: impl FnMut(&str, &mut Section<'_, 't>) -> T,
+    ) -> Vec<T> {
+        let span = value.span();
+        let entries: Vec<(String, Spanned<DeValue<'t>>)> = match value.into_inner() {
+            DeValue::Table(table) => table
+                .into_iter()
+                .map(|(name, value)| (name.into_inner().into_owned(), value))
+                .collect(),
+            DeValue::Array(array) => array
+                .into_iter()
+                .enumerate()
+                .map(|(i, value)| ((i + 1).to_string(), value))
+                .collect(),
+            other => {
+                self.found(span, path, format!("a {}, where tables belong", other.type_str()));
+                return Vec::new();
+            }
+        };
+        let mut read_ones = Vec::with_capacity(entries.len());
+        for (name, value) in entries {
+            let path = format!("{path}.{name}");
+            let span = value.span();
+            match value.into_inner() {
+                DeValue::Table(table) => {
+                    read_ones.push(self.section(path, span, table, |s| read(&name, s)));
+                }
+                other => {
+                    let what = other.type_str();
+                    self.found(span, &path, format!("a {what}, where a table belongs"));
+                }
+            }
+        }
+        read_ones
     }
 
     fn line_of(&self, span: &Range<usize>) -> usize {
@@ -334,40 +384,11 @@ impl<'t> Section<'_, 't> {
     pub fn tables<T>(
         &mut self,
         key: &str,
-        mut read: impl FnMut(&str, &mut Section<'_, 't>) -> T,
+        read: impl FnMut(&str, &mut Section<'_, 't>) -> T,
     ) -> Vec<T> {
         let Some(value) = self.take(key) else { return Vec::new() };
-        let span = value.span();
-        let entries: Vec<(String, Spanned<DeValue<'t>>)> = match value.into_inner() {
-            DeValue::Table(table) => table
-                .into_iter()
-                .map(|(name, value)| (name.into_inner().into_owned(), value))
-                .collect(),
-            DeValue::Array(array) => array
-                .into_iter()
-                .enumerate()
-                .map(|(i, value)| ((i + 1).to_string(), value))
-                .collect(),
-            other => {
-                self.found(span, key, format!("a {}, where tables belong", other.type_str()));
-                return Vec::new();
-            }
-        };
-        let mut read_ones = Vec::with_capacity(entries.len());
-        for (name, value) in entries {
-            let path = format!("{}.{key}.{name}", self.path);
-            let span = value.span();
-            match value.into_inner() {
-                DeValue::Table(table) => {
-                    read_ones.push(self.document.section(path, span, table, |s| read(&name, s)));
-                }
-                other => {
-                    let what = other.type_str();
-                    self.document.found(span, &path, format!("a {what}, where a table belongs"));
-                }
-            }
-        }
-        read_ones
+        let path = format!("{}.{key}", self.path);
+        self.document.tables_in(&path, value, read)
     }
 
     /// Adds a finding about a value that was read.

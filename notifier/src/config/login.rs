@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use toml::value::{Date, Datetime, Offset, Time};
-
-use super::{Document, Section, Value, duration};
+use super::{Document, Section, Value, duration, moment};
 use crate::foreign::Foreign;
 use crate::known_good::{self, KnownGood, Rule};
 
@@ -124,13 +122,7 @@ fn service(name: &str) -> Result<String, String> {
 /// out would make the rule wider than its author meant.
 fn allow(number: &str, section: &mut Section<'_, '_>) -> Option<Rule> {
     let before = section.findings();
-    let rule = Rule {
-        name: format!("allow {number}"),
-        users: section.parse_list("users", |name| Ok::<_, String>(name.to_owned())).map(values),
-        from: section.parse_list("from", known_good::parse_net).map(values),
-        keys: section.parse_list("keys", known_good::parse_fingerprint).map(values),
-        until: until(section),
-    };
+    let rule = conditions(format!("allow {number}"), section);
     if rule.users.is_none()
         && rule.from.is_none()
         && rule.keys.is_none()
@@ -142,21 +134,21 @@ fn allow(number: &str, section: &mut Section<'_, '_>) -> Option<Rule> {
     sound.then_some(rule)
 }
 
-fn values<T>(list: Vec<Value<T>>) -> Vec<T> {
-    list.into_iter().map(|value| value.value).collect()
+/// The conditions of a rule, of a `[[login.allow]]` and of an allowance alike. Whether what is left
+/// when there are mistakes may be used is for the caller to say.
+pub(super) fn conditions(name: String, section: &mut Section<'_, '_>) -> Rule {
+    Rule {
+        name,
+        users: section.parse_list("users", |name| Ok::<_, String>(name.to_owned())).map(values),
+        from: section.parse_list("from", known_good::parse_net).map(values),
+        keys: section.parse_list("keys", known_good::parse_fingerprint).map(values),
+        until: moment::read(section, "until"),
+        granted: None,
+    }
 }
 
-fn until(section: &mut Section<'_, '_>) -> Option<i64> {
-    let value = section.get::<Datetime>("until")?;
-    let seconds = unix_seconds(&value.value);
-    if seconds.is_none() {
-        section.reject(
-            "until",
-            &value,
-            "a time without a date; write 2027-01-31 or 2027-01-31T18:00:00Z",
-        );
-    }
-    seconds
+fn values<T>(list: Vec<Value<T>>) -> Vec<T> {
+    list.into_iter().map(|value| value.value).collect()
 }
 
 fn entries(rules: &[Rule]) -> usize {
@@ -166,28 +158,6 @@ fn entries(rules: &[Rule]) -> usize {
             + rule.keys.as_ref().map_or(0, Vec::len)
     };
     rules.iter().map(one).sum()
-}
-
-/// Seconds since 1970. A bare date is the moment at which that day begins, and what names no
-/// offset is UTC: a rule then ends a little early for some, and never late.
-fn unix_seconds(datetime: &Datetime) -> Option<i64> {
-    let Date { year, month, day } = datetime.date?;
-    let midnight = days_from_civil(i64::from(year), i64::from(month), i64::from(day)) * 86_400;
-    let Some(Time { hour, minute, second, .. }) = datetime.time else { return Some(midnight) };
-    let of_day = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second.unwrap_or(0));
-    let offset = match datetime.offset {
-        Some(Offset::Custom { minutes }) => i64::from(minutes) * 60,
-        _ => 0,
-    };
-    Some(midnight + of_day - offset)
-}
-
-/// Days since 1970-01-01 of a date of the Gregorian calendar, for years from 0 on: a year
-/// that begins in March puts the leap day last, and months then follow a line of 153/5 days.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year / 4 - year / 100 + year / 400;
-    year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]
@@ -266,21 +236,5 @@ mod tests {
         let (login, findings) = parse("[login]\nknown-good = [\"203.0.113.7\"]\nhold = \n");
         assert_eq!(login, Login::unreadable());
         assert_eq!(findings.len(), 1, "{findings:?}");
-    }
-
-    #[test]
-    fn until_is_read_as_utc_and_a_date_is_its_beginning() {
-        let table = [
-            ("1970-01-01", 0),
-            ("2000-03-01", 951_868_800),
-            ("2024-02-29", 1_709_164_800),
-            ("2027-01-01", 1_798_761_600),
-            ("2027-01-01T00:00:01Z", 1_798_761_601),
-            ("2027-01-01T02:00:00+02:00", 1_798_761_600),
-            ("2027-01-01T00:00:00", 1_798_761_600),
-        ];
-        for (text, want) in table {
-            assert_eq!(unix_seconds(&text.parse().unwrap()), Some(want), "{text}");
-        }
     }
 }

@@ -8,10 +8,12 @@
 //! A program reads the sections it needs. What a section means is known to that section's
 //! reader alone, so that a mistake in one cannot change what another says.
 
+pub mod allowances;
 mod document;
 pub mod duration;
 pub mod host;
 pub mod login;
+pub mod moment;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -134,17 +136,30 @@ pub struct Source {
 /// [`ConfigError::Io`] when it cannot be opened or read, [`ConfigError::Unsafe`] when it may
 /// not be trusted, [`ConfigError::Invalid`] when it is not UTF-8.
 pub fn read_file(path: &Path) -> Result<Source, ConfigError> {
+    read_trusted(path, 0, MAX_BYTES)
+}
+
+/// [`read_file`], of at most `most` bytes, with more flags of open(2).
+fn read_trusted(path: &Path, flags: libc::c_int, most: u64) -> Result<Source, ConfigError> {
     let failed = |source| ConfigError::Io { path: path.to_owned(), source };
+    let distrusted = |reason| ConfigError::Unsafe { path: path.to_owned(), reason };
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags)
         .open(path)
-        .map_err(failed)?;
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) if flags & libc::O_NOFOLLOW != 0 => {
+                distrusted("a symbolic link, not a regular file".into())
+            }
+            // What open(2) says of a socket.
+            Some(libc::ENXIO) => distrusted("not a regular file".into()),
+            _ => failed(error),
+        })?;
     let meta = file.metadata().map_err(failed)?;
-    if let Some(reason) = distrust(&meta) {
-        return Err(ConfigError::Unsafe { path: path.to_owned(), reason });
+    if let Some(reason) = distrust(&meta, most) {
+        return Err(distrusted(reason));
     }
-    let bytes = read_capped(&file, meta.len()).map_err(failed)?;
+    let bytes = read_capped(&file, meta.len(), most).map_err(failed)?;
     let text = String::from_utf8(bytes).map_err(|e| ConfigError::Invalid {
         path: path.to_owned(),
         findings: vec![Finding {
@@ -161,15 +176,15 @@ pub fn read_file(path: &Path) -> Result<Source, ConfigError> {
     Ok(Source { text, modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH) })
 }
 
-fn read_capped(file: &File, expected: u64) -> io::Result<Vec<u8>> {
+fn read_capped(file: &File, expected: u64, most: u64) -> io::Result<Vec<u8>> {
     // One byte more than there should be, so that the end is seen in the first read.
-    let size = usize::try_from(expected.min(MAX_BYTES)).unwrap_or_default();
+    let size = usize::try_from(expected.min(most)).unwrap_or_default();
     let mut bytes = Vec::with_capacity(size.saturating_add(1));
-    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-fn distrust(meta: &std::fs::Metadata) -> Option<String> {
+fn distrust(meta: &std::fs::Metadata, most: u64) -> Option<String> {
     if !meta.is_file() {
         return Some("not a regular file".into());
     }
@@ -180,8 +195,8 @@ fn distrust(meta: &std::fs::Metadata) -> Option<String> {
         let mode = meta.mode() & 0o7777;
         return Some(format!("mode {mode:04o} lets others write to it; run: chmod go-w"));
     }
-    if meta.len() > MAX_BYTES {
-        return Some(format!("{} bytes long, more than the {MAX_BYTES} that are read", meta.len()));
+    if meta.len() > most {
+        return Some(format!("{} bytes long, more than the {most} that are read", meta.len()));
     }
     None
 }

@@ -11,6 +11,7 @@ pub mod outbox;
 pub mod pace;
 pub mod policy;
 pub mod route;
+pub mod seen;
 pub mod settings;
 pub mod throttle;
 mod wakeup;

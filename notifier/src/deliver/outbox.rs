@@ -20,10 +20,12 @@ use super::limits::Usage;
 use super::pace::Pace;
 use super::policy::Policy;
 use super::route::{Gates, Step, View};
+use super::seen::{self, Seen};
 use super::throttle::Throttle;
 use crate::clock::{Stamp, millis, unix_ms};
 use crate::event::{AlertId, Severity};
 use crate::foreign::Foreign;
+use crate::message::New;
 use crate::spool::queue::{Leg, Phase, Queue, State};
 use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
@@ -49,6 +51,8 @@ struct Entry {
     kind: &'static str,
     severity: Severity,
     at: Stamp,
+    /// What of it was never seen before.
+    new: New,
     state: State,
 }
 
@@ -74,6 +78,8 @@ pub struct Outbox {
     paces: BTreeMap<(String, String), Pace>,
     /// Messages that a provider has taken and is asked about.
     follows: Vec<Follow>,
+    /// Where logins have come from.
+    seen: Seen,
     policy: Policy,
     /// How many alerts have expired since somebody was told of it.
     expired: usize,
@@ -110,6 +116,7 @@ impl Outbox {
             usage: BTreeMap::new(),
             paces: BTreeMap::new(),
             follows: Vec::new(),
+            seen: Seen::default(),
             policy: Policy::default(),
             expired: 0,
             told: BTreeMap::new(),
@@ -137,6 +144,7 @@ impl Outbox {
             usage.after_read(now_ms, wall_ms);
         }
         self.take_up_follows(now_ms);
+        self.seen = Seen::read(&self.state_dir);
         for name in self.queue.names()? {
             match self.queue.take_up(&name) {
                 Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, wall_ms), now_ms),
@@ -147,6 +155,7 @@ impl Outbox {
                 }
             }
         }
+        self.write_seen();
         Ok(())
     }
 
@@ -361,6 +370,17 @@ impl Outbox {
         self.write_state_file(USAGE_FILE, json);
     }
 
+    /// Makes what has been seen durable. Before anything of it is sent: a login that is told as not
+    /// new must not be the one that made the place familiar and then be forgotten with it.
+    fn write_seen(&mut self) {
+        if self.seen.is_changed() {
+            let json = serde_json::to_vec(&self.seen);
+            if self.write_state_file(seen::FILE, json) {
+                self.seen.was_written();
+            }
+        }
+    }
+
     fn read_state_file<T: serde::de::DeserializeOwned + Default>(&self, file: &str) -> T {
         std::fs::read(self.state_dir.join(file))
             .ok()
@@ -368,12 +388,15 @@ impl Outbox {
             .unwrap_or_default()
     }
 
-    fn write_state_file(&mut self, file: &str, json: serde_json::Result<Vec<u8>>) {
+    /// Answers whether it has been written.
+    fn write_state_file(&mut self, file: &str, json: serde_json::Result<Vec<u8>>) -> bool {
         let written = json
             .map_err(io::Error::from)
             .and_then(|json| files::write_durably(&self.state_dir, file, &json))
             .map_err(|error| format!("cannot write into {}: {error}", self.state_dir.display()));
+        let is_written = written.is_ok();
         self.tell_once(Thing::StateFile, written);
+        is_written
     }
 
     /// Says once what goes on being wrong, and forgets it when it has come right.

@@ -307,6 +307,7 @@ mod tests {
                     what: What::Note(Note::default()),
                 },
                 more: Vec::new(),
+                new: crate::message::Marks::new(),
                 hint: None,
                 now: Stamp::default(),
                 recipient: "+1".into(),

@@ -1,9 +1,9 @@
 //! The sender's side of files: reading what strangers wrote, writing what must last.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::MAX_FILE;
@@ -130,6 +130,16 @@ pub fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     sync_dir(dir)
 }
 
+/// [`write_durably`], of a file that everybody may read, whatever the umask.
+///
+/// # Errors
+///
+/// What the system said; the old file is as it was.
+pub fn write_public_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    replace_with(dir, name, bytes, 0o644)?;
+    sync_dir(dir)
+}
+
 /// [`write_durably`], but for the name, which is durable only after a [`sync_dir`]: one does for
 /// many files.
 ///
@@ -137,6 +147,10 @@ pub fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 ///
 /// What the system said; the old file is as it was.
 pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    replace_with(dir, name, bytes, 0o600)
+}
+
+fn replace_with(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let hidden = dir.join(format!(".{name}"));
     let written = (|| {
         let mut file = OpenOptions::new()
@@ -147,6 +161,9 @@ pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&hidden)?;
         file.write_all(bytes)?;
+        if mode != 0o600 {
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
         file.sync_all()?;
         fs::rename(&hidden, dir.join(name))
     })();

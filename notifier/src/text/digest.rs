@@ -41,7 +41,7 @@ pub(super) fn line(
         What::Condition(_) => (String::new(), conditions(events, context, alphabet)),
         What::Login(_) => (
             format!("{} logins {}: ", events.len(), span(events, context)),
-            logins(events, alphabet),
+            logins(events, context, alphabet),
         ),
         What::Note(_) => {
             (format!("{} notes {}: ", events.len(), span(events, context)), notes(events, alphabet))
@@ -105,25 +105,28 @@ fn lateness(events: &[&Event], context: &Context<'_>) -> String {
         .unwrap_or_default()
 }
 
-/// `alice from 203.0.113.9 x40`: the urgent ones first, then those that were most often.
-fn logins(events: &[&Event], alphabet: &Alphabet) -> Vec<Piece> {
-    let mut groups: BTreeMap<String, (bool, usize)> = BTreeMap::new();
+/// `alice from 203.0.113.9 x40`: the urgent ones first, then what is new, then those that were
+/// most often.
+fn logins(events: &[&Event], context: &Context<'_>, alphabet: &Alphabet) -> Vec<Piece> {
+    let mut groups: BTreeMap<String, (bool, bool, usize)> = BTreeMap::new();
     for event in events {
         let What::Login(login) = &event.what else { continue };
         let who = alphabet.name(&login.user, NAME, space);
         let text = format!("{who} from {}", source(login, alphabet, NAME));
-        let (urgent, count) = groups.entry(text).or_default();
+        let (urgent, new, count) = groups.entry(text).or_default();
         *urgent |= event.severity == Severity::Critical;
+        *new |= context.new_words(event).is_some();
         *count += 1;
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, (urgent, count))| (!urgent, std::cmp::Reverse(*count)));
+    groups.sort_by_key(|(_, (urgent, new, count))| (!urgent, !new, std::cmp::Reverse(*count)));
     groups
         .into_iter()
-        .map(|(text, (urgent, events))| {
+        .map(|(text, (urgent, new, events))| {
             let urgent = if urgent { "CRITICAL " } else { "" };
+            let new = if new { "NEW " } else { "" };
             let times = if events > 1 { format!(" x{events}") } else { String::new() };
-            Piece { text: format!("{urgent}{text}{times}"), events }
+            Piece { text: format!("{urgent}{new}{text}{times}"), events }
         })
         .collect()
 }

@@ -21,6 +21,7 @@ use crate::clock::Stamp;
 use crate::event::{Condition, Event, Factor, Key, Login, Severity, Status, What};
 use crate::ffi::{self, LocalTime};
 use crate::foreign::{self, Foreign};
+use crate::message::{Marks, Message};
 
 /// Age from which a message says how late it is; before that, nobody would call it late.
 const LATE_AFTER: Duration = Duration::from_secs(60);
@@ -31,16 +32,32 @@ const MAX_ZONE: usize = 6;
 /// Seconds since 1970 to local time; `None` where the zone cannot tell.
 type Zone = fn(i64) -> Option<LocalTime>;
 
-/// The moment a text is made at, and the zone it tells the time in.
+/// What a text is made with besides its events: the moment, the zone it tells the time in, and what
+/// is new.
 struct Context<'a> {
     now: &'a Stamp,
     local: Zone,
+    /// What is new of the events.
+    new: &'a Marks,
 }
+
+/// Nothing is new.
+const NOTHING: &Marks = &Marks::new();
 
 impl<'a> Context<'a> {
     /// `now`, in this machine's zone.
     fn here(now: &'a Stamp) -> Self {
-        Self { now, local: ffi::local_time }
+        Self { now, local: ffi::local_time, new: NOTHING }
+    }
+
+    /// Of a message, in this machine's zone.
+    fn of(message: &'a Message) -> Self {
+        Self { new: &message.new, ..Self::here(&message.now) }
+    }
+
+    /// What is new of an event, as `network, key`.
+    fn new_words(&self, event: &Event) -> Option<&'static str> {
+        self.new.get(&event.id).and_then(|new| new.words())
     }
 
     /// `at` as `write` puts its parts, and the zone; or `@` and the seconds since 1970, as
@@ -149,16 +166,17 @@ struct Limits {
     text: usize,
 }
 
-/// `jump: login alice from 203.0.113.9, key alice laptop`, or `jump: note: the text`.
+/// `jump: login alice from 203.0.113.9, key alice laptop`, `jump: NEW login ..`, or `jump: note: the text`.
 ///
 /// The word before a note is what keeps its author from writing one that reads as a login: a
 /// login is told by root alone, a note by whoever may write into the spool.
-fn headline(event: &Event, alphabet: &Alphabet, limits: &Limits) -> String {
+fn headline(event: &Event, context: &Context, alphabet: &Alphabet, limits: &Limits) -> String {
     let host = alphabet.name(&event.host, limits.host, space);
     let what = match &event.what {
         What::Login(login) => format!(
-            "{}login {} from {}, {}",
+            "{}{}login {} from {}, {}",
             if event.severity == Severity::Critical { "CRITICAL " } else { "" },
+            if context.new_words(event).is_some() { "NEW " } else { "" },
             alphabet.name(&login.user, limits.user, space),
             source(login, alphabet, limits.source),
             auth(&login.auth, alphabet, limits),

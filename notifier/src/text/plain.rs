@@ -30,7 +30,7 @@ fn full(local: &LocalTime) -> String {
 /// `jump: login alice from 203.0.113.9, key alice laptop, told 41 min late #k7f3q2`
 #[must_use]
 pub fn subject(message: &Message) -> String {
-    let context = Context::here(&message.now);
+    let context = Context::of(message);
     if message.more.is_empty() {
         return subject_in(&message.event, &context);
     }
@@ -51,7 +51,7 @@ pub fn event_line(event: &Event, now: &Stamp) -> String {
 /// every fact of the first ten.
 #[must_use]
 pub fn body(message: &Message) -> String {
-    let context = Context::here(&message.now);
+    let context = Context::of(message);
     let hint = message.hint.as_deref();
     if message.more.is_empty() {
         return body_in(&message.event, hint, &context);
@@ -78,7 +78,7 @@ pub fn event_body(event: &Event, now: &Stamp) -> String {
 pub(super) fn subject_in(event: &Event, context: &Context) -> String {
     let late =
         context.lateness(&event.at).map(|late| format!(", told {late} late")).unwrap_or_default();
-    format!("{}{late} #{}", headline(event, &Alphabet::UNICODE, &SUBJECT), event.id)
+    format!("{}{late} #{}", headline(event, context, &Alphabet::UNICODE, &SUBJECT), event.id)
 }
 
 /// [`body`] in the zone of `context`.
@@ -91,6 +91,9 @@ pub(super) fn body_in(event: &Event, extra: Option<&str>, context: &Context) -> 
     facts.line("at", &context.moment(&event.at, full));
     if let Some(late) = context.lateness(&event.at) {
         facts.line("late", &late);
+    }
+    if let Some(new) = context.new_words(event) {
+        facts.line("new", new);
     }
     match &event.what {
         What::Login(login) => facts.login(login),

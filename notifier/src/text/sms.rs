@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! jump: login alice from 203.0.113.9, key alice laptop, 22 Nov 02:14:07 UTC #k7f3q2
+//! jump: NEW login alice from 198.51.100.7, key SHA256:Cn8jgNmT.., 22 Nov 02:14:07 UTC #k7f3q2
 //! jump: login bob from ::1 via tunnel, by password, 22 Nov 02:14:07 UTC, told 41 min late #k7f3q2
 //! jump: CRITICAL: disk is full 22 Nov 02:14 UTC #k7f3q2
 //! ```
@@ -19,8 +20,8 @@ use crate::message::Message;
 /// No name keeps more than 32 at another's cost, the most that useradd(8) takes for a user;
 /// after that the key's name goes before the user's, and the user's before the host's. At
 /// the lowest limits the longest login there can be, from an IPv6 address in full, by a host's
-/// certificate and hundreds of methods more, told years late by some wrong clock, fits 160.
-const STEPS: [(Limit, usize); 11] = [
+/// certificate that is new and hundreds of methods more, told years late by some wrong clock, fits 160.
+const STEPS: [(Limit, usize); 12] = [
     (|limits| &mut limits.user, 32),
     (|limits| &mut limits.source, 32),
     (|limits| &mut limits.host, 32),
@@ -32,6 +33,7 @@ const STEPS: [(Limit, usize); 11] = [
     (|limits| &mut limits.source, 6),
     (|limits| &mut limits.host, 6),
     (|limits| &mut limits.text, 6),
+    (|limits| &mut limits.key, 7),
 ];
 
 /// Points at one limit among them.
@@ -46,7 +48,7 @@ const MAX_FACTORS: usize = 3;
 /// time is that of this machine's zone.
 #[must_use]
 pub fn sms(message: &Message, max_segments: usize) -> String {
-    let context = Context::here(&message.now);
+    let context = Context::of(message);
     if message.more.is_empty() {
         compose(&message.event, message.hint.as_deref(), &context, max_segments)
     } else {
@@ -77,7 +79,7 @@ pub(super) fn compose(
 
     let tail = tail(event, context);
     let line = |limits: &Limits, extra: &str| {
-        format!("{}{tail}{extra} #{}", headline(event, &Alphabet::GSM7, limits), event.id)
+        format!("{}{tail}{extra} #{}", headline(event, context, &Alphabet::GSM7, limits), event.id)
     };
     if let Some(extra) = extra {
         let text = line(&limits, &format!(" ({})", Alphabet::GSM7.clean(extra.as_bytes())));

@@ -1,8 +1,10 @@
+mod new;
+
 use super::plain::{body_in, subject_in};
 use super::sms::compose;
 use super::*;
 use crate::event::{AlertId, Certificate, FORMAT, Note};
-use crate::message::Message;
+use crate::message::{Message, New};
 
 const HASH: &str = "SHA256:Cn8jgNmT4nTCs5DE8J9h3t0ToYGqKxtGF44kFZFlEI0";
 const DAY: u64 = 86_400_000;
@@ -58,8 +60,13 @@ fn login(user: &str, source: &str, auth: Vec<Factor>) -> Login {
 }
 
 fn short(event: &Event, extra: Option<&str>, late_ms: u64, max_segments: usize) -> String {
-    let context = Context { now: &stamp(DAY + late_ms), local: fixed };
+    let context = Context { now: &stamp(DAY + late_ms), local: fixed, new: NOTHING };
     compose(event, extra, &context, max_segments)
+}
+
+/// Says of an event that all of it is new.
+fn is_new(event: &Event) -> Marks {
+    Marks::from([(event.id, New { network: true, key: true })])
 }
 
 #[test]
@@ -147,7 +154,7 @@ fn time_is_shown_in_the_zone_or_as_a_number() {
     let table: [(Zone, &str); 3] =
         [(fixed, "22 Nov UTC"), (cut, "22 Nov +0530-"), (|_| None, "@86400")];
     for (local, want) in table {
-        assert_eq!(Context { now: &now, local }.moment(&stamp(DAY), day), want);
+        assert_eq!(Context { now: &now, local, new: NOTHING }.moment(&stamp(DAY), day), want);
     }
     let here = ffi::local_time(86_400).unwrap();
     assert_eq!((here.year, here.month), (1970, 1), "a day after the epoch in every zone");
@@ -229,9 +236,11 @@ fn the_longest_event_there_can_be_fits_one_segment() {
             ..event(What::Login(login.clone()))
         };
         let long_zone = |_| Some(LocalTime { zone: "ABCDEFGH".into(), ..fixed(0).unwrap() });
-        let context = Context { now: &stamp(u64::MAX), local: long_zone };
+        let new = is_new(&event);
+        let context = Context { now: &stamp(u64::MAX), local: long_zone, new: &new };
         let text = compose(&event, Some(&awkward), &context, 0);
         assert_eq!(gsm7::segments(&text), 1, "{text}");
+        assert!(text.contains(": CRITICAL NEW login "), "{text}");
         assert!(text.ends_with(" +999 more, 22 Nov 02:14:07 ABCDEF, told 999+ days late #k7f3q2"));
         let from = login.source.map_or(" from unknown \"".to_owned(), |ip| format!(" from {ip}, "));
         assert!(text.contains(&from), "{text}");
@@ -244,7 +253,7 @@ fn a_body_has_every_fact_a_line() {
         login("al\nice", "127.0.0.1", vec![key(Some("laptop"), Some("id")), method("password")]);
     login.reason = "x\ny".into();
     let event = event(What::Login(login));
-    let context = Context { now: &stamp(DAY + 41 * 60_000), local: fixed };
+    let context = Context { now: &stamp(DAY + 41 * 60_000), local: fixed, new: NOTHING };
     let want = format!(
         "id: k7f3q2\nevent: login\nseverity: warning\nhost: jump\nat: 2026-11-22 02:14:07 UTC\n\
          late: 41 min\nuser: al\\x0aice\nservice: sshd\nsource: 127.0.0.1 via tunnel\n\
@@ -361,7 +370,8 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
         let late_ms = random.one(&[0, 59_000, 7_200_000, 40 * DAY]);
         let now = stamp(event.at.unix_ms.saturating_add(late_ms));
         let max_segments = random.one(&[0, 1, 1, 1, 2, 3, 10]);
-        let context = Context { now: &now, local: fixed };
+        let new = if random.below(3) == 0 { is_new(&event) } else { Marks::new() };
+        let context = Context { now: &now, local: fixed, new: &new };
         let text = compose(&event, extra.as_deref(), &context, max_segments);
 
         let why = format!("round {round}, {max_segments} segments: {text:?} of {event:?}");
@@ -377,6 +387,11 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
                 assert!(text.contains(" 22 Nov 02:14 UTC"), "{why}");
             }
             What::Login(login) => {
+                assert_eq!(
+                    text.contains(": NEW login ") || text.contains(": CRITICAL NEW login "),
+                    !new.is_empty(),
+                    "{why}"
+                );
                 assert!(text.contains(", 22 Nov 02:14:07 UTC"), "{why}");
                 let from = login.source.map_or("unknown".to_owned(), |ip| ip.to_string());
                 assert!(text.contains(&format!(" from {from}")), "{why}");
@@ -398,7 +413,7 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
 }
 
 fn digest_of(events: &[Event], late_ms: u64) -> String {
-    let context = Context { now: &stamp(2 * DAY + late_ms), local: clock };
+    let context = Context { now: &stamp(2 * DAY + late_ms), local: clock, new: NOTHING };
     let events: Vec<&Event> = events.iter().collect();
     digest::line(&events, &context, &Alphabet::GSM7, |text| gsm7::segments(text) == 1)
 }

@@ -204,6 +204,36 @@ fn a_bad_file_means_that_everything_is_told() {
 }
 
 #[test]
+fn an_allowance_beside_the_configuration_counts_and_a_broken_file_is_told_once() {
+    let machine = Machine::new("allowance", &policy());
+    let file = machine.dir.join(allowances::FILE);
+    let fake = Fake::sshd(b"alice", "198.51.100.9");
+    let end = |days: u64| {
+        let now = Stamp::now().unix_ms / 1000;
+        config::moment::write(i64::try_from(now + days * 86_400).unwrap())
+    };
+    let entry = |until: &str| format!("[[allow]]\nfrom = [\"198.51.100.0/24\"]\nuntil = {until}\n");
+    let table = [
+        (None, "verdict=alert", 1),
+        (Some(entry(&end(1))), "verdict=known-good rule=\"allowance 1 (198.51.100.0/24 until ", 1),
+        (Some(entry("2026-01-01")), "its time is over", 1),
+        (Some(entry(&end(91))), "verdict=alert", 2),
+        (Some(entry(&end(1)) + "users = [\"bob\"]\n"), "verdict=alert", 1),
+        (Some("allow = [".into()), "verdict=alert", 2),
+    ];
+    for (text, told, count) in table {
+        if let Some(text) = &text {
+            fs::write(&file, text).unwrap();
+        }
+        open(&fake, &machine.arguments()).unwrap();
+        let lines = machine.lines();
+        assert_eq!(lines.len(), count, "{text:?}: {lines:?}");
+        assert!(lines[count - 1].contains(told), "{text:?}: {lines:?}");
+        assert!(count == 1 || lines[0].contains("config-problem file="), "{text:?}: {lines:?}");
+    }
+}
+
+#[test]
 fn hold_ends_with_the_answer_or_with_its_time() {
     let machine = Machine::new("hold", "[login]\nhold = \"50ms\"\n");
     let begun = Instant::now();

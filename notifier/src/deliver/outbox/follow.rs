@@ -7,6 +7,7 @@ use crate::clock::Stamp;
 use crate::deliver::route::{self, Gates, Step};
 use crate::deliver::worker::Report;
 use crate::event::AlertId;
+use crate::message::New;
 use crate::spool::claim::Claimed;
 use crate::spool::id_of;
 use crate::spool::queue::{Phase, State};
@@ -187,6 +188,7 @@ impl Outbox {
     fn arrived_otherwise(&self, name: &str, state: &State, now_ms: u64) -> bool {
         let Ok(event) = self.queue.sent_event(name) else { return true };
         let entry = super::Entry {
+            new: New::default(),
             id: id_of(name).unwrap_or_else(|| AlertId::from_bits(0)),
             kind: event.what.kind(),
             severity: event.severity,

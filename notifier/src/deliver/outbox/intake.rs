@@ -1,7 +1,7 @@
 //! What comes in: from `drop/`, and from what a sender before this one has left.
 
 use super::{Entry, Outbox, Thing};
-use crate::clock::Stamp;
+use crate::clock::{Stamp, unix_ms};
 use crate::event::{Event, Severity, What};
 use crate::spool::claim::{Claimed, Room};
 use crate::spool::queue::{MAX_QUEUED, State};
@@ -25,6 +25,7 @@ impl Outbox {
         for one in claimed {
             self.take_in(one, State::default(), now_ms);
         }
+        self.write_seen();
         if let Some(withheld) = self.refusals.ended(now_ms) {
             let line = Line::new("drop-file-refused").word("not-told", withheld);
             self.log.say(Level::Error, &line);
@@ -54,11 +55,15 @@ impl Outbox {
     }
 
     fn add(&mut self, name: &str, event: &Event, state: State) {
-        let line = Line::new("alert-queued")
+        let new = self.seen.look(event, unix_ms() / 1000);
+        let mut line = Line::new("alert-queued")
             .word("alert", event.id)
             .word("kind", event.what.kind())
-            .word("severity", event.severity)
-            .text("text", &text::event_line(event, &Stamp::now()));
+            .word("severity", event.severity);
+        if let Some(words) = new.words() {
+            line = line.text("new", words);
+        }
+        let line = line.text("text", &text::event_line(event, &Stamp::now()));
         // Without a channel this line is all that anybody hears of it.
         let level = match event.severity {
             Severity::Info => Level::Info,
@@ -83,8 +88,8 @@ impl Outbox {
         }
         self.ids.insert(event.id, name.to_owned());
         self.logins += usize::from(is_login);
-        let entry =
-            Entry { id: event.id, kind, severity: event.severity, at: event.at.clone(), state };
+        let (id, severity, at) = (event.id, event.severity, event.at.clone());
+        let entry = Entry { id, kind, severity, at, new, state };
         self.entries.insert(name.to_owned(), entry);
         self.see_doubt(name);
     }

@@ -11,6 +11,7 @@ use crate::deliver::also;
 use crate::deliver::route::{self, Gates, Step};
 use crate::deliver::worker::Job;
 use crate::event::{Event, What};
+use crate::message::{Marks, New};
 use crate::spool::files::ReadError;
 use crate::spool::queue::Phase;
 use crate::syslog::{Level, Line};
@@ -191,8 +192,12 @@ impl Outbox {
         let leg = lead.state.leg(&due.channel, &due.recipient);
         let doubtful = leg.is_some_and(|leg| leg.phase == Phase::Doubtful);
         let (accepted, looks) = leg.map_or((0, 0), |leg| (leg.accepted, leg.looks));
+        let mut new = Marks::new();
         for name in &names {
             let Some(entry) = self.entries.get_mut(name) else { continue };
+            if entry.new != New::default() {
+                new.insert(entry.id, entry.new);
+            }
             let leg = entry.leg_mut(&due.channel, &due.recipient);
             leg.phase = Phase::Sending;
             leg.tries = leg.tries.saturating_add(1);
@@ -203,6 +208,7 @@ impl Outbox {
             hint: self.hint(&event),
             event,
             more: events.collect(),
+            new,
             now: Stamp::now(),
             recipient: due.recipient.clone(),
         };

@@ -6,7 +6,7 @@ use crate::channel::{Fault, Followed, Limits, Outcome};
 use crate::deliver::policy::Way;
 use crate::deliver::route::{Route, Stop};
 use crate::deliver::worker::{Job, Report};
-use crate::event::{Event, FORMAT, Note, Severity, What};
+use crate::event::{Event, FORMAT, Login, Note, Severity, What};
 use crate::spool::{Spool, drop as drop_dir};
 use crate::syslog::Source;
 
@@ -51,6 +51,15 @@ impl Rig {
     }
 
     fn publish(&self, text: &str) -> String {
+        self.publish_what(What::Note(Note { text: text.into() }))
+    }
+
+    fn publish_login(&self, source: &str) -> String {
+        let source = source.parse().ok();
+        self.publish_what(What::Login(Login { user: "alice".into(), source, ..Login::default() }))
+    }
+
+    fn publish_what(&self, what: What) -> String {
         let at = Stamp::now();
         let event = Event {
             version: FORMAT,
@@ -58,7 +67,7 @@ impl Rig {
             at,
             host: Foreign::from("jump"),
             severity: Severity::Warning,
-            what: What::Note(Note { text: text.into() }),
+            what,
         };
         let path =
             drop_dir::publish(&Spool::new(&self.dir), &event, drop_dir::Sync::BySender).unwrap();
@@ -439,4 +448,53 @@ fn a_program_gets_each_event_alone_and_many_are_prepared_at_once() {
     let untried = due[1].names[0].clone();
     let state = fs::read_to_string(rig.dir.join(format!("queue/{untried}.state"))).unwrap();
     assert!(state.contains("waiting") && !state.contains("sending"), "{state}");
+}
+
+#[test]
+fn the_mark_of_a_new_place_outlives_a_kill_at_any_moment_before_it_is_sent() {
+    let network = New { network: true, key: false };
+    let marks = |outbox: &Outbox| -> Vec<New> { outbox.entries.values().map(|e| e.new).collect() };
+    // Killed after the claim and before what was seen was written, or after that.
+    for seen_is_lost in [true, false] {
+        let rig = Rig::new(&format!("new-{seen_is_lost}"));
+        let mut outbox = rig.outbox();
+        for source in ["203.0.113.9", "203.0.113.10", "127.0.0.1", "192.0.2.1"] {
+            rig.publish_login(source);
+            // Their order is that of their times.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        outbox.claim(0);
+        let want = vec![network, New::default(), New::default(), network];
+        assert_eq!(marks(&outbox), want);
+        assert_eq!(rig.lines().matches("new=\"network\"").count(), 2, "told in the log");
+        let seen = rig.dir.join("state/seen.json");
+        assert!(fs::read_to_string(&seen).unwrap().contains("203.0.113.0/24"));
+        std::mem::drop(outbox);
+        if seen_is_lost {
+            fs::remove_file(&seen).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(marks(&rig.outbox()), want);
+        }
+        let mut outbox = rig.outbox();
+        let (_, job) = begin_one(&mut outbox, 0);
+        assert_eq!(job.message.new.get(&job.message.id()), Some(&network));
+        std::mem::drop(outbox);
+        assert_eq!(marks(&rig.outbox()), want, "killed in a try");
+    }
+}
+
+#[test]
+fn a_state_directory_that_takes_nothing_loses_no_mark_and_no_message() {
+    let rig = Rig::new("new-full");
+    let mut outbox = rig.outbox();
+    fs::remove_dir(rig.dir.join("state")).unwrap();
+    rig.publish_login("203.0.113.9");
+    outbox.claim(0);
+    assert_eq!(begin_one(&mut outbox, 0).1.message.new.len(), 1);
+    assert_eq!(rig.lines().matches("state-trouble").count(), 1);
+    // Written as soon as it can be.
+    fs::create_dir(rig.dir.join("state")).unwrap();
+    outbox.claim(0);
+    assert!(rig.dir.join("state/seen.json").exists());
 }

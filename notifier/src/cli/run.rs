@@ -66,8 +66,12 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         Engine::start(&options.config, settings, secrets, log.clone()).map_err(|error| {
             log.say(Level::Error, &Line::new("sender-failed").text("message", &error.to_string()));
             let failure = match &error {
-                EngineError::Io { what, source } => Failure::io(what, source),
-                EngineError::Locked(_) => Failure::later(&error),
+                EngineError::Io { what, source }
+                    if source.kind() == std::io::ErrorKind::PermissionDenied =>
+                {
+                    Failure::io(what, source)
+                }
+                _ => Failure::later(&error),
             };
             failure.logged()
         })?;

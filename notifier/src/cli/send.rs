@@ -84,7 +84,11 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         Err(error) => {
             let log = Log::new(&host.syslog, "bastion", Source::Daemon);
             let line = Line::new(event.what.kind()).word("alert", event.id);
-            let line = line.text("text", &text::event_line(&event, &event.at));
+            // All of it, as it stands nowhere else.
+            let line = match &event.what {
+                What::Note(note) => line.text("text", &note.text),
+                _ => line.text("text", &text::event_body(&event, &event.at)),
+            };
             log.say(Level::Alert, &line.text("not-spooled", &error.to_string()));
             let what = "the alert is in syslog and nowhere else";
             Err(Failure::spool(what, error).or_a_member_of("_bastion-drop"))

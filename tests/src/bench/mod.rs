@@ -3,6 +3,7 @@
 mod artefact;
 mod delivery;
 mod disk;
+mod flood;
 mod login;
 mod memory;
 mod outage;
@@ -72,6 +73,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         delivery::measure(&mut table, effort);
         sender::measure(&mut table, effort);
         send::measure(&mut table, effort);
+        flood::measure(&mut table, effort);
         recovery::measure(&mut table, effort);
     }
     table.note_load();

@@ -50,7 +50,7 @@ fn a_mail_arrives_over_an_encrypted_line_and_from_who_is_signed_in() {
         assert_eq!(mail.to, [TO], "{why}");
         let sender = if more.contains("<>") { "" } else { USER };
         assert_eq!(mail.mail_from.as_deref(), Some(sender), "{why}");
-        assert!(mail.subject.starts_with("jump: login alice from"), "{mail:#?}");
+        assert!(mail.subject.starts_with("jump: NEW login alice from"), "{mail:#?}");
         assert!(mail.body.contains("\nuser: alice\n"), "{mail:#?}");
         assert_eq!(mail.header("Auto-Submitted").as_deref(), Some("auto-generated"));
         let sent = rig.host.wait_syslog("bastion", "alert-sent", 1);
@@ -361,7 +361,7 @@ fn no_name_of_a_login_makes_a_header_a_recipient_or_a_second_mail() {
 
 #[test]
 fn a_burst_arrives_and_each_of_it_once() {
-    let rig = MailRig::start(&usual(), "");
+    let rig = MailRig::start(&usual(), "digest = false");
     let alerts: Vec<Draft> = (1..=30).map(|number| Draft::note(number, "burst")).collect();
     alerts.iter().for_each(|alert| rig.host.publish(alert));
     for alert in &alerts {

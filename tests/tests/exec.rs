@@ -29,7 +29,9 @@ fn start(script: &str, more: &str) -> (Host, Daemon) {
 }
 
 fn configure(host: &Host, section: &str) {
-    host.write_config(&format!("{LOGIN}\n[notify.channel.program]\ntype = \"exec\"\ndigest = false\n{section}"));
+    host.write_config(&format!(
+        "{LOGIN}\n[notify.channel.program]\ntype = \"exec\"\ndigest = false\n{section}"
+    ));
 }
 
 #[test]

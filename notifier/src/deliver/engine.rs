@@ -4,16 +4,17 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
+use super::heartbeat::Heartbeat;
 use super::lock::Lock;
 use super::outbox::Outbox;
 use super::settings::{Notify, Settings};
+use super::silence::{self, Mark};
+use super::systemd::Systemd;
 use super::wakeup::{Request, Wakeup};
 use super::worker::{Answer, Worker};
 use crate::channel::{Outcome, Secrets};
@@ -79,6 +80,9 @@ pub struct Engine {
     wakeup: Wakeup,
     bell: UnixStream,
     begun: Instant,
+    systemd: Systemd,
+    heartbeat: Option<Heartbeat>,
+    mark: Mark,
     stopping: bool,
     reloading: bool,
     _lock: Lock,
@@ -111,6 +115,11 @@ impl Engine {
         let (wakeup, bell) = Wakeup::new(&spool.drop())
             .map_err(failed(format!("watch {}", spool.drop().display())))?;
         let (answer_to, answers) = mpsc::channel();
+        let mark = Mark::new(&host.state);
+        if let Err(error) = silence::tell(&mark, &spool, &host.name) {
+            let line = Line::new("spool-trouble").text("message", &error.to_string());
+            log.say(Level::Error, &line);
+        }
         let outbox =
             Outbox::new(Queue::new(spool), log.clone(), host.name.clone(), host.state.clone());
         let mut engine = Self {
@@ -125,6 +134,9 @@ impl Engine {
             wakeup,
             bell,
             begun: Instant::now(),
+            systemd: Systemd::from_environment(),
+            heartbeat: None,
+            mark,
             stopping: false,
             reloading: false,
             _lock: lock,
@@ -144,7 +156,7 @@ impl Engine {
         let started = Line::new("sender-started").word("waiting", self.outbox.len());
         let started = started.word("channels", self.workers.len());
         self.say_channels(started);
-        say_ready();
+        self.systemd.say_ready();
         let mut pruned: Option<Instant> = None;
         loop {
             while let Ok(answer) = self.answers.try_recv() {
@@ -170,7 +182,7 @@ impl Engine {
                 self.outbox.sync();
             }
             let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms()));
-            let wait = wait.min(if more { Duration::ZERO } else { RESCAN });
+            let wait = wait.min(if more { Duration::ZERO } else { self.show_life() });
             let requests = self.wakeup.sleep(wait).map_err(|source| EngineError::Io {
                 what: "wait for something to do".into(),
                 source,
@@ -178,9 +190,18 @@ impl Engine {
             requests.into_iter().for_each(|request| self.obey(request));
         }
         self.outbox.sync();
+        self.mark.keep(true);
         let stopped = Line::new("sender-stopped").word("waiting", self.outbox.len());
         self.log.say(Level::Info, &stopped);
         Ok(())
+    }
+
+    /// Tells whoever watches that the loop turns, and answers how long it may sleep now.
+    fn show_life(&mut self) -> Duration {
+        self.mark.keep(false);
+        let watchdog = self.systemd.say_alive().unwrap_or(RESCAN);
+        let beat = self.heartbeat.as_mut().map_or(RESCAN, Heartbeat::beat);
+        RESCAN.min(watchdog).min(beat)
     }
 
     /// Says `line`, and what it means where there is no channel.
@@ -320,27 +341,18 @@ impl Engine {
 
     /// Starts the threads of a configuration's channels; those before it end by themselves.
     fn employ(&mut self, notify: Notify) -> io::Result<()> {
-        let Notify { policy, channels, .. } = notify;
+        let Notify { policy, channels, heartbeat } = notify;
         let used = policy.channels();
         let mut workers = Vec::with_capacity(used.len());
         for (name, channel) in channels.into_iter().filter(|(name, _)| used.contains(name)) {
             workers.push(Worker::start(&name, channel, self.answer_to.clone(), &self.bell)?);
         }
         self.workers = workers;
+        let heartbeat = heartbeat.map(|settings| Heartbeat::start(settings, self.log.clone()));
+        self.heartbeat = heartbeat.transpose()?;
         self.outbox.set_policy(policy);
         Ok(())
     }
-}
-
-/// Tells systemd that the sender is at work (sd_notify(3)); without systemd there is nobody to tell.
-fn say_ready() {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    // A name that begins with @ is in the abstract namespace (unix(7)).
-    let address = match socket.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
-        _ => SocketAddr::from_pathname(&socket),
-    };
-    let _ = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address));
 }
 
 /// Tells what is wrong in a part of the file that is not the sender's own.

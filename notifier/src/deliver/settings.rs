@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::heartbeat;
 use super::policy::{Policy, Rule, Way};
 use super::route::{Route, Stop};
 use crate::channel::{self, Channel, Reader, Secrets};
@@ -43,12 +44,14 @@ pub struct Notify {
     pub policy: Policy,
     /// All channels of the file, also those that are not on a route.
     pub channels: Vec<(String, Box<dyn Channel>)>,
+    /// Who is told that the sender lives.
+    pub heartbeat: Option<heartbeat::Settings>,
 }
 
 impl Default for Notify {
     fn default() -> Self {
         let policy = Policy { patience: Duration::from_secs(60), ..Policy::default() };
-        Self { policy, channels: Vec::new() }
+        Self { policy, channels: Vec::new(), heartbeat: None }
     }
 }
 
@@ -102,6 +105,8 @@ fn notify(section: &mut Section<'_, '_>, secrets: &Secrets) -> Notify {
         }
         notify.policy.patience = patience.value;
     }
+    notify.heartbeat =
+        section.table("heartbeat", |section| heartbeat::read(section, secrets)).flatten();
     section.table("expiry", |section| {
         for kind in KINDS {
             if let Some(expiry) = section.parse(kind, duration::parse) {

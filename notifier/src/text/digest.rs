@@ -82,7 +82,7 @@ fn span(events: &[&Event], context: &Context<'_>) -> String {
     }
 }
 
-fn between(from: &Stamp, to: &Stamp, context: &Context<'_>) -> String {
+pub(super) fn between(from: &Stamp, to: &Stamp, context: &Context<'_>) -> String {
     let minute = |local: &LocalTime| format!("{:02}:{:02}", local.hour, local.minute);
     let with_day =
         |local: &LocalTime| format!("{} {:02}:{:02}", day(local), local.hour, local.minute);

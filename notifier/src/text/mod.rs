@@ -87,6 +87,12 @@ impl<'a> Context<'a> {
     }
 }
 
+/// `22 Nov 02:14 to 02:16 UTC`, in this machine's zone.
+#[must_use]
+pub fn span(from: &Stamp, to: &Stamp) -> String {
+    digest::between(from, to, &Context::here(to))
+}
+
 /// `22 Nov`: the day is always there, since a text may be read days later.
 fn day(local: &LocalTime) -> String {
     const MONTHS: [&str; 12] =

@@ -9,6 +9,7 @@ const EXAMPLE: &str = include_str!("../../../../etc/bastion.toml");
 const SECRETS: &[(&str, &str)] = &[
     ("alertmanager-password", "hunter2hunter2"),
     ("discord-url", "https://discord.com/api/webhooks/1234567890/hunter2hunter2"),
+    ("healthchecks-url", "https://hc-ping.com/hunter2hunter2"),
     ("ntfy-token", "tk_hunter2hunter2"),
     ("smtp-password", "hunter2hunter2"),
     ("slack-url", "https://hooks.slack.com/services/T0000/B0000/hunter2hunter2"),

@@ -1,0 +1,99 @@
+//! After a start: for how long nobody was told anything. A sender that does not run cannot say so,
+//! but the next one can.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::clock::Stamp;
+use crate::event::{Event, FORMAT, Note, Severity, What};
+use crate::foreign::Foreign;
+use crate::spool::{Spool, drop, files};
+use crate::text;
+
+/// File in `[host] state` that says when a sender was last at work.
+const FILE: &str = "alive.json";
+
+/// How often it is written.
+const EVERY: Duration = Duration::from_secs(300);
+
+/// A gap that is worth a message: longer than a reboot, or an upgrade.
+const GAP: Duration = Duration::from_secs(15 * 60);
+
+/// The mark that a sender leaves while it works.
+#[derive(Debug)]
+pub struct Mark {
+    state_dir: PathBuf,
+    written: Option<Instant>,
+}
+
+impl Mark {
+    /// The mark in `state_dir`.
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Self {
+        Self { state_dir: state_dir.to_owned(), written: None }
+    }
+
+    /// When the sender before this one was last at work, if there was one.
+    #[must_use]
+    pub fn read(&self) -> Option<Stamp> {
+        serde_json::from_slice(&files::read_small(&self.state_dir.join(FILE)).ok()?).ok()
+    }
+
+    /// Writes it, if that was not done of late, or if this is the `last` time.
+    pub fn keep(&mut self, last: bool) {
+        if !last && self.written.is_some_and(|at| at.elapsed() < EVERY) {
+            return;
+        }
+        // A directory that takes nothing is told by those for whom it matters more.
+        if let Ok(json) = serde_json::to_vec(&Stamp::now()) {
+            let _ = files::replace(&self.state_dir, FILE, &json);
+        }
+        self.written = Some(Instant::now());
+    }
+}
+
+/// Puts an alert into the spool when no sender was at work for long.
+///
+/// # Errors
+///
+/// When the spool does not take it.
+pub fn tell(mark: &Mark, spool: &Spool, host: &Foreign) -> Result<(), drop::SpoolError> {
+    let now = Stamp::now();
+    let Some(words) = mark.read().and_then(|last| words(&last, &now)) else { return Ok(()) };
+    let event = Event {
+        version: FORMAT,
+        id: drop::new_id(now.unix_ms),
+        at: now,
+        host: host.clone(),
+        severity: Severity::Warning,
+        what: What::Note(Note { text: words }),
+    };
+    drop::publish(spool, &event, drop::Sync::Now).map(|_| ())
+}
+
+/// What to say of a gap from `last` to `now`; nothing of a short one.
+fn words(last: &Stamp, now: &Stamp) -> Option<String> {
+    let gap = last.age(now);
+    if gap < GAP {
+        return None;
+    }
+    // EVERY: it may have been at work for that much longer.
+    Some(format!(
+        "alerts were off from {} (the sender did not run); what happened then is told now",
+        text::span(last, now)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_long_gap_is_told() {
+        let at = |minutes: u64| Stamp { unix_ms: minutes * 60_000, boot: None };
+        assert_eq!(words(&at(1000), &at(1014)), None);
+        assert_eq!(words(&at(1000), &at(900)), None, "a clock that was set back");
+        let told = words(&at(1000), &at(1100)).unwrap();
+        assert!(told.starts_with("alerts were off from ") && told.contains(" to "), "{told}");
+    }
+}

@@ -8,6 +8,7 @@ use bastion_tests::fault::{Act, Fault};
 use bastion_tests::host::Host;
 use bastion_tests::provider::{AUTH_TOKEN, Provider};
 use bastion_tests::sender::{LOGIN, ONE_BY_ONE, Rig, TO, route, sms};
+use bastion_tests::twilio::FILTERED;
 use bastion_tests::wait::wait_until;
 
 /// Longest time to the third message of a burst, which waits for others: 5 s, then 30 s.
@@ -129,6 +130,31 @@ fn what_is_too_old_is_kept_told_and_counted_in_the_next_message() {
     let sms = rig.provider.wait_alert(&new.id, ARRIVAL);
     assert!(sms.body().contains("1 older alert expired"), "{}", sms.body());
     assert_eq!(rig.provider.copies(&old.id), 0);
+}
+
+#[test]
+fn what_a_carrier_refuses_later_takes_the_next_channel_and_what_it_delivers_is_told() {
+    let host = Host::new();
+    let a = Provider::start_at(&host, "127.0.0.1:8001", false);
+    let b = Provider::start_at(&host, "127.0.0.1:8002", false);
+    host.write_token(AUTH_TOKEN);
+    let channels = [("a", a.url(), [FILTERED]), ("b", b.url(), [TO])];
+    let channels = channels.each_ref().map(|(name, url, to)| (*name, url.as_str(), &to[..]));
+    host.write_config(&format!("{LOGIN}{}", route("1h", &channels)));
+    let mut sender = host.spawn_sender();
+    let alert = Draft::login(1, "alice");
+    host.publish(&alert);
+    a.wait_alert(&alert.id, ARRIVAL);
+    host.wait_room(&alert.id, "sent", ARRIVAL);
+    // Who takes over goes on asking.
+    sender.kill();
+    let _sender = host.spawn_sender();
+    b.wait_alert(&alert.id, ARRIVAL);
+    let lines = host.wait_syslog("bastion", "alert-undelivered", 1);
+    assert!(lines[0].text.contains("30007"), "{lines:?}");
+    host.wait_syslog("bastion", "alert-arrived", 1);
+    host.wait_room(&alert.id, "sent", ARRIVAL);
+    assert_eq!((a.copies(&alert.id), b.copies(&alert.id)), (1, 1));
 }
 
 #[test]

@@ -15,7 +15,7 @@ const SECRET: &str = "0f5c2c5e-hunter2-healthchecks";
 fn with_heartbeat(provider: &Provider, host: &Host) {
     host.configure(&provider.url());
     let file = "/etc/bastion/heartbeat-url";
-    host.write(file, &format!("{}/ping/{SECRET}", provider.url()), 0o600);
+    host.write(file, format!("{}/ping/{SECRET}", provider.url()), 0o600);
     host.sh(&format!("chown _bastion {file}"));
     let heartbeat = format!("[notify.heartbeat]\nurl-file = \"{file}\"\nevery = \"1m\"\n");
     host.write_config(&format!("{LOGIN}{}{heartbeat}", sms(&provider.url())));

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::host::{Host, SPOOL, UNKNOWN};
+use crate::host::{DEADLINE, Host, SPOOL, UNKNOWN};
 use crate::wait::wait_until;
 
 /// Digits of an alert's id (Crockford's base32).
@@ -138,6 +138,16 @@ impl Host {
     pub fn wait_room(&self, id: &str, room: &str, deadline: Duration) {
         let there = || self.room_of(id) == Some(room);
         assert!(wait_until(deadline, there), "alert {id} is in {:?}, not {room}", self.room_of(id));
+    }
+
+    /// Waits until nothing is left in `queue/`: an alert's state goes a moment after the alert.
+    ///
+    /// # Panics
+    ///
+    /// When something stays there.
+    pub fn wait_empty_queue(&self) {
+        let empty = || self.spool_names("queue").is_empty();
+        assert!(wait_until(DEADLINE, empty), "left in queue/: {:?}", self.spool_names("queue"));
     }
 
     /// `bastion send TEXT` as root; answers the alert's id.

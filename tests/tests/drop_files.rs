@@ -68,7 +68,7 @@ fn refused(why: &str, reason: &str, plant: impl FnOnce(&Host)) {
     assert!(told.contains(reason), "{why}: {told}");
     assert!(!told.contains("hunter2"), "{why}: the content is not repeated: {told}");
     assert_eq!(rig.host.spool_names("drop"), [""; 0], "{why}");
-    assert_eq!(rig.host.spool_names("queue"), [""; 0], "{why}");
+    rig.host.wait_empty_queue();
 
     // It is where the line says, under a name that hurts no terminal, with the reason.
     let kept_as = line.field("kept-as").unwrap_or_default();
@@ -223,6 +223,10 @@ fn a_name_that_is_taken_in_another_room_is_refused_and_changes_nothing_there() {
         rig.provider.heal();
         rig.sender.signal(libc::SIGUSR1);
         honest_alerts_arrive(&rig, room);
+        if *room != "failed" {
+            // It has been tried before, so the honest ones may go first.
+            rig.provider.wait_alert(&alert.id, ARRIVAL);
+        }
         assert_eq!(rig.provider.copies(&alert.id), usize::from(*room != "failed"));
         assert!(rig.provider.posts().iter().all(|post| !post.body().contains("nobody")));
     });

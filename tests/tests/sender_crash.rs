@@ -76,7 +76,7 @@ fn duplicates_after_kills(rig: &mut Rig) -> usize {
     let copies: Vec<usize> = ids.iter().map(|id| rig.provider.copies(id)).collect();
     assert!(copies.iter().all(|copies| *copies >= 1), "lost: {copies:?}");
     assert_eq!(rig.host.spool_names("failed"), [""; 0]);
-    assert_eq!(rig.host.spool_names("queue"), [""; 0], "states are left behind");
+    rig.host.wait_empty_queue();
     assert_eq!(rig.host.spool_names("drop"), [""; 0]);
     copies.iter().sum::<usize>() - ids.len()
 }

@@ -1,5 +1,7 @@
 //! What happened, as typed fields. Text is made from it later, once for each channel.
 
+mod report;
+
 use std::fmt;
 use std::net::IpAddr;
 
@@ -7,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::clock::Stamp;
 use crate::foreign::Foreign;
+pub use report::{Report, Tally, Unit};
 
 /// Version of the drop file's layout; a reader refuses any other.
 pub const FORMAT: u8 = 1;
@@ -40,16 +43,23 @@ pub enum What {
     Note(Note),
     /// Something went down or came up again.
     Condition(Condition),
+    /// How something went, for the weekly report.
+    Tally(Tally),
+    /// The weekly report.
+    Report(Report),
 }
 
 impl What {
-    /// The kind's word, as in the file's name and the log: `login`, `note`, `condition`.
+    /// The kind's word, as in the file's name and the log: `login`, `note`, `condition`, `tally`,
+    /// `report`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Login(_) => "login",
             Self::Note(_) => "note",
             Self::Condition(_) => "condition",
+            Self::Tally(_) => "tally",
+            Self::Report(_) => "report",
         }
     }
 }

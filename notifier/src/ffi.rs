@@ -76,6 +76,8 @@ pub struct LocalTime {
     pub month: u8,
     /// Day of the month, 1 to 31.
     pub day: u8,
+    /// Day of the week, 0 to 6: 0 is Sunday.
+    pub weekday: u8,
     /// 0 to 23.
     pub hour: u8,
     /// 0 to 59.
@@ -120,6 +122,7 @@ pub fn local_time(unix_s: i64) -> Option<LocalTime> {
         year: parts.tm_year.checked_add(1900)?,
         month: part(parts.tm_mon.checked_add(1)?)?,
         day: part(parts.tm_mday)?,
+        weekday: part(parts.tm_wday)?,
         hour: part(parts.tm_hour)?,
         minute: part(parts.tm_min)?,
         second: part(parts.tm_sec)?,

@@ -36,7 +36,8 @@ fn a_hundred_logins_make_three_messages_and_each_is_accounted_for() {
     for draft in &drafts[..50] {
         rig.host.publish(draft);
     }
-    rig.provider.wait_accepted(2, ARRIVAL);
+    // One at once; on a busy machine all fifty may be there by then.
+    rig.provider.wait_accepted(1, ARRIVAL);
     for draft in &drafts[50..] {
         rig.host.publish(draft);
     }

@@ -119,7 +119,7 @@ fn facts(message: &Message) -> Vec<(&'static str, String)> {
     for (name, fact) in of_logins {
         let mut values = message.events().map(|event| match &event.what {
             What::Login(login) => fact(login),
-            What::Note(_) | What::Condition(_) => None,
+            _ => None,
         });
         let first = values.next().flatten();
         if let Some(value) = first.filter(|first| values.all(|v| v.as_ref() == Some(first))) {

@@ -30,7 +30,7 @@ use super::outcome::Outcome;
 use super::secret::Secret;
 use super::{Channel, Kick, Message, Reader, Secrets, address, rfc3339};
 use crate::config::Section;
-use crate::event::{Condition, Event, Factor, Key, Login, Note, What};
+use crate::event::{Condition, Event, Factor, Key, Login, Note, Tally, What};
 use crate::foreign::visible;
 use crate::text;
 
@@ -176,6 +176,16 @@ fn body(event: &Event) -> String {
         What::Condition(Condition { name, status, text }) => {
             json!({ "name": name.visible(), "status": status.as_str(), "text": text_lines(text) })
         }
+        What::Tally(tally) => tally_json(tally),
+        What::Report(report) => json!({
+            "since": rfc3339::format(report.since.unix_ms),
+            "logins": report.logins,
+            "others": report.others,
+            "lost": report.lost,
+            "late-s": report.late_s,
+            "allowances": report.allowances,
+            "tallies": report.tallies.iter().map(tally_json).collect::<Vec<_>>(),
+        }),
     };
     body.to_string()
 }
@@ -185,6 +195,11 @@ fn text_lines(text: &str) -> String {
     let lines: Vec<String> =
         text.lines().map(|line| visible(line.replace('\t', " ").as_bytes())).collect();
     lines.join("\n")
+}
+
+fn tally_json(tally: &Tally) -> Value {
+    let Tally { name, good, all, unit } = tally;
+    json!({ "name": name.visible(), "good": good, "all": all, "unit": unit })
 }
 
 fn login_json(login: &Login) -> Value {

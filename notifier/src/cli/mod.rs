@@ -5,6 +5,7 @@ mod check;
 mod exit;
 mod pam_line;
 mod queue;
+mod report;
 mod run;
 mod send;
 mod test;
@@ -55,6 +56,12 @@ pub const COMMANDS: &[Command] = &[
         summary: "list, show, retry and drop alerts",
         help: queue::HELP,
         run: queue::run,
+    },
+    Command {
+        name: "report",
+        summary: "what the weekly report would say now",
+        help: report::HELP,
+        run: report::run,
     },
     Command {
         name: "check",

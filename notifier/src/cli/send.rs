@@ -8,7 +8,7 @@ use lexopt::ValueExt;
 use super::exit::print;
 use super::{Failure, Options};
 use crate::clock::Stamp;
-use crate::event::{Condition, Event, FORMAT, Note, Severity, Status, What};
+use crate::event::{Condition, Event, FORMAT, Note, Severity, Status, Tally, Unit, What};
 use crate::foreign::Foreign;
 use crate::spool::Spool;
 use crate::spool::drop::{self, Sync};
@@ -17,6 +17,7 @@ use crate::text;
 
 pub(super) const HELP: &str = " [--severity info|warning|critical] [TEXT...]
        bastion send --down NAME|--up NAME [TEXT...]
+       bastion send --tally NAME GOOD/ALL
 
 Puts a text into the spool and prints the alert's id. When it returns, the alert survives a
 power cut; the sender delivers it. Without TEXT it is read from standard input. A text
@@ -25,6 +26,9 @@ longer than 4096 bytes is cut, and says so.
   --severity WORD  how urgent it is (default warning; of --up, info)
   --down NAME      NAME (\"disk of nas\") is not well from now on; needs no text
   --up NAME        NAME is well again. When both wait for the line, they become one message
+  --tally NAME     is not told, but added up for the weekly report: of ALL that NAME was meant to
+                   do GOOD went well (\"--tally backups 1/1\"), or, in seconds, for how much of the
+                   time it was up (\"--tally 'line wwan0' 3540s/3600s\")
 
 To be run by root or a member of the group _bastion-drop.
 ";
@@ -36,6 +40,7 @@ const MAX_INPUT: u64 = 1024 * 1024;
 pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     let mut severity = None;
     let mut condition: Option<(String, Status)> = None;
+    let mut tally: Option<String> = None;
     let mut words: Vec<String> = Vec::new();
     while let Some(arg) = options.next()? {
         match arg {
@@ -44,23 +49,28 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
                 condition = Some((parse_name(&mut options)?, Status::Down))
             }
             lexopt::Arg::Long("up") => condition = Some((parse_name(&mut options)?, Status::Up)),
+            lexopt::Arg::Long("tally") => tally = Some(parse_name(&mut options)?),
             lexopt::Arg::Value(word) => words.push(word.to_string_lossy().into_owned()),
             arg => return Err(Failure::usage(arg.unexpected())),
         }
     }
+    if tally.is_some() && (condition.is_some() || severity.is_some()) {
+        return Err(Failure::usage("--tally is told by nobody, so it has no other option"));
+    }
     let text = match &condition {
-        None if words.is_empty() => read_input()?,
+        None if words.is_empty() && tally.is_none() => read_input()?,
         _ => words.join(" "),
     };
     let text = text.trim();
-    if text.is_empty() && condition.is_none() {
+    if text.is_empty() && condition.is_none() && tally.is_none() {
         return Err(Failure::data("there is no text to send"));
     }
     let up = matches!(condition, Some((_, Status::Up)));
     let default = if up { Severity::Info } else { Severity::Warning };
-    let what = match condition {
-        None => What::Note(Note { text: fit(text) }),
-        Some((name, status)) => {
+    let what = match (tally, condition) {
+        (Some(name), _) => What::Tally(parse_tally(&name, text)?),
+        (None, None) => What::Note(Note { text: fit(text) }),
+        (None, Some((name, status))) => {
             let name = Foreign::new(name.as_bytes());
             What::Condition(Condition { name, status, text: fit(text) })
         }
@@ -114,6 +124,23 @@ fn parse_name(options: &mut Options) -> Result<String, Failure> {
     }
 }
 
+/// `1/1` times, `3540s/3600s` seconds.
+fn parse_tally(name: &str, text: &str) -> Result<Tally, Failure> {
+    let parsed = || {
+        let (good, all) = text.split_once('/')?;
+        let (good, all, unit) = match (good.strip_suffix('s'), all.strip_suffix('s')) {
+            (Some(good), Some(all)) => (good, all, Unit::Seconds),
+            _ => (good, all, Unit::Times),
+        };
+        let (good, all): (u64, u64) = (good.parse().ok()?, all.parse().ok()?);
+        let name = Foreign::new(name.as_bytes());
+        (good <= all).then_some(Tally { name, good, all, unit })
+    };
+    parsed().ok_or_else(|| {
+        Failure::usage(format!("{text:?} is no tally; write GOOD/ALL, as 1/1 or 3540s/3600s"))
+    })
+}
+
 fn read_input() -> Result<String, Failure> {
     let mut bytes = Vec::new();
     io::stdin()
@@ -140,6 +167,24 @@ fn fit(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tally_has_two_numbers_of_one_unit() {
+        let read = |text| parse_tally("x", text).ok().map(|t| (t.good, t.all, t.unit));
+        let table = [
+            ("1/1", Some((1, 1, Unit::Times))),
+            ("0/0", Some((0, 0, Unit::Times))),
+            ("3540s/3600s", Some((3540, 3600, Unit::Seconds))),
+            ("2/1", None),
+            ("1s/1", None),
+            ("1", None),
+            ("-1/1", None),
+            ("", None),
+        ];
+        for (text, want) in table {
+            assert_eq!(read(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn a_long_text_is_cut_and_says_so() {

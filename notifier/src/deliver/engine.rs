@@ -191,6 +191,7 @@ impl Engine {
         }
         self.outbox.sync();
         self.mark.keep(true);
+        self.outbox.keep_books(&self.config, true);
         let stopped = Line::new("sender-stopped").word("waiting", self.outbox.len());
         self.log.say(Level::Info, &stopped);
         Ok(())
@@ -199,9 +200,10 @@ impl Engine {
     /// Tells whoever watches that the loop turns, and answers how long it may sleep now.
     fn show_life(&mut self) -> Duration {
         self.mark.keep(false);
+        let books = self.outbox.keep_books(&self.config, false);
         let watchdog = self.systemd.say_alive().unwrap_or(RESCAN);
         let beat = self.heartbeat.as_mut().map_or(RESCAN, Heartbeat::beat);
-        RESCAN.min(watchdog).min(beat)
+        RESCAN.min(watchdog).min(beat).min(books)
     }
 
     /// Says `line`, and what it means where there is no channel.
@@ -341,7 +343,7 @@ impl Engine {
 
     /// Starts the threads of a configuration's channels; those before it end by themselves.
     fn employ(&mut self, notify: Notify) -> io::Result<()> {
-        let Notify { policy, channels, heartbeat } = notify;
+        let Notify { policy, channels, heartbeat, books } = notify;
         let used = policy.channels();
         let mut workers = Vec::with_capacity(used.len());
         for (name, channel) in channels.into_iter().filter(|(name, _)| used.contains(name)) {
@@ -351,6 +353,7 @@ impl Engine {
         let heartbeat = heartbeat.map(|settings| Heartbeat::start(settings, self.log.clone()));
         self.heartbeat = heartbeat.transpose()?;
         self.outbox.set_policy(policy);
+        self.outbox.set_books(books);
         Ok(())
     }
 }

@@ -1,13 +1,16 @@
 //! The sender: takes what is in the spool and gets it out. Decisions ([`backoff`], [`health`],
-//! [`limits`], [`pace`], [`policy`], [`route`]) are pure; the loop and its effects are in [`engine`].
+//! [`ledger`],
+//! [`limits`], [`metrics`], [`pace`], [`policy`], [`route`], [`weekly`]) are pure; the loop and its effects are in [`engine`].
 
 pub mod also;
 pub mod backoff;
 pub mod engine;
 pub mod health;
 pub mod heartbeat;
+pub mod ledger;
 pub mod limits;
 pub mod lock;
+pub mod metrics;
 pub mod outbox;
 pub mod pace;
 pub mod policy;
@@ -18,4 +21,5 @@ pub mod silence;
 pub mod systemd;
 pub mod throttle;
 mod wakeup;
+pub mod weekly;
 pub mod worker;

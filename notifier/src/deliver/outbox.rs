@@ -5,6 +5,7 @@
 //! provider. A disk that takes no more writes does not stop the sending: an alert
 //! twice is better than none, and a full disk may be what the alert is about.
 
+pub mod books;
 mod follow;
 mod intake;
 mod learn;
@@ -29,6 +30,7 @@ use crate::message::New;
 use crate::spool::queue::{Leg, Phase, Queue, State};
 use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
+use books::Books;
 pub use follow::Follow;
 pub use pick::Due;
 
@@ -81,6 +83,8 @@ pub struct Outbox {
     /// Where logins have come from.
     seen: Seen,
     policy: Policy,
+    /// What is counted.
+    books: Books,
     /// How many alerts have expired since somebody was told of it.
     expired: usize,
     /// What is wrong now and has been told, by the thing that is wrong.
@@ -96,6 +100,8 @@ enum Thing {
     StateFile,
     PutAway,
     Sync,
+    Report,
+    Metrics,
 }
 
 impl Outbox {
@@ -118,6 +124,7 @@ impl Outbox {
             follows: Vec::new(),
             seen: Seen::default(),
             policy: Policy::default(),
+            books: Books::default(),
             expired: 0,
             told: BTreeMap::new(),
         }
@@ -145,6 +152,7 @@ impl Outbox {
         }
         self.take_up_follows(now_ms);
         self.seen = Seen::read(&self.state_dir);
+        self.load_books();
         for name in self.queue.names()? {
             match self.queue.take_up(&name) {
                 Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, wall_ms), now_ms),
@@ -321,6 +329,7 @@ impl Outbox {
         if !self.has_left("failed/", moved) {
             return;
         }
+        self.books.ledger.lost();
         if let Some(entry) = self.remove(name) {
             self.say_failed(entry.id, name, reason);
         }
@@ -407,7 +416,7 @@ impl Outbox {
         };
         if self.told.get(&thing) != Some(&message) {
             let event = match thing {
-                Thing::StateFile => "state-trouble",
+                Thing::StateFile | Thing::Metrics => "state-trouble",
                 _ => "spool-trouble",
             };
             self.log.say(Level::Error, &Line::new(event).text("message", &message));

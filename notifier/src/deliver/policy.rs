@@ -11,7 +11,11 @@ use crate::event::Severity;
 /// How long a message is of use, where nothing is configured for its kind. That a line was down
 /// for a minute is of no use the next day; who has logged in is.
 fn default_expiry(kind: &str) -> Duration {
-    let hours = if kind == "condition" { 6 } else { 24 };
+    let hours = match kind {
+        "condition" => 6,
+        "report" => 7 * 24,
+        _ => 24,
+    };
     Duration::from_secs(hours * 3600)
 }
 

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::heartbeat;
+use super::outbox::books;
 use super::policy::{Policy, Rule, Way};
 use super::route::{Route, Stop};
+use super::weekly::Weekly;
 use crate::channel::{self, Channel, Reader, Secrets};
 use crate::config::{
     self, ConfigError, Document, Finding, Section, duration, host::Host, login::Login,
@@ -16,7 +18,7 @@ use crate::event::Severity;
 const SECTIONS: &[&str] = &["host", "login", "notify"];
 
 /// Kinds of event, as in rules and under `expiry`.
-const KINDS: [&str; 3] = ["login", "note", "condition"];
+const KINDS: [&str; 4] = ["login", "note", "condition", "report"];
 
 /// Shortest expiry.
 const MIN_EXPIRY: Duration = Duration::from_secs(60);
@@ -46,12 +48,15 @@ pub struct Notify {
     pub channels: Vec<(String, Box<dyn Channel>)>,
     /// Who is told that the sender lives.
     pub heartbeat: Option<heartbeat::Settings>,
+    /// What is to be done with what is counted.
+    pub books: books::Settings,
 }
 
 impl Default for Notify {
     fn default() -> Self {
         let policy = Policy { patience: Duration::from_secs(60), ..Policy::default() };
-        Self { policy, channels: Vec::new(), heartbeat: None }
+        let books = books::Settings::default();
+        Self { policy, channels: Vec::new(), heartbeat: None, books }
     }
 }
 
@@ -105,6 +110,9 @@ fn notify(section: &mut Section<'_, '_>, secrets: &Secrets) -> Notify {
         }
         notify.policy.patience = patience.value;
     }
+    notify.books.weekly = section.parse("weekly", Weekly::parse).map(|weekly| weekly.value);
+    notify.books.metrics =
+        section.parse("metrics-file", books::metrics_path).map(|path| path.value);
     notify.heartbeat =
         section.table("heartbeat", |section| heartbeat::read(section, secrets)).flatten();
     section.table("expiry", |section| {

@@ -114,8 +114,8 @@ pub fn parse_event(bytes: &[u8]) -> Result<Event, String> {
 /// nothing in the file does. What the sender itself wrote is believed.
 fn may_tell(uid: u32, what: &What) -> bool {
     match what {
-        What::Login(_) => uid == 0 || uid == ffi::geteuid(),
-        What::Note(_) | What::Condition(_) => true,
+        What::Login(_) | What::Report(_) => uid == 0 || uid == ffi::geteuid(),
+        What::Note(_) | What::Condition(_) | What::Tally(_) => true,
     }
 }
 
@@ -136,8 +136,17 @@ pub fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 ///
 /// What the system said; the old file is as it was.
 pub fn write_public_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    replace_with(dir, name, bytes, 0o644)?;
+    replace_public(dir, name, bytes)?;
     sync_dir(dir)
+}
+
+/// [`replace`], of a file that everybody may read, whatever the umask.
+///
+/// # Errors
+///
+/// What the system said; the old file is as it was.
+pub fn replace_public(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    replace_with(dir, name, bytes, 0o644)
 }
 
 /// [`write_durably`], but for the name, which is durable only after a [`sync_dir`]: one does for

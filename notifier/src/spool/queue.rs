@@ -300,6 +300,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Removes what is no message and has served its purpose. One that cannot be removed is found
+    /// again by the next sender.
+    pub fn discard(&self, name: &str) {
+        let _ = fs::remove_file(self.spool.queue().join(name));
+    }
+
     /// Messages in `sent/` of which the provider is still asked what became of them.
     #[must_use]
     pub fn followed(&self) -> Vec<(String, State)> {

@@ -10,7 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Alphabet, Context, condition_words, day, headline_text, separator, source, space};
+use super::{
+    Alphabet, Context, condition_words, day, headline_text, report, separator, source, space,
+};
 use crate::clock::Stamp;
 use crate::event::{Condition, Event, Severity, Status, What};
 use crate::ffi::LocalTime;
@@ -46,8 +48,14 @@ pub(super) fn line(
         What::Note(_) => {
             (format!("{} notes {}: ", events.len(), span(events, context)), notes(events, alphabet))
         }
+        What::Report(_) | What::Tally(_) => {
+            (format!("{} reports: ", events.len()), reports(events, context, alphabet))
+        }
     };
-    let parted = if matches!(first.what, What::Note(_)) { "; " } else { ", " };
+    let parted = match first.what {
+        What::Login(_) | What::Condition(_) => ", ",
+        What::Note(_) | What::Report(_) | What::Tally(_) => "; ",
+    };
     let late = lateness(events, context);
     let whole = |told: &[Piece]| {
         let words: Vec<&str> = told.iter().map(|piece| piece.text.as_str()).collect();
@@ -149,6 +157,18 @@ fn notes(events: &[&Event], alphabet: &Alphabet) -> Vec<Piece> {
             Piece { text: format!("{urgent}{text}"), events: 1 }
         })
         .collect()
+}
+
+/// The newest first: of weeks without a line it is this one that says how things are.
+fn reports(events: &[&Event], context: &Context<'_>, alphabet: &Alphabet) -> Vec<Piece> {
+    let mut events = events.to_vec();
+    events.sort_by_key(|event| std::cmp::Reverse(event.at.unix_ms));
+    let text = |event: &&Event| match &event.what {
+        What::Report(told) => Some(report::line(told, context, alphabet, TEXT)),
+        What::Tally(tally) => Some(report::words(tally, alphabet)),
+        _ => None,
+    };
+    events.iter().filter_map(text).map(|text| Piece { text, events: 1 }).collect()
 }
 
 /// One piece for each condition, whatever became of it in the meantime.

@@ -10,6 +10,7 @@
 mod digest;
 pub mod gsm7;
 mod plain;
+mod report;
 mod sms;
 
 pub use plain::{body, event_body, event_line, subject};
@@ -203,6 +204,8 @@ fn headline(event: &Event, context: &Context, alphabet: &Alphabet, limits: &Limi
                 text => format!("{name} {status}: {text}"),
             }
         }
+        What::Tally(tally) => report::words(tally, alphabet),
+        What::Report(report) => report::line(report, context, alphabet, limits.text),
     };
     format!("{host}: {what}")
 }

@@ -1,8 +1,8 @@
 //! Text without a narrow limit: a subject of one line, and a body with every fact.
 
-use super::{Alphabet, Context, Limits, digest, headline, source};
+use super::{Alphabet, Context, Limits, digest, headline, report, source};
 use crate::clock::Stamp;
-use crate::event::{Condition, Event, Factor, Login, What};
+use crate::event::{Condition, Event, Factor, Login, Report, Tally, Unit, What};
 use crate::ffi::LocalTime;
 use crate::foreign;
 use crate::message::Message;
@@ -99,6 +99,8 @@ pub(super) fn body_in(event: &Event, extra: Option<&str>, context: &Context) -> 
         What::Login(login) => facts.login(login),
         What::Note(note) => facts.text(&note.text),
         What::Condition(condition) => facts.condition(condition),
+        What::Tally(tally) => facts.tally(tally),
+        What::Report(report) => facts.report(report, context),
     }
     if let Some(extra) = extra {
         facts.line("hint", extra);
@@ -131,6 +133,26 @@ impl Facts {
         if !condition.text.is_empty() {
             self.text(&condition.text);
         }
+    }
+
+    fn report(&mut self, report: &Report, context: &Context) {
+        self.line("since", &context.moment(&report.since, full));
+        self.line("logins", &report.logins.to_string());
+        self.line("others", &report.others.to_string());
+        self.line("lost", &report.lost.to_string());
+        self.line("late", &format!("{} min at most", report.late_s / 60));
+        self.line("allowances", &report.allowances.to_string());
+        report.tallies.iter().for_each(|tally| self.tally(tally));
+    }
+
+    fn tally(&mut self, tally: &Tally) {
+        let name = tally.name.visible();
+        let of = match tally.unit {
+            Unit::Seconds => format!("up {}, ", report::share(tally)),
+            Unit::Times => String::new(),
+        };
+        let unit = if tally.unit == Unit::Seconds { " s" } else { "" };
+        self.line("tally", &format!("{name}: {of}{} of {}{unit}", tally.good, tally.all));
     }
 
     fn login(&mut self, login: &Login) {

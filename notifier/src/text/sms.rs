@@ -118,7 +118,7 @@ fn tail(event: &Event, context: &Context) -> String {
         What::Login(_) => context.moment(&event.at, |local| {
             format!("{} {:02}:{:02}:{:02}", day(local), local.hour, local.minute, local.second)
         }),
-        What::Note(_) | What::Condition(_) => context.moment(&event.at, |local| {
+        _ => context.moment(&event.at, |local| {
             format!("{} {:02}:{:02}", day(local), local.hour, local.minute)
         }),
     };

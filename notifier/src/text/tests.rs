@@ -3,7 +3,7 @@ mod new;
 use super::plain::{body_in, subject_in};
 use super::sms::compose;
 use super::*;
-use crate::event::{AlertId, Certificate, FORMAT, Note};
+use crate::event::{AlertId, Certificate, FORMAT, Note, Report, Tally, Unit};
 use crate::message::{Message, New};
 
 const HASH: &str = "SHA256:Cn8jgNmT4nTCs5DE8J9h3t0ToYGqKxtGF44kFZFlEI0";
@@ -12,7 +12,16 @@ const DAY: u64 = 86_400_000;
 /// A zone of the tests' own: whatever the moment, it is 22 Nov 2026, 02:14:07 UTC.
 fn fixed(_: i64) -> Option<LocalTime> {
     let zone = "UTC".to_owned();
-    Some(LocalTime { year: 2026, month: 11, day: 22, hour: 2, minute: 14, second: 7, zone })
+    Some(LocalTime {
+        year: 2026,
+        month: 11,
+        day: 22,
+        weekday: 0,
+        hour: 2,
+        minute: 14,
+        second: 7,
+        zone,
+    })
 }
 
 fn stamp(unix_ms: u64) -> Stamp {
@@ -326,8 +335,25 @@ impl Random {
         Factor { method, key }
     }
 
+    fn tally(&mut self) -> Tally {
+        let [good, all] = [0, 0].map(|_| self.one(&[0, 1, 168, 604_800, u64::MAX]));
+        Tally { name: self.name(), good, all, unit: self.one(&[Unit::Times, Unit::Seconds]) }
+    }
+
+    fn report(&mut self) -> Report {
+        let [logins, others, lost, late_s, allowances] =
+            [0; 5].map(|_| self.one(&[0, 1, 2, u64::MAX]));
+        let since = stamp(self.one(&[0, DAY, u64::MAX]));
+        let tallies = (0..self.one(&[0, 1, 2, 33])).map(|_| self.tally()).collect();
+        Report { since, logins, others, lost, late_s, allowances, tallies }
+    }
+
     fn event(&mut self) -> Event {
-        let what = if self.below(4) == 0 {
+        let what = if self.below(8) == 0 {
+            What::Tally(self.tally())
+        } else if self.below(8) == 0 {
+            What::Report(self.report())
+        } else if self.below(4) == 0 {
             What::Note(Note { text: self.text() + &self.text() })
         } else if self.below(4) == 0 {
             let status = self.one(&[Status::Down, Status::Up]);
@@ -383,7 +409,7 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
             assert!(text.contains(&format!("UTC, told {late} late")), "{why}");
         }
         match &event.what {
-            What::Note(_) | What::Condition(_) => {
+            What::Note(_) | What::Condition(_) | What::Tally(_) | What::Report(_) => {
                 assert!(text.contains(" 22 Nov 02:14 UTC"), "{why}");
             }
             What::Login(login) => {
@@ -425,7 +451,16 @@ fn clock(unix_s: i64) -> Option<LocalTime> {
     let (hour, minute, day) = (17 + minute / 60, minute % 60, 22);
     let (day, hour) = if hour < 24 { (day, hour) } else { (day + 1, hour - 24) };
     let (day, hour, minute, second) = (day, hour as u8, minute as u8, 0);
-    Some(LocalTime { year: 2026, month: 11, day, hour, minute, second, zone: "UTC".into() })
+    Some(LocalTime {
+        year: 2026,
+        month: 11,
+        day,
+        weekday: 0,
+        hour,
+        minute,
+        second,
+        zone: "UTC".into(),
+    })
 }
 
 fn at_minute(minute: u64, event: Event) -> Event {

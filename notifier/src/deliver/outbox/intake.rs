@@ -23,6 +23,9 @@ impl Outbox {
         self.tell_once(Thing::Drop, claimed.as_ref().map(|_| ()).map_err(Clone::clone));
         let (claimed, more) = claimed.unwrap_or_default();
         for one in claimed {
+            if let Claimed::Event { event, .. } = &one {
+                self.books.ledger.came(event);
+            }
             self.take_in(one, State::default(), now_ms);
         }
         self.write_seen();
@@ -38,7 +41,11 @@ impl Outbox {
         match claimed {
             Claimed::Event { name, event, synced } => {
                 self.tell_once(Thing::Claim, synced.map_err(not_durable));
-                self.add(&name, &event, state);
+                match event.what {
+                    // It is in the ledger, and that is all that it was for.
+                    What::Tally(_) => self.queue.discard(&name),
+                    _ => self.add(&name, &event, state),
+                }
             }
             Claimed::NotDurable(error) => self.tell_once(Thing::Claim, Err(not_durable(error))),
             Claimed::Refused { file, kept_as, reason } if self.refusals.admits(now_ms) => {
@@ -79,6 +86,7 @@ impl Outbox {
             if !is_login {
                 let moved = self.queue.give_up(name, clash);
                 self.has_left("failed/", moved);
+                self.books.ledger.lost();
                 self.say_failed(event.id, name, clash);
                 return;
             }

@@ -15,6 +15,12 @@ impl Outbox {
     pub fn learn(&mut self, report: &Report, now_ms: u64) {
         let random = ffi::random_u32().unwrap_or_default();
         self.learn_health(&report.channel, &report.outcome, now_ms, random);
+        match &report.outcome {
+            Outcome::Delivered { .. } => {
+                self.books.ledger.sent(&report.channel, report.segments, &Stamp::now());
+            }
+            _ => self.books.ledger.failed(&report.channel),
+        }
         self.count(report, now_ms);
         let follow = self.follow_up(report, now_ms);
         let (mut open, mut steps) = (Vec::new(), Vec::new());
@@ -23,6 +29,10 @@ impl Outbox {
             let leg = entry.leg_mut(&report.channel, &report.recipient);
             settle(leg, report, now_ms, random);
             leg.followed = follow && leg.phase == Phase::Done;
+            if leg.phase == Phase::Done {
+                let late = entry.at.age(&Stamp::now());
+                self.books.ledger.told(late);
+            }
             self.say_outcome(name, report);
             if !self.queue.has(name) {
                 self.let_go(name, "during a try");

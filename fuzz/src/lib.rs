@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use arbitrary::{Result, Unstructured};
 use notifier::clock::{BootStamp, Stamp};
 use notifier::event::{
-    AlertId, Certificate, Event, FORMAT, Factor, Key, Login, Note, Severity, What,
+    AlertId, Certificate, Condition, Event, FORMAT, Factor, Key, Login, Note, Report, Severity,
+    Status, Tally, Unit, What,
 };
 use notifier::foreign::Foreign;
 use notifier::message::{Marks, Message, New};
@@ -23,10 +24,24 @@ use notifier::text;
 ///
 /// When the fuzzer's bytes are used up in a place where that matters.
 pub fn event(u: &mut Unstructured<'_>) -> Result<Event> {
-    let what = if u.arbitrary()? {
-        What::Note(Note { text: u.arbitrary()? })
-    } else {
-        What::Login(login(u)?)
+    let what = match u.int_in_range(0..=7)? {
+        0 => What::Condition(Condition {
+            name: foreign(u)?,
+            status: *u.choose(&[Status::Down, Status::Up])?,
+            text: u.arbitrary()?,
+        }),
+        1 => What::Tally(tally(u)?),
+        2 => What::Report(Report {
+            since: stamp(u)?,
+            logins: u.arbitrary()?,
+            others: u.arbitrary()?,
+            lost: u.arbitrary()?,
+            late_s: u.arbitrary()?,
+            allowances: u.arbitrary()?,
+            tallies: (0..u.int_in_range(0..=4)?).map(|_| tally(u)).collect::<Result<_>>()?,
+        }),
+        3 | 4 => What::Note(Note { text: u.arbitrary()? }),
+        _ => What::Login(login(u)?),
     };
     Ok(Event {
         version: FORMAT,
@@ -54,6 +69,11 @@ pub fn stamp(u: &mut Unstructured<'_>) -> Result<Stamp> {
         false => None,
     };
     Ok(Stamp { unix_ms, boot })
+}
+
+fn tally(u: &mut Unstructured<'_>) -> Result<Tally> {
+    let unit = *u.choose(&[Unit::Times, Unit::Seconds])?;
+    Ok(Tally { name: foreign(u)?, good: u.arbitrary()?, all: u.arbitrary()?, unit })
 }
 
 fn login(u: &mut Unstructured<'_>) -> Result<Login> {

@@ -39,22 +39,23 @@ pub(super) fn line(
     whole(most)
 }
 
-/// `3 logins, 2 other alerts, 0 alerts lost`.
+/// `1 allowance, 3 logins, 2 other alerts, 0 alerts lost`.
 fn alerts(report: &Report) -> String {
-    let logins = count(report.logins, "login", "logins");
-    let lost = count(
-        report.lost,
-        "alert LOST",
-        if report.lost == 0 { "alerts lost" } else { "alerts LOST" },
-    );
-    match report.others {
-        0 => format!("{logins}, {lost}"),
-        others => format!("{logins}, {}, {lost}", count(others, "other alert", "other alerts")),
+    let mut words = Vec::new();
+    if report.allowances > 0 {
+        words.push(count(report.allowances, "allowance", "allowances"));
     }
+    words.push(count(report.logins, "login", "logins"));
+    if report.others > 0 {
+        words.push(count(report.others, "other alert", "other alerts"));
+    }
+    let lost = if report.lost == 0 { "alerts lost" } else { "alerts LOST" };
+    words.push(count(report.lost, "alert LOST", lost));
+    words.join(", ")
 }
 
 fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", number.min(9_999_999), if number == 1 { one } else { many })
+    format!("{} {}", number.min(999_999), if number == 1 { one } else { many })
 }
 
 /// `tunnel cloud up 99.9 %`, `checks 168`, `checks 168 (2 failed)`.
@@ -127,5 +128,8 @@ mod tests {
         let lost = Report { lost: 1, ..Report::default() };
         let text = line(&lost, &context, &Alphabet::GSM7, 0);
         assert_eq!(text, "since @0: 0 logins, 1 alert LOST");
+        let allowed = Report { allowances: 2, ..Report::default() };
+        let text = line(&allowed, &context, &Alphabet::GSM7, 0);
+        assert_eq!(text, "since @0: 2 allowances, 0 logins, 0 alerts lost");
     }
 }

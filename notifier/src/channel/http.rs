@@ -22,6 +22,7 @@ use super::connect::{Connect, Kick};
 use super::outcome::{Fault, Outcome};
 pub use super::redact::Redactor;
 use super::secret::Secret;
+use super::tls;
 use crate::config::Section;
 
 /// Most time one request takes, all of it together.
@@ -309,6 +310,7 @@ impl Client {
                 RootCerts::new_with_certs(&certificates)
             }
         };
+        tls::prepare();
         let config = Agent::config_builder()
             .timeout_global(Some(self.deadline))
             .timeout_resolve(Some(CONNECT.min(self.deadline)))

@@ -17,6 +17,7 @@ pub mod slack;
 #[cfg(feature = "mail")]
 pub mod smtp;
 pub mod telegram;
+pub mod tls;
 pub mod twilio;
 pub mod webhook;
 

@@ -52,6 +52,23 @@ impl Draft {
         Self { id, json }
     }
 
+    /// The same with the boot clock, as a writer of ours has it.
+    ///
+    /// # Panics
+    ///
+    /// When `/proc` cannot be read.
+    #[must_use]
+    pub fn stamped(mut self) -> Self {
+        let read = |path: &str| fs::read_to_string(path).expect("a file of proc(5)");
+        let id = read("/proc/sys/kernel/random/boot_id");
+        let uptime = read("/proc/uptime");
+        let (seconds, hundredths) =
+            uptime.split(' ').next().and_then(|up| up.split_once('.')).expect("proc(5): uptime");
+        let ms: u64 = format!("{seconds}{hundredths}0").parse().expect("digits");
+        self.json["at"]["boot"] = json!({ "id": id.trim_end(), "ms": ms });
+        self
+    }
+
     /// The same, `age` earlier, in a boot before this one.
     #[must_use]
     pub fn aged(mut self, age: Duration) -> Self {

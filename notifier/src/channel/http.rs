@@ -458,11 +458,17 @@ fn read_ca_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     Ok(certificates)
 }
 
+/// A date is one of the provider's clock, as is that of its answer: ours may be wrong by a day.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get("retry-after")?.to_str().ok()?.trim();
-    let wait = match value.parse::<u64>() {
+    let value = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let wait = value("retry-after")?;
+    let wait = match wait.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
+        Err(_) => {
+            let answered = value("date").and_then(date).unwrap_or(now);
+            date(wait)?.duration_since(answered).unwrap_or_default()
+        }
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }

@@ -22,7 +22,7 @@ use super::policy::Policy;
 use super::route::{Gates, Step, View};
 use super::seen::{self, Seen};
 use super::throttle::Throttle;
-use crate::clock::{Stamp, millis, unix_ms};
+use crate::clock::{Stamp, millis};
 use crate::event::{AlertId, Severity};
 use crate::foreign::Foreign;
 use crate::message::New;
@@ -134,20 +134,20 @@ impl Outbox {
     ///
     /// When `queue/` cannot be read.
     pub fn load(&mut self, now_ms: u64) -> io::Result<()> {
-        let wall_ms = unix_ms();
+        let now = Stamp::now();
         self.health = self.read_state_file(HEALTH_FILE);
         for health in self.health.values_mut() {
-            health.after_read(now_ms, wall_ms);
+            health.after_read(now_ms, &now);
         }
         self.usage = self.read_state_file(USAGE_FILE);
         for usage in self.usage.values_mut() {
-            usage.after_read(now_ms, wall_ms);
+            usage.after_read(now_ms, &now);
         }
         self.take_up_follows(now_ms);
         self.seen = Seen::read(&self.state_dir);
         for name in self.queue.names()? {
             match self.queue.take_up(&name) {
-                Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, wall_ms), now_ms),
+                Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, &now), now_ms),
                 // One bad file must not keep the others from getting out.
                 Err(error) => {
                     let line = Line::new("queue-file-stuck").text("file", &name);
@@ -332,13 +332,14 @@ impl Outbox {
     }
 
     fn write(&mut self, names: &[String], now_ms: u64) {
-        let wall_ms = unix_ms();
+        let now = Stamp::now();
         for name in names {
             let Some(entry) = self.entries.get_mut(name) else { continue };
+            entry.state.written = now.clone();
             for leg in entry.state.channels.values_mut().flat_map(BTreeMap::values_mut) {
                 leg.not_before_ms = match leg.due_ms.saturating_sub(now_ms) {
                     0 => 0,
-                    wait => wall_ms.saturating_add(wait),
+                    wait => now.unix_ms.saturating_add(wait),
                 };
             }
         }
@@ -353,18 +354,18 @@ impl Outbox {
     }
 
     fn write_health(&mut self, now_ms: u64) {
-        let wall_ms = unix_ms();
+        let now = Stamp::now();
         for health in self.health.values_mut() {
-            health.before_write(now_ms, wall_ms);
+            health.before_write(now_ms, &now);
         }
         let json = serde_json::to_vec(&self.health);
         self.write_state_file(HEALTH_FILE, json);
     }
 
     fn write_usage(&mut self, now_ms: u64) {
-        let wall_ms = unix_ms();
+        let now = Stamp::now();
         for usage in self.usage.values_mut() {
-            usage.before_write(now_ms, wall_ms);
+            usage.before_write(now_ms, &now);
         }
         let json = serde_json::to_vec(&self.usage);
         self.write_state_file(USAGE_FILE, json);
@@ -450,9 +451,10 @@ impl Entry {
 }
 
 /// A state as a new sender takes it up: of what was being sent, nobody knows.
-fn wake_up(mut state: State, now_ms: u64, wall_ms: u64) -> State {
-    for leg in state.channels.values_mut().flat_map(BTreeMap::values_mut) {
-        leg.due_ms = resume(leg.not_before_ms, now_ms, wall_ms);
+fn wake_up(mut state: State, now_ms: u64, now: &Stamp) -> State {
+    let State { channels, written } = &mut state;
+    for leg in channels.values_mut().flat_map(BTreeMap::values_mut) {
+        leg.due_ms = resume(written.left_ms(leg.not_before_ms, now), now_ms);
         if leg.phase == Phase::Sending {
             leg.phase = Phase::Doubtful;
             leg.due_ms = leg.due_ms.max(now_ms.saturating_add(millis(SETTLE)));

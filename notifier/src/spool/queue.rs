@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::claim::{Claimed, read_named};
 use super::files::{self, ReadError};
 use super::{Spool, id_of};
+use crate::clock::Stamp;
 use crate::event::{AlertId, Event};
 
 /// Most messages taken into the queue. More stay in `drop/` until there is room.
@@ -33,6 +34,9 @@ pub(super) const REASON: &str = ".reason";
 pub struct State {
     /// Channel name, then recipient.
     pub channels: BTreeMap<String, BTreeMap<String, Leg>>,
+    /// When it was written down, so that its waits can be taken up on the boot clock.
+    #[serde(default)]
+    pub written: Stamp,
 }
 
 impl State {

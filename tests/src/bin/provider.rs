@@ -391,7 +391,9 @@ fn huge<S: Write>(stream: &mut S, status: u16) -> io::Result<()> {
 }
 
 fn http(status: u16, extra: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {status} Answer\r\nContent-Type: application/json\r\n");
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let mut head = format!("HTTP/1.1 {status} Answer\r\nDate: {date}\r\n");
+    head.push_str("Content-Type: application/json\r\n");
     for (name, value) in extra {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

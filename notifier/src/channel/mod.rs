@@ -21,6 +21,7 @@ pub mod twilio;
 pub mod webhook;
 
 use crate::config::Section;
+use crate::event::AlertId;
 pub use crate::message::Message;
 pub use connect::Kick;
 pub use outcome::{Fault, Followed, Found, Outcome};
@@ -35,9 +36,9 @@ pub trait Channel: Send {
     /// Sends the message, in bounded time: [`http::DEADLINE`], where a channel says nothing else.
     fn send(&mut self, message: &Message) -> Outcome;
 
-    /// Looks whether the provider has the message already, when it is not known what became
-    /// of an earlier try.
-    fn find(&mut self, _: &Message) -> Found {
+    /// Looks whether the provider has a message with this id for this recipient already, when it
+    /// is not known what became of an earlier try.
+    fn find(&mut self, _id: AlertId, _recipient: &str) -> Found {
         Found::CannotLook
     }
 

@@ -12,6 +12,7 @@ use super::outcome::{Fault, Followed, Found, Outcome};
 use super::secret::Secret;
 use super::{Channel, Kick, Limits, Message, Secrets, address};
 use crate::config::Section;
+use crate::event::AlertId;
 use crate::text;
 
 /// Messages on a page of the list, and pages looked through. A doubtful message is seconds old
@@ -184,12 +185,12 @@ impl Channel for Twilio {
         Some(self.client.kick())
     }
 
-    fn find(&mut self, message: &Message) -> Found {
-        let token = format!("#{}", message.id());
+    fn find(&mut self, id: AlertId, recipient: &str) -> Found {
+        let token = format!("#{id}");
         let path = format!("/2010-04-01/Accounts/{}/Messages.json", self.account_sid);
         let mut url = format!("{}{path}", self.base_url);
         // No DateSent: a queued message has no such date yet.
-        let mut query = vec![("To", message.recipient.as_str()), ("PageSize", PAGE_SIZE)];
+        let mut query = vec![("To", recipient), ("PageSize", PAGE_SIZE)];
         let begun = Instant::now();
         for _ in 0..MAX_PAGES {
             if begun.elapsed() > LOOK {
@@ -204,7 +205,7 @@ impl Channel for Twilio {
                 Ok(page) => page,
                 Err(found) => return found,
             };
-            if let Some(sid) = page.find(&token, &message.recipient) {
+            if let Some(sid) = page.find(&token, recipient) {
                 return Found::Yes(answer.display.shown(&sid));
             }
             match page.next_page_uri {

@@ -188,9 +188,13 @@ impl Outbox {
         let mut events = events.into_iter();
         let event = events.next()?;
         let lead = names.first().and_then(|name| self.entries.get(name))?;
-        let told_as = (names.len() > 1).then_some(lead.id);
         let leg = lead.state.leg(&due.channel, &due.recipient);
         let doubtful = leg.is_some_and(|leg| leg.phase == Phase::Doubtful);
+        let told_as = match leg.and_then(|leg| leg.told_as).filter(|_| doubtful) {
+            // It is looked for first, and only what went out can be found.
+            Some(id) => Some(id),
+            None => (names.len() > 1).then_some(lead.id),
+        };
         let (accepted, looks) = leg.map_or((0, 0), |leg| (leg.accepted, leg.looks));
         let mut new = Marks::new();
         for name in &names {
@@ -212,7 +216,7 @@ impl Outbox {
             now: Stamp::now(),
             recipient: due.recipient.clone(),
         };
-        Some(Job { names, message, doubtful, accepted, looks })
+        Some(Job { names, message, doubtful, told_as, accepted, looks })
     }
 
     fn hint(&self, event: &Event) -> Option<String> {

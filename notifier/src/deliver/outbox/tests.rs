@@ -98,7 +98,8 @@ fn delivered() -> Outcome {
 
 fn report(due: &Due, outcome: Outcome) -> Report {
     let Due { names, channel, recipient } = due.clone();
-    Report { names, channel, recipient, outcome, unresolved: false, segments: 1 }
+    let told_as = crate::spool::id_of(&names[0]).filter(|_| names.len() > 1);
+    Report { names, channel, recipient, outcome, unresolved: false, segments: 1, told_as }
 }
 
 /// The only try that is due, begun.

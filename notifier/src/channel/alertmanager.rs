@@ -175,6 +175,10 @@ impl Channel for Alertmanager {
     fn reader(&self) -> Reader {
         Reader::Program
     }
+
+    fn keeps_state(&self) -> bool {
+        true
+    }
 }
 
 /// What it means for the alert that the members said this. One that took it is enough; where

@@ -52,6 +52,12 @@ pub trait Channel: Send {
         Reader::Person
     }
 
+    /// Whether what it was told of a condition stands there until it is told otherwise: then `down`
+    /// after `up` would be down for ever, and the changes of one thing go there in their order.
+    fn keeps_state(&self) -> bool {
+        false
+    }
+
     /// How many SMS segments the message takes, where those are paid for.
     fn segments(&self, _: &Message) -> u32 {
         0

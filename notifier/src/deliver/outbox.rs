@@ -10,7 +10,7 @@ mod intake;
 mod learn;
 mod pick;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,12 +49,17 @@ struct Entry {
     id: AlertId,
     /// [`crate::event::What::kind`].
     kind: &'static str,
+    /// Of a condition: what it is of.
+    subject: Option<Subject>,
     severity: Severity,
     at: Stamp,
     /// What of it was never seen before.
     new: New,
     state: State,
 }
+
+/// What a condition is of: a host, and a name there.
+type Subject = (Foreign, Foreign);
 
 /// All messages that are not yet out, and the channels' health.
 pub struct Outbox {
@@ -65,6 +70,8 @@ pub struct Outbox {
     entries: BTreeMap<String, Entry>,
     /// The names of `entries` by their ids.
     ids: BTreeMap<AlertId, String>,
+    /// The names of those `entries` that are of one subject.
+    changes: HashMap<Subject, Vec<String>>,
     /// How many of `entries` are logins.
     logins: usize,
     /// Names of `entries` that are perhaps out.
@@ -109,6 +116,7 @@ impl Outbox {
             state_dir,
             entries: BTreeMap::new(),
             ids: BTreeMap::new(),
+            changes: HashMap::new(),
             logins: 0,
             doubtful: BTreeSet::new(),
             refusals: Throttle::default(),
@@ -301,6 +309,14 @@ impl Outbox {
         let entry = self.entries.remove(name)?;
         if self.ids.get(&entry.id).is_some_and(|of| of == name) {
             self.ids.remove(&entry.id);
+        }
+        if let Some(subject) = &entry.subject {
+            if let Some(names) = self.changes.get_mut(subject) {
+                names.retain(|of| of != name);
+                if names.is_empty() {
+                    self.changes.remove(subject);
+                }
+            }
         }
         self.logins -= usize::from(entry.is_login());
         self.doubtful.remove(name);

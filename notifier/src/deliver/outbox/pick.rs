@@ -63,7 +63,11 @@ impl Outbox {
             match route::next(&self.view(entry, &gates, &now, now_ms)) {
                 Step::Wait(at_ms) => wake_ms = wake_ms.min(at_ms),
                 Step::Try(tries) => {
-                    let tries = tries.into_iter().filter(|(to, _)| idle.contains(&to.as_str()));
+                    let now = &now;
+                    let tries = tries.into_iter().filter(|(to, whom)| {
+                        idle.contains(&to.as_str())
+                            && !self.comes_after_another(name, to, whom, now)
+                    });
                     for (channel, recipient) in tries {
                         let rank = (!entry.is_login(), entry.rank(&channel, &recipient));
                         let most = self.run_of(&channel);
@@ -107,6 +111,29 @@ impl Outbox {
             self.put_away(&name, &step);
         }
         (due, wake_ms)
+    }
+
+    /// Whether an earlier change of the same thing has to go this way first. Where what was told
+    /// last stands, a `down` that is tried again after its `up` would be down for ever.
+    fn comes_after_another(&self, name: &str, channel: &str, recipient: &str, now: &Stamp) -> bool {
+        if !self.policy.ways.get(channel).is_some_and(|way| way.in_order) {
+            return false;
+        }
+        let Some(entry) = self.entries.get(name) else { return false };
+        let when = entry.at.by_clock_of(now);
+        let is_open = |other: &Entry| {
+            let stops = &self.policy.route(other.kind, other.severity).stops;
+            stops.iter().any(|stop| stop.channel == channel)
+                && other.state.leg(channel, recipient).is_none_or(|leg| !leg.phase.is_final())
+        };
+        // Oldest first, by and large: of many changes the first one answers.
+        let others = entry.subject.as_ref().and_then(|subject| self.changes.get(subject));
+        others.into_iter().flatten().any(|other_name| {
+            self.entries.get(other_name).is_some_and(|other| {
+                let earlier = (other.at.by_clock_of(now), other_name.as_str()) < (when, name);
+                earlier && is_open(other)
+            })
+        })
     }
 
     /// How many messages are prepared at once for a channel.

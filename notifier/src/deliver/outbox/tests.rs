@@ -1,3 +1,5 @@
+mod order;
+
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 
@@ -247,7 +249,14 @@ impl Rig {
         let mut outbox = self.outbox();
         let mut policy = outbox.policy.clone();
         policy.route.stops[0].recipients.truncate(1);
-        let way = Way { together: true, limits, segments: 1, follows: true, in_runs: false };
+        let way = Way {
+            together: true,
+            limits,
+            segments: 1,
+            follows: true,
+            in_runs: false,
+            in_order: false,
+        };
         policy.ways.insert("sms".into(), way);
         outbox.set_policy(policy);
         outbox

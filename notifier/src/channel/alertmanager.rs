@@ -277,7 +277,9 @@ pub fn judge(answer: &Answer) -> Outcome {
     }
     match answer.status {
         400 | 413 | 422 => Outcome::Never { why },
-        401 | 403 => wrong(&why, "username and password-file, or token-file"),
+        401 | 403 => {
+            wrong(&why, "username and password-file, or token-file, then restart the sender")
+        }
         _ => wrong(&why, "urls, and what stands between here and there"),
     }
 }

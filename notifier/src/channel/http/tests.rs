@@ -181,6 +181,8 @@ fn before_a_byte_is_sent_nothing_is_doubtful_and_after_it_everything_is() {
         (tls(rustls::Error::DecryptError), "later"),
         (tls(rustls::Error::General("no CA certificates".into())), "config"),
         (tls(expired), "config"),
+        (tls(rustls::InvalidMessage::InvalidContentType.into()), "config"),
+        (io(io::ErrorKind::UnexpectedEof), "later"),
         (Error::BadUri("x".into()), "config"),
     ];
     for (error, want) in table {

@@ -90,6 +90,8 @@ pub struct Outbox {
     policy: Policy,
     /// How many alerts have expired since somebody was told of it.
     expired: usize,
+    /// Files of `state_dir` that could not be written when that was last tried.
+    unwritten: BTreeSet<&'static str>,
     /// What is wrong now and has been told, by the thing that is wrong.
     told: BTreeMap<Thing, String>,
 }
@@ -127,6 +129,7 @@ impl Outbox {
             seen: Seen::default(),
             policy: Policy::default(),
             expired: 0,
+            unwritten: BTreeSet::new(),
             told: BTreeMap::new(),
         }
     }
@@ -406,13 +409,21 @@ impl Outbox {
     }
 
     /// Answers whether it has been written.
-    fn write_state_file(&mut self, file: &str, json: serde_json::Result<Vec<u8>>) -> bool {
+    fn write_state_file(&mut self, file: &'static str, json: serde_json::Result<Vec<u8>>) -> bool {
         let written = json
             .map_err(io::Error::from)
             .and_then(|json| files::write_durably(&self.state_dir, file, &json))
             .map_err(|error| format!("cannot write into {}: {error}", self.state_dir.display()));
         let is_written = written.is_ok();
-        self.tell_once(Thing::StateFile, written);
+        if is_written {
+            self.unwritten.remove(file);
+        } else {
+            self.unwritten.insert(file);
+        }
+        // One file that can be written does not mean that all is well again.
+        if !is_written || self.unwritten.is_empty() {
+            self.tell_once(Thing::StateFile, written);
+        }
         is_written
     }
 

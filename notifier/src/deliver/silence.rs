@@ -44,9 +44,12 @@ impl Mark {
         if !last && self.written.is_some_and(|at| at.elapsed() < EVERY) {
             return;
         }
-        // A directory that takes nothing is told by those for whom it matters more.
+        // A directory that takes nothing is told by those for whom it matters more. On a full disk
+        // the file's own bytes are still there to be used: or the next sender would tell of hours in
+        // which this one was at work.
         if let Ok(json) = serde_json::to_vec(&Stamp::now()) {
-            let _ = files::replace(&self.state_dir, FILE, &json);
+            let replaced = files::replace(&self.state_dir, FILE, &json);
+            let _ = replaced.or_else(|_| files::overwrite(&self.state_dir.join(FILE), &json));
         }
         self.written = Some(Instant::now());
     }

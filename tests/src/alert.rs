@@ -42,6 +42,14 @@ impl Draft {
         Self::new(number, &login)
     }
 
+    /// That a thing is down or up, as `bastion send` tells it.
+    #[must_use]
+    pub fn condition(number: u32, name: &str, is_down: bool) -> Self {
+        let status = if is_down { "down" } else { "up" };
+        let what = json!({ "kind": "condition", "name": name, "status": status, "text": "" });
+        Self::new(number, &what)
+    }
+
     fn new(number: u32, what: &Value) -> Self {
         let id = id(number);
         let severity = "warning";

@@ -47,6 +47,7 @@ pub mod mail;
 pub mod pam;
 pub mod process;
 pub mod provider;
+pub mod random;
 pub mod rows;
 pub mod search;
 pub mod sender;

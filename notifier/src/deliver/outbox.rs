@@ -139,26 +139,26 @@ impl Outbox {
         self.policy = policy;
     }
 
-    /// Takes up what a sender before this one has left.
+    /// Takes up what a sender before this one has left. `now_ms` is `now` on the monotonic clock, or
+    /// a little later.
     ///
     /// # Errors
     ///
     /// When `queue/` cannot be read.
-    pub fn load(&mut self, now_ms: u64) -> io::Result<()> {
-        let now = Stamp::now();
+    pub fn load(&mut self, now: &Stamp, now_ms: u64) -> io::Result<()> {
         self.health = self.read_state_file(HEALTH_FILE);
         for health in self.health.values_mut() {
-            health.after_read(now_ms, &now);
+            health.after_read(now_ms, now);
         }
         self.usage = self.read_state_file(USAGE_FILE);
         for usage in self.usage.values_mut() {
-            usage.after_read(now_ms, &now);
+            usage.after_read(now_ms, now);
         }
         self.take_up_follows(now_ms);
         self.seen = Seen::read(&self.state_dir);
         for name in self.queue.names()? {
             match self.queue.take_up(&name) {
-                Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, &now), now_ms),
+                Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, now), now_ms),
                 // One bad file must not keep the others from getting out.
                 Err(error) => {
                     let line = Line::new("queue-file-stuck").text("file", &name);

@@ -48,7 +48,7 @@ impl Rig {
             ways: ways.into(),
             ..Policy::default()
         });
-        outbox.load(0).unwrap();
+        outbox.load(&Stamp::now(), 0).unwrap();
         outbox
     }
 

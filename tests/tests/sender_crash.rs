@@ -1,11 +1,12 @@
 //! The sender killed at any moment, and a disk that takes no more: nothing is lost.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bastion_tests::alert::Draft;
 use bastion_tests::fault::{Act, Fault};
 use bastion_tests::host::{DEADLINE, Host, SPOOL};
 use bastion_tests::provider::Provider;
+use bastion_tests::random::Random;
 use bastion_tests::rows::each_row;
 use bastion_tests::sender::Rig;
 use bastion_tests::wait::{pause, wait_until};
@@ -18,30 +19,6 @@ const KILLS: usize = 50;
 /// Most alerts published between two kills: with these, fewer than 200 in all, and so many of
 /// an account's latest messages does the sender look through.
 const BURST: u64 = 6;
-
-/// SplitMix64 (Steele, Lea and Flood 2014): the same numbers for the same seed, anywhere.
-struct Random(u64);
-
-impl Random {
-    /// The seed is `BASTION_SEED`, or the time; it stands in the output of a failed test.
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let seed = std::env::var("BASTION_SEED").map_or_else(
-            |_| u64::from(now.subsec_nanos()),
-            |seed| seed.parse().expect("BASTION_SEED is a number"),
-        );
-        eprintln!("to repeat this: BASTION_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
 
 /// Kills the sender [`KILLS`] times while alerts come in, and answers how many messages too
 /// many were accepted when all is out.

@@ -18,7 +18,7 @@ use super::systemd::Systemd;
 use super::wakeup::{Request, Wakeup};
 use super::worker::{Answer, Worker};
 use crate::channel::{Outcome, Secrets};
-use crate::clock::millis;
+use crate::clock::{Stamp, millis};
 use crate::config::{Finding, host::Host};
 use crate::spool::Spool;
 use crate::spool::queue::Queue;
@@ -142,7 +142,10 @@ impl Engine {
             _lock: lock,
         };
         engine.employ(notify).map_err(failed("start a thread for each channel".into()))?;
-        engine.outbox.load(0).map_err(failed("read the queue".into()))?;
+        // In this order: a wait that is taken up may end late by what lies between, never early.
+        let now = Stamp::now();
+        let now_ms = engine.now_ms();
+        engine.outbox.load(&now, now_ms).map_err(failed("read the queue".into()))?;
         Ok(engine)
     }
 

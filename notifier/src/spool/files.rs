@@ -182,6 +182,19 @@ fn replace_with(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<(
     written
 }
 
+/// Writes `bytes` over those of a file that is there: needs no room that it has not, and leaves
+/// half of each where it is interrupted.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
+    file.write_all(bytes)?;
+    file.set_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+}
+
 /// Makes the names in a directory durable (fsync(2) of the directory).
 ///
 /// # Errors

@@ -97,7 +97,14 @@ impl Outbox {
         self.ids.insert(event.id, name.to_owned());
         self.logins += usize::from(is_login);
         let (id, severity, at) = (event.id, event.severity, event.at.clone());
-        let entry = Entry { id, kind, severity, at, new, state };
+        let subject = match &event.what {
+            What::Condition(condition) => Some((event.host.clone(), condition.name.clone())),
+            _ => None,
+        };
+        if let Some(subject) = &subject {
+            self.changes.entry(subject.clone()).or_default().push(name.to_owned());
+        }
+        let entry = Entry { id, kind, subject, severity, at, new, state };
         self.entries.insert(name.to_owned(), entry);
         self.see_doubt(name);
     }

@@ -12,13 +12,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::http::{HeaderMap, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, Transport,
 };
 use ureq::{Agent, Body, Error, Timeout};
 
 use super::connect::{Connect, Kick};
+use super::lookup::Lookup;
 use super::outcome::{Fault, Outcome};
 pub use super::redact::Redactor;
 use super::secret::Secret;
@@ -328,7 +328,7 @@ impl Client {
         let connector = Connect(self.kick.clone())
             .chain(RustlsConnector::default())
             .chain(Witness(Arc::clone(&self.sent)));
-        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        let agent = Agent::with_parts(config, connector, <Lookup>::default());
         self.agent = Some(agent.clone());
         Ok(agent)
     }

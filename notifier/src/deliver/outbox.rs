@@ -30,6 +30,7 @@ use crate::spool::queue::{Leg, Phase, Queue, State};
 use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
 pub use follow::Follow;
+pub use intake::Taken;
 pub use pick::Due;
 
 /// How long the provider gets to list a message of which nobody knows whether it has it.

@@ -52,6 +52,8 @@ pub mod rows;
 pub mod search;
 pub mod sender;
 pub mod spool;
+pub mod storm;
 pub mod syslog;
+pub mod told;
 pub mod twilio;
 pub mod wait;

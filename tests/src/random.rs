@@ -1,6 +1,6 @@
 //! Random moments that can be repeated.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// SplitMix64 (Steele, Lea and Flood 2014): the same numbers for the same seed, anywhere.
 pub struct Random(u64);
@@ -20,6 +20,17 @@ impl Random {
         );
         eprintln!("to repeat this: BASTION_SEED={seed}");
         Self(seed)
+    }
+
+    /// The numbers of this seed.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A time shorter than `end`, to the microsecond.
+    pub fn time_below(&mut self, end: Duration) -> Duration {
+        Duration::from_micros(self.below(u64::try_from(end.as_micros()).unwrap_or(1).max(1)))
     }
 
     /// A number below `end`.

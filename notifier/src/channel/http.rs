@@ -11,16 +11,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use ureq::config::Config;
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, Transport,
 };
 use ureq::{Agent, Body, Error, Timeout};
 
 use super::connect::{Connect, Kick};
+use super::lookup::Lookup;
 use super::outcome::{Fault, Outcome};
 pub use super::redact::Redactor;
 use super::secret::Secret;
@@ -338,7 +337,7 @@ impl Client {
         let connector = Connect(self.kick.clone())
             .chain(RustlsConnector::default())
             .chain(Witness(Arc::clone(&self.sent)));
-        let agent = Agent::with_parts(config, connector, Names(DefaultResolver::default()));
+        let agent = Agent::with_parts(config, connector, <Lookup>::default());
         self.agent = Some(agent.clone());
         Ok(agent)
     }
@@ -415,25 +414,6 @@ impl Client {
             _ => format!("no connection to {peer}: {said}; check {key}, if that goes on"),
         };
         Outcome::Later { why, fault: Fault::Channel }
-    }
-}
-
-/// The system's resolver, whose every error but a timeout is that there is no such host: which of
-/// them it was, and that it is about names at all, stands in its words alone.
-#[derive(Debug)]
-struct Names(DefaultResolver);
-
-impl Resolver for Names {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        self.0.resolve(uri, config, timeout).map_err(|error| match error {
-            Error::Io(_) => Error::HostNotFound,
-            other => other,
-        })
     }
 }
 

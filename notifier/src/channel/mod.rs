@@ -8,6 +8,7 @@ pub mod connect;
 pub mod discord;
 pub mod exec;
 pub mod http;
+mod lookup;
 pub mod ntfy;
 pub mod outcome;
 pub mod redact;

@@ -83,6 +83,10 @@ pub struct Engine {
     systemd: Systemd,
     heartbeat: Option<Heartbeat>,
     mark: Mark,
+    /// Whether something has changed since it was last looked what is due, and when that has to be
+    /// looked at in any case.
+    changed: bool,
+    look_ms: u64,
     stopping: bool,
     reloading: bool,
     _lock: Lock,
@@ -137,6 +141,8 @@ impl Engine {
             systemd: Systemd::from_environment(),
             heartbeat: None,
             mark,
+            changed: true,
+            look_ms: 0,
             stopping: false,
             reloading: false,
             _lock: lock,
@@ -165,7 +171,8 @@ impl Engine {
             while let Ok(answer) = self.answers.try_recv() {
                 self.learn(answer);
             }
-            let more = self.outbox.claim(self.now_ms());
+            let taken = self.outbox.claim(self.now_ms());
+            self.changed |= taken.any;
             if self.reloading || self.stopping {
                 self.take_back_all();
             }
@@ -185,7 +192,7 @@ impl Engine {
                 self.outbox.sync();
             }
             let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms()));
-            let wait = wait.min(if more { Duration::ZERO } else { self.show_life() });
+            let wait = wait.min(if taken.more { Duration::ZERO } else { self.show_life() });
             let requests = self.wakeup.sleep(wait).map_err(|source| EngineError::Io {
                 what: "wait for something to do".into(),
                 source,
@@ -227,12 +234,19 @@ impl Engine {
         loop {
             let now_ms = self.now_ms();
             self.go_on();
+            // All that waits is gone through, and in the middle of a run nothing else can be due.
+            if !self.changed && now_ms < self.look_ms {
+                return self.look_ms.min(self.follow_due());
+            }
+            self.changed = false;
             let idle = self.workers.iter().filter(|worker| !worker.busy);
             let idle: Vec<&str> = idle.map(|worker| worker.name.as_str()).collect();
             let (due, wake_ms) = self.outbox.due(now_ms, &idle);
+            self.look_ms = wake_ms.min(now_ms.saturating_add(millis(RESCAN)));
             if due.is_empty() {
                 return wake_ms.min(self.follow_due());
             }
+            self.changed = true;
             for (channel, job) in self.outbox.begin(&due, now_ms) {
                 let worker = self.workers.iter_mut().find(|worker| worker.name == channel);
                 if let Some(worker) = worker {
@@ -280,12 +294,15 @@ impl Engine {
             Answer::Followed(..) => false,
         };
         let mut back = VecDeque::new();
+        let mut goes_on = false;
         if let Some(worker) = worker {
             worker.busy = false;
             if run_is_over {
                 back = std::mem::take(&mut worker.ready);
             }
+            goes_on = !worker.ready.is_empty();
         }
+        self.changed |= !goes_on;
         match answer {
             Answer::Sent(report) => {
                 self.outbox.take_back(&report.channel, back.into_iter(), now_ms);
@@ -296,6 +313,7 @@ impl Engine {
     }
 
     fn take_back_all(&mut self) {
+        self.changed = true;
         let now_ms = self.now_ms();
         for worker in &mut self.workers {
             let jobs = std::mem::take(&mut worker.ready);
@@ -304,6 +322,7 @@ impl Engine {
     }
 
     fn obey(&mut self, request: Request) {
+        self.changed = true;
         match request {
             Request::Stop => self.stopping = true,
             Request::Reload => self.reloading = true,
@@ -317,6 +336,7 @@ impl Engine {
 
     fn reload(&mut self) {
         self.reloading = false;
+        self.changed = true;
         let file = self.config.display().to_string();
         let loaded = Settings::load(&self.config, &self.secrets).map_err(|error| error.to_string());
         let result = loaded.and_then(|settings| {

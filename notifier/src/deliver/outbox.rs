@@ -32,6 +32,7 @@ use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
 use books::Books;
 pub use follow::Follow;
+pub use intake::Taken;
 pub use pick::Due;
 
 /// How long the provider gets to list a message of which nobody knows whether it has it.

@@ -251,13 +251,14 @@ impl Queue {
     /// What the system said first; of some messages the state before may be as it was.
     pub fn write_states(&self, states: &[(&str, &State)]) -> io::Result<()> {
         let mut result = Ok(());
+        let mut files = Vec::with_capacity(states.len());
         for (name, state) in states {
-            let written = serde_json::to_vec(state).map_err(io::Error::from).and_then(|json| {
-                files::replace(&self.spool.queue(), &format!("{name}{STATE}"), &json)
-            });
-            result = result.and(written);
+            match serde_json::to_vec(state) {
+                Ok(json) => files.push((format!("{name}{STATE}"), json)),
+                Err(error) => result = result.and(Err(error.into())),
+            }
         }
-        result.and(files::sync_dir(&self.spool.queue()))
+        files::write_all_durably(&self.spool.queue(), &files).and(result)
     }
 
     /// Puts a delivered message away, with its last state. Survives a kill at once, and a power

@@ -16,6 +16,10 @@ const MOST: usize = 32;
 /// The name under which the tallies beyond [`MOST`] are added up.
 const OTHERS: &str = "others";
 
+/// Most room that tallies take in a report, in bytes of JSON: with all names as long and as odd as
+/// can be it would be larger than the spool takes, and never come.
+const TALLIES: usize = 12 * 1024;
+
 /// A week that begins further in the past than this, or in the future by more than a day, was begun
 /// by a clock that was wrong.
 const BELIEVED: Duration = Duration::from_secs(370 * 86_400);
@@ -198,6 +202,13 @@ impl Ledger {
             let told = down_s > 0 && !tallies.contains_key(&name.visible());
             told.then_some(Tally { name, good, all: week_s, unit: Unit::Seconds })
         });
+        let mut room = TALLIES;
+        let fits = |tally: &Tally| {
+            let bytes = serde_json::to_vec(tally).map_or(usize::MAX, |json| json.len() + 1);
+            let left = room.checked_sub(bytes);
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
         Report {
             since: self.since.clone(),
             logins: *logins,
@@ -205,7 +216,7 @@ impl Ledger {
             lost: *lost,
             late_s: *late_s,
             allowances,
-            tallies: down.chain(tallies.values().cloned()).collect(),
+            tallies: down.chain(tallies.values().cloned()).filter(fits).collect(),
         }
     }
 
@@ -241,6 +252,7 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::event::{AlertId, FORMAT, Login, Note, Severity};
+    use crate::spool::MAX_FILE;
 
     const DAY_S: u64 = 86_400;
 
@@ -351,6 +363,26 @@ mod tests {
             came(&mut ledger, 500, condition(&format!("c{number}"), Status::Down));
         }
         assert_eq!(ledger.conditions().count(), MOST);
+    }
+
+    #[test]
+    fn no_names_make_a_report_too_large_for_the_spool() {
+        for byte in [b'\\', 0xff, b'"', 0x07] {
+            let mut ledger = begun();
+            for number in 0..40 {
+                let mut name = format!("{number:02}").into_bytes();
+                name.resize(Foreign::MAX, byte);
+                let name = Foreign::new(&name);
+                let (status, text) = (Status::Down, String::new());
+                let down = Condition { name: name.clone(), status, text };
+                came(&mut ledger, 1, What::Condition(down));
+                let tally = Tally { name, good: u64::MAX - 1, all: u64::MAX, unit: Unit::Seconds };
+                came(&mut ledger, 1, What::Tally(tally));
+            }
+            came(&mut ledger, 1, tally("backups", 1, 1, Unit::Times));
+            let json = serde_json::to_vec(&ledger.report(u64::MAX, &at(9))).unwrap();
+            assert!(json.len() as u64 <= MAX_FILE - 1024, "{byte}: {}", json.len());
+        }
     }
 
     #[test]

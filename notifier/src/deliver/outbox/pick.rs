@@ -8,6 +8,7 @@ use super::{Entry, Outbox};
 use crate::channel::Message;
 use crate::clock::{Stamp, millis};
 use crate::deliver::also;
+use crate::deliver::policy::Way;
 use crate::deliver::route::{self, Gates, Step};
 use crate::deliver::worker::Job;
 use crate::event::{Event, What};
@@ -109,9 +110,11 @@ impl Outbox {
         (due, wake_ms)
     }
 
-    /// How many messages are prepared at once for a channel.
+    /// How many messages are prepared at once for a channel. Where there are limits, one: whether
+    /// there is room for the next is known when that has gone out.
     fn run_of(&self, channel: &str) -> usize {
-        if self.policy.ways.get(channel).is_some_and(|way| way.in_runs) { RUN } else { 1 }
+        let in_runs = |way: &Way| way.in_runs && !way.limits.are_set();
+        if self.policy.ways.get(channel).is_some_and(in_runs) { RUN } else { 1 }
     }
 
     /// What goes out with the message `lead`, which comes first. Of what is perhaps out, just

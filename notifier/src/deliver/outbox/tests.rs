@@ -451,6 +451,26 @@ fn a_program_gets_each_event_alone_and_many_are_prepared_at_once() {
 }
 
 #[test]
+fn no_run_goes_over_the_limit_of_a_program_s_channel() {
+    let rig = Rig::new("run-limit");
+    let limits = Limits { per_hour: Some(3), ..Limits::default() };
+    let mut outbox = rig.digests(limits);
+    outbox.policy.ways.insert("sms".into(), Way { in_runs: true, limits, ..Way::default() });
+    rig.burst(&mut outbox, 40, 0);
+    let mut sent = 0;
+    loop {
+        let due = sms_due(&mut outbox, 0);
+        let jobs = outbox.begin(&due, 0).len();
+        due.iter().for_each(|due| outbox.learn(&report(due, delivered()), 0));
+        sent += jobs;
+        if jobs == 0 {
+            break;
+        }
+    }
+    assert_eq!(sent, 3);
+}
+
+#[test]
 fn the_mark_of_a_new_place_outlives_a_kill_at_any_moment_before_it_is_sent() {
     let network = New { network: true, key: false };
     let marks = |outbox: &Outbox| -> Vec<New> { outbox.entries.values().map(|e| e.new).collect() };

@@ -17,7 +17,7 @@ pub struct Message {
     /// What the sender has not seen before of its events, by their ids; of one that is not in here,
     /// nothing. Never what a writer said.
     pub new: Marks,
-    /// Something worth adding where there is room: who else is logged in.
+    /// Something worth adding where there is room: who else is logged in, or how many have expired.
     pub hint: Option<String>,
     /// When it is sent.
     pub now: Stamp,

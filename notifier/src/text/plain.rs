@@ -35,7 +35,8 @@ pub fn subject(message: &Message) -> String {
         return subject_in(&message.event, &context);
     }
     let events: Vec<&Event> = message.events().collect();
-    digest::line(&events, &context, &Alphabet::UNICODE, |text| text.chars().count() <= MAX_DIGEST)
+    let (hint, fits) = (message.hint.as_deref(), |text: &str| text.chars().count() <= MAX_DIGEST);
+    digest::line(&events, hint, &context, &Alphabet::UNICODE, fits)
 }
 
 /// [`subject`] of an event by itself.
@@ -60,6 +61,9 @@ pub fn body(message: &Message) -> String {
     for event in message.events() {
         let time = context.moment(&event.at, full);
         text.push_str(&format!("{time} {}\n", subject_in(event, &context)));
+    }
+    if let Some(hint) = hint {
+        text.push_str(&format!("hint: {}\n", foreign::visible(hint.as_bytes())));
     }
     for event in message.events().take(MAX_WHOLE) {
         text.push('\n');

@@ -54,7 +54,7 @@ pub fn sms(message: &Message, max_segments: usize) -> String {
     } else {
         let events: Vec<&Event> = message.events().collect();
         let fits = |text: &str| gsm7::segments(text) <= max_segments.max(1);
-        digest::line(&events, &context, &Alphabet::GSM7, fits)
+        digest::line(&events, message.hint.as_deref(), &context, &Alphabet::GSM7, fits)
     }
 }
 

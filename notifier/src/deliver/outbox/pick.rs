@@ -208,7 +208,7 @@ impl Outbox {
             self.see_doubt(name);
         }
         let message = Message {
-            hint: self.hint(&event),
+            hint: self.hint(&event, names.len()),
             event,
             more: events.collect(),
             new,
@@ -218,9 +218,13 @@ impl Outbox {
         Some(Job { names, message, doubtful, accepted, looks })
     }
 
-    fn hint(&self, event: &Event) -> Option<String> {
+    /// What is worth adding to a message of `count` events, of which this is the first.
+    fn hint(&self, event: &Event, count: usize) -> Option<String> {
         if self.expired > 0 {
             return Some(expired_words(self.expired));
+        }
+        if count > 1 {
+            return None;
         }
         let here = event.host == self.host && matches!(event.what, What::Login(_));
         if here { also::logged_in() } else { None }

@@ -383,6 +383,24 @@ fn what_expires_is_told_in_the_log_and_in_the_next_message() {
 }
 
 #[test]
+fn what_has_expired_stands_in_a_digest_as_well() {
+    let rig = Rig::new("expiry-digest");
+    let mut outbox = rig.digests(Limits::default());
+    outbox.expired = 12;
+    rig.burst(&mut outbox, 3, 0);
+    let (_, job) = begin_one(&mut outbox, 0);
+    assert_eq!(job.names.len(), 3);
+    let words = "12 older alerts expired";
+    for text in [
+        crate::text::sms(&job.message, 1),
+        crate::text::subject(&job.message),
+        crate::text::body(&job.message),
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
 fn what_a_carrier_refuses_later_comes_back_and_takes_the_next_channel() {
     let rig = Rig::new("follow");
     let mut outbox = rig.digests(Limits::default());

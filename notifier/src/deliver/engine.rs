@@ -182,7 +182,9 @@ impl Engine {
                 self.outbox.sync();
             }
             let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms()));
-            let wait = wait.min(if more { Duration::ZERO } else { self.show_life() });
+            // Also while there is more to take in: a loop that has its hands full turns.
+            let wait = wait.min(self.show_life());
+            let wait = if more { Duration::ZERO } else { wait };
             let requests = self.wakeup.sleep(wait).map_err(|source| EngineError::Io {
                 what: "wait for something to do".into(),
                 source,

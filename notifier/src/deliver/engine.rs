@@ -115,8 +115,8 @@ impl Engine {
         let (wakeup, bell) = Wakeup::new(&spool.drop())
             .map_err(failed(format!("watch {}", spool.drop().display())))?;
         let (answer_to, answers) = mpsc::channel();
-        let mark = Mark::new(&host.state);
-        if let Err(error) = silence::tell(&mark, &spool, &host.name) {
+        let mut mark = Mark::new(&host.state);
+        if let Err(error) = silence::tell(&mut mark, &spool, &host.name) {
             let line = Line::new("spool-trouble").text("message", &error.to_string());
             log.say(Level::Error, &line);
         }

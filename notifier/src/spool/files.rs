@@ -159,8 +159,14 @@ pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     replace_with(dir, name, bytes, 0o600)
 }
 
+/// The name of a file that is not whole yet. Prometheus' node exporter reads whatever ends in
+/// `.prom`, also what is hidden, so it must not end as the file does.
+fn hidden(name: &str) -> String {
+    format!(".{name}.new")
+}
+
 fn replace_with(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let hidden = dir.join(format!(".{name}"));
+    let hidden = dir.join(hidden(name));
     let written = (|| {
         let mut file = OpenOptions::new()
             .write(true)
@@ -241,6 +247,11 @@ mod tests {
         fs::write(&path, vec![b' '; 20_000]).unwrap();
         assert!(read_event(&path).unwrap_err().to_string().contains("20000 bytes"));
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn half_a_file_has_neither_the_name_nor_the_ending_of_a_whole_one() {
+        assert_eq!(hidden("bastion.prom"), ".bastion.prom.new");
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub struct Engine {
     mark: Mark,
     stopping: bool,
     reloading: bool,
+    /// Channels with a try under way that was begun before the last reload.
+    leaving: Vec<String>,
     _lock: Lock,
 }
 
@@ -139,6 +141,7 @@ impl Engine {
             mark,
             stopping: false,
             reloading: false,
+            leaving: Vec::new(),
             _lock: lock,
         };
         engine.employ(notify).map_err(failed("start a thread for each channel".into()))?;
@@ -166,14 +169,14 @@ impl Engine {
             if self.reloading || self.stopping {
                 self.take_back_all();
             }
-            let idle = self.workers.iter().all(|worker| !worker.busy);
-            if self.reloading && idle {
+            if self.reloading {
                 self.reload();
             }
+            let idle = self.leaving.is_empty() && self.workers.iter().all(|worker| !worker.busy);
             if self.stopping && idle {
                 break;
             }
-            let wake_ms = if self.stopping || self.reloading { u64::MAX } else { self.send_due() };
+            let wake_ms = if self.stopping { u64::MAX } else { self.send_due() };
             if pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
                 self.outbox.prune();
                 pruned = Some(Instant::now());
@@ -285,12 +288,18 @@ impl Engine {
                 back = std::mem::take(&mut worker.ready);
             }
         }
+        let left = self.leaving.iter().position(|name| name == answer.channel());
         match answer {
             Answer::Sent(report) => {
                 self.outbox.take_back(&report.channel, back.into_iter(), now_ms);
                 self.outbox.learn(&report, now_ms);
             }
             Answer::Followed(follow, found) => self.outbox.followed(follow, found, now_ms),
+        }
+        if let Some(at) = left {
+            // What it says of the settings, it says of those before.
+            self.leaving.remove(at);
+            self.outbox.kick(now_ms);
         }
     }
 
@@ -343,15 +352,23 @@ impl Engine {
         }
     }
 
-    /// Starts the threads of a configuration's channels; those before it end by themselves.
+    /// Starts the threads of a configuration's channels; those before it end by themselves. One that
+    /// is at work is waited for, but by the channel of its name alone.
     fn employ(&mut self, notify: Notify) -> io::Result<()> {
         let Notify { policy, channels, heartbeat, books } = notify;
         let used = policy.channels();
         let mut workers = Vec::with_capacity(used.len());
+        let at_work = self.workers.iter().filter(|worker| worker.busy);
+        let mut leaving = self.leaving.clone();
+        leaving.extend(at_work.map(|worker| worker.name.clone()));
+        leaving.sort_unstable();
+        leaving.dedup();
         for (name, channel) in channels.into_iter().filter(|(name, _)| used.contains(name)) {
-            workers.push(Worker::start(&name, channel, self.answer_to.clone(), &self.bell)?);
+            let mut worker = Worker::start(&name, channel, self.answer_to.clone(), &self.bell)?;
+            worker.busy = leaving.contains(&name);
+            workers.push(worker);
         }
-        self.workers = workers;
+        (self.workers, self.leaving) = (workers, leaving);
         let heartbeat = heartbeat.map(|settings| Heartbeat::start(settings, self.log.clone()));
         self.heartbeat = heartbeat.transpose()?;
         self.outbox.set_policy(policy);

@@ -309,6 +309,7 @@ mod tests {
                 more: Vec::new(),
                 new: crate::message::Marks::new(),
                 hint: None,
+                expired: 0,
                 now: Stamp::default(),
                 recipient: "+1".into(),
             },

@@ -35,8 +35,8 @@ pub fn subject(message: &Message) -> String {
         return subject_in(&message.event, &context);
     }
     let events: Vec<&Event> = message.events().collect();
-    let (hint, fits) = (message.hint.as_deref(), |text: &str| text.chars().count() <= MAX_DIGEST);
-    digest::line(&events, hint, &context, &Alphabet::UNICODE, fits)
+    let fits = |text: &str| text.chars().count() <= MAX_DIGEST;
+    digest::line(&events, message.extra().as_deref(), &context, &Alphabet::UNICODE, fits)
 }
 
 /// [`subject`] of an event by itself.
@@ -53,7 +53,8 @@ pub fn event_line(event: &Event, now: &Stamp) -> String {
 #[must_use]
 pub fn body(message: &Message) -> String {
     let context = Context::of(message);
-    let hint = message.hint.as_deref();
+    let extra = message.extra();
+    let hint = extra.as_deref();
     if message.more.is_empty() {
         return body_in(&message.event, hint, &context);
     }

@@ -208,7 +208,8 @@ impl Outbox {
             self.see_doubt(name);
         }
         let message = Message {
-            hint: self.hint(&event, names.len()),
+            hint: if names.len() == 1 { self.hint(&event) } else { None },
+            expired: self.expired,
             event,
             more: events.collect(),
             new,
@@ -218,14 +219,7 @@ impl Outbox {
         Some(Job { names, message, doubtful, accepted, looks })
     }
 
-    /// What is worth adding to a message of `count` events, of which this is the first.
-    fn hint(&self, event: &Event, count: usize) -> Option<String> {
-        if self.expired > 0 {
-            return Some(expired_words(self.expired));
-        }
-        if count > 1 {
-            return None;
-        }
+    fn hint(&self, event: &Event) -> Option<String> {
         let here = event.host == self.host && matches!(event.what, What::Login(_));
         if here { also::logged_in() } else { None }
     }
@@ -263,9 +257,4 @@ impl Outbox {
         }
         self.log.say(Level::Error, &line);
     }
-}
-
-fn expired_words(count: usize) -> String {
-    let alerts = if count == 1 { "alert" } else { "alerts" };
-    format!("{count} older {alerts} expired, see the log")
 }

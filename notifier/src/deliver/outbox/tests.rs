@@ -207,7 +207,7 @@ fn a_disk_that_takes_no_state_does_not_stop_the_sending() {
     let name = rig.publish("hello");
     outbox.claim(0);
     // A directory in the place of the hidden file makes every write of the state fail.
-    fs::create_dir(rig.dir.join(format!("queue/.{name}.state"))).unwrap();
+    fs::create_dir(rig.dir.join(format!("queue/.{name}.state.new"))).unwrap();
     let (due, job) = begin_one(&mut outbox, 0);
     assert!(!job.doubtful);
     outbox.learn(&report(&due, delivered()), 0);
@@ -375,11 +375,27 @@ fn what_expires_is_told_in_the_log_and_in_the_next_message() {
     assert!(lines.contains("alert-failed") && lines.contains("expired after 1 h"), "{lines}");
     rig.burst(&mut outbox, 1, 0);
     let (due, job) = begin_one(&mut outbox, 0);
-    assert!(job.message.hint.unwrap().contains("1 older alert"));
+    assert!(crate::text::sms(&job.message, 1).contains("1 older alert expired"));
     outbox.learn(&report(&due, delivered()), 0);
     rig.burst(&mut outbox, 1, 900_000);
     let (_, job) = begin_one(&mut outbox, 900_000);
-    assert!(job.message.hint.is_none());
+    assert_eq!(job.message.expired, 0);
+}
+
+#[test]
+fn names_make_room_for_what_has_expired() {
+    let rig = Rig::new("expiry-room");
+    let mut outbox = rig.digests(Limits::default());
+    outbox.expired = 12;
+    rig.publish_what(What::Login(Login {
+        user: "a-rather-long-user-name-of-32-by".into(),
+        source: "2001:db8:1234:5678:9abc:def0:1234:5678".parse().ok(),
+        ..Login::default()
+    }));
+    outbox.claim(0);
+    let text = crate::text::sms(&begin_one(&mut outbox, 0).1.message, 1);
+    assert!(text.contains("12 older alerts expired") && text.contains("1234:5678"), "{text}");
+    assert!(crate::text::gsm7::segments(&text) == 1, "{text}");
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Message {
     pub new: Marks,
     /// Something worth adding where there is room: who else is logged in.
     pub hint: Option<String>,
+    /// How many alerts have expired since somebody was told of it. Names make room for that.
+    pub expired: usize,
     /// When it is sent.
     pub now: Stamp,
     /// To whom: one of the channel's recipients.
@@ -61,7 +63,17 @@ impl Message {
     #[must_use]
     pub fn new(event: Event, now: Stamp, recipient: &str) -> Self {
         let (more, new, recipient) = (Vec::new(), Marks::new(), recipient.to_owned());
-        Self { event, more, new, hint: None, now, recipient }
+        Self { event, more, new, hint: None, expired: 0, now, recipient }
+    }
+
+    /// What is added to the text in brackets: how many have expired, else the hint.
+    #[must_use]
+    pub fn extra(&self) -> Option<String> {
+        match self.expired {
+            0 => self.hint.clone(),
+            1 => Some("1 older alert expired, see the log".to_owned()),
+            count => Some(format!("{count} older alerts expired, see the log")),
+        }
     }
 
     /// The id that stands in the message's text, and under which a provider can be asked for it.

@@ -209,3 +209,45 @@ fn a_digest_that_was_on_its_way_at_a_kill_is_told_once() {
     let told: usize = accepted.iter().map(|sms| told::logins(sms.body()).0).sum();
     assert_eq!(told, 20, "{:?}", accepted.iter().map(|sms| sms.body()).collect::<Vec<_>>());
 }
+
+#[test]
+fn no_flood_of_notes_keeps_a_login_from_being_told() {
+    let rig = start("max-per-hour = 4\ndigest = false\n");
+    // Whoever is in the writers' group may call them critical, and critical ones may use twice as much.
+    for number in 1..=12 {
+        let mut note = Draft::note(number, "noise");
+        note.json["severity"] = "critical".into();
+        rig.host.publish(&note);
+    }
+    rig.provider.wait_accepted(8, ARRIVAL);
+    let login = Draft::login(100, "intruder");
+    rig.host.publish(&login);
+    rig.host.wait_room(&login.id, "sent", ARRIVAL);
+    assert_eq!(rig.provider.accepted().len(), 9, "and no more of the noise");
+    // The part that is kept for logins has an end as well.
+    for number in 101..=104 {
+        rig.host.publish(&Draft::login(number, "intruder"));
+    }
+    rig.provider.wait_accepted(10, ARRIVAL);
+    pause(Duration::from_secs(2));
+    assert_eq!(rig.provider.accepted().len(), 10);
+}
+
+#[test]
+fn what_is_perhaps_out_is_perhaps_paid_for_and_counts() {
+    let rig = start("max-per-hour = 3\ndigest = false\n");
+    // A key that may not list, and a line that breaks after each message was taken.
+    rig.provider.fault(&Fault::status(403).on("GET"));
+    rig.provider.fault(&Fault::reset_after_accept());
+    rig.host.publish(&Draft::note(1, "on a bad line"));
+    rig.provider.wait_accepted(1, ARRIVAL);
+    let kicked = || {
+        rig.sender.signal(libc::SIGUSR1);
+        pause(Duration::from_secs(1));
+        rig.host.events("try-now") >= 12
+    };
+    assert!(wait_until(ARRIVAL, kicked));
+    let sent = rig.provider.accepted().len();
+    assert!((2..=3).contains(&sent), "{sent} messages of one alert, where 3 an hour may be sent");
+    assert_eq!(rig.host.room_of(&alert_id(1)), Some("queue"), "it is kept");
+}

@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, SystemTime};
 
+use bastion_tests::alert::Draft;
 use bastion_tests::fault::{Act, Fault};
 use bastion_tests::host::{DEADLINE, Host};
 use bastion_tests::provider::Provider;
@@ -78,4 +79,25 @@ fn systemd_hears_of_a_loop_that_turns_and_of_no_other() {
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     // One may have been said just before.
     assert!(hear().is_empty() || hear().is_empty());
+}
+
+#[test]
+fn systemd_hears_of_a_loop_that_has_its_hands_full() {
+    let host = Host::new();
+    let provider = Provider::start(&host);
+    host.configure(&provider.url());
+    for number in 0..3000 {
+        host.publish(&Draft::note(number, "x"));
+    }
+    let socket = UnixDatagram::bind(host.path("/run/notify")).unwrap();
+    host.sh("chmod 777 /run/notify");
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let _sender = host.spawn_sender_with(&["NOTIFY_SOCKET=/run/notify", "WATCHDOG_USEC=1000000"]);
+    let mut buffer = [0; 64];
+    for want in ["READY=1", "WATCHDOG=1"] {
+        let got = socket.recv(&mut buffer).unwrap_or(0);
+        assert_eq!(String::from_utf8_lossy(&buffer[..got]), want);
+    }
+    let left = std::fs::read_dir(host.path("/var/spool/bastion/drop")).unwrap().count();
+    assert!(left > 0, "nothing was said until all was taken in");
 }

@@ -355,3 +355,25 @@ fn an_alert_is_found_within_the_rescan_when_no_notification_came() {
     assert_eq!(rig.provider.copies(&alert.id), 1);
     assert!(wait_until(DEADLINE, || rig.host.events("alert-sent") == 1));
 }
+
+#[test]
+fn a_new_configuration_waits_for_no_channel_that_hangs() {
+    let host = Host::new();
+    let provider = Provider::start(&host);
+    host.configure(&provider.url());
+    let rule = "[[notify.rule]]\nkinds = [\"note\"]\nroute = [\"slow\"]\n\n\
+                [notify.channel.slow]\ntype = \"exec\"\ncommand = [\"/bin/sleep\", \"600\"]\n\
+                timeout = \"10m\"\n";
+    host.write_config(&format!("{LOGIN}{}{rule}", sms(&provider.url())));
+    let rig = Rig::on(host, provider);
+    rig.host.publish(&Draft::note(1, "x"));
+    let hangs = || rig.host.run(&["pgrep", "-x", "sleep"]).text().lines().count() == 1;
+    assert!(wait_until(DEADLINE, hangs));
+    rig.sender.signal(libc::SIGHUP);
+    rig.host.wait_syslog("bastion", "config-reloaded", 1);
+    let login = Draft::login(2, "alice");
+    rig.host.publish(&login);
+    rig.provider.wait_alert(&login.id, DEADLINE);
+    // Nor is what hangs begun a second time beside itself.
+    assert!(hangs());
+}

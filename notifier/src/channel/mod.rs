@@ -109,6 +109,17 @@ impl Limits {
     pub fn are_set(&self) -> bool {
         *self != Self::default()
     }
+
+    /// Those that are set, each as `scale` makes it.
+    #[must_use]
+    pub fn scaled(&self, scale: impl Fn(u32) -> u32) -> Self {
+        Self {
+            per_hour: self.per_hour.map(&scale),
+            per_day: self.per_day.map(&scale),
+            segments_per_hour: self.segments_per_hour.map(&scale),
+            segments_per_day: self.segments_per_day.map(&scale),
+        }
+    }
 }
 
 /// A type of channel: its word in the file, and the reader of its section.

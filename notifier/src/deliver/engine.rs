@@ -89,6 +89,8 @@ pub struct Engine {
     look_ms: u64,
     stopping: bool,
     reloading: bool,
+    /// Channels with a try under way that was begun before the last reload.
+    leaving: Vec<String>,
     _lock: Lock,
 }
 
@@ -119,8 +121,8 @@ impl Engine {
         let (wakeup, bell) = Wakeup::new(&spool.drop())
             .map_err(failed(format!("watch {}", spool.drop().display())))?;
         let (answer_to, answers) = mpsc::channel();
-        let mark = Mark::new(&host.state);
-        if let Err(error) = silence::tell(&mark, &spool, &host.name) {
+        let mut mark = Mark::new(&host.state);
+        if let Err(error) = silence::tell(&mut mark, &spool, &host.name) {
             let line = Line::new("spool-trouble").text("message", &error.to_string());
             log.say(Level::Error, &line);
         }
@@ -145,6 +147,7 @@ impl Engine {
             look_ms: 0,
             stopping: false,
             reloading: false,
+            leaving: Vec::new(),
             _lock: lock,
         };
         engine.employ(notify).map_err(failed("start a thread for each channel".into()))?;
@@ -176,14 +179,14 @@ impl Engine {
             if self.reloading || self.stopping {
                 self.take_back_all();
             }
-            let idle = self.workers.iter().all(|worker| !worker.busy);
-            if self.reloading && idle {
+            if self.reloading {
                 self.reload();
             }
+            let idle = self.leaving.is_empty() && self.workers.iter().all(|worker| !worker.busy);
             if self.stopping && idle {
                 break;
             }
-            let wake_ms = if self.stopping || self.reloading { u64::MAX } else { self.send_due() };
+            let wake_ms = if self.stopping { u64::MAX } else { self.send_due() };
             if pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
                 self.outbox.prune();
                 pruned = Some(Instant::now());
@@ -192,7 +195,9 @@ impl Engine {
                 self.outbox.sync();
             }
             let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms()));
-            let wait = wait.min(if taken.more { Duration::ZERO } else { self.show_life() });
+            // Also while there is more to take in: a loop that has its hands full turns.
+            let wait = wait.min(self.show_life());
+            let wait = if taken.more { Duration::ZERO } else { wait };
             let requests = self.wakeup.sleep(wait).map_err(|source| EngineError::Io {
                 what: "wait for something to do".into(),
                 source,
@@ -303,12 +308,19 @@ impl Engine {
             goes_on = !worker.ready.is_empty();
         }
         self.changed |= !goes_on;
+        let left = self.leaving.iter().position(|name| name == answer.channel());
         match answer {
             Answer::Sent(report) => {
                 self.outbox.take_back(&report.channel, back.into_iter(), now_ms);
                 self.outbox.learn(&report, now_ms);
             }
             Answer::Followed(follow, found) => self.outbox.followed(follow, found, now_ms),
+        }
+        if let Some(at) = left {
+            // What it says of the settings, it says of those before.
+            self.leaving.remove(at);
+            self.outbox.kick(now_ms);
+            self.changed = true;
         }
     }
 
@@ -364,15 +376,23 @@ impl Engine {
         }
     }
 
-    /// Starts the threads of a configuration's channels; those before it end by themselves.
+    /// Starts the threads of a configuration's channels; those before it end by themselves. One that
+    /// is at work is waited for, but by the channel of its name alone.
     fn employ(&mut self, notify: Notify) -> io::Result<()> {
         let Notify { policy, channels, heartbeat, books } = notify;
         let used = policy.channels();
         let mut workers = Vec::with_capacity(used.len());
+        let at_work = self.workers.iter().filter(|worker| worker.busy);
+        let mut leaving = self.leaving.clone();
+        leaving.extend(at_work.map(|worker| worker.name.clone()));
+        leaving.sort_unstable();
+        leaving.dedup();
         for (name, channel) in channels.into_iter().filter(|(name, _)| used.contains(name)) {
-            workers.push(Worker::start(&name, channel, self.answer_to.clone(), &self.bell)?);
+            let mut worker = Worker::start(&name, channel, self.answer_to.clone(), &self.bell)?;
+            worker.busy = leaving.contains(&name);
+            workers.push(worker);
         }
-        self.workers = workers;
+        (self.workers, self.leaving) = (workers, leaving);
         let heartbeat = heartbeat.map(|settings| Heartbeat::start(settings, self.log.clone()));
         self.heartbeat = heartbeat.transpose()?;
         self.outbox.set_policy(policy);

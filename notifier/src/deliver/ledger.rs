@@ -16,6 +16,10 @@ const MOST: usize = 32;
 /// The name under which the tallies beyond [`MOST`] are added up.
 const OTHERS: &str = "others";
 
+/// Most room that tallies take in a report, in bytes of JSON: with all names as long and as odd as
+/// can be it would be larger than the spool takes, and never come.
+const TALLIES: usize = 12 * 1024;
+
 /// A week that begins further in the past than this, or in the future by more than a day, was begun
 /// by a clock that was wrong.
 const BELIEVED: Duration = Duration::from_secs(370 * 86_400);
@@ -31,11 +35,17 @@ pub struct Ledger {
     /// By name: which are down, and for how long they were.
     #[serde(default)]
     conditions: BTreeMap<String, Downtime>,
+    /// Alerts that have expired since somebody was told of it.
+    #[serde(default)]
+    pub expired: usize,
     /// Since ever.
     #[serde(default)]
     pub total: Total,
     #[serde(skip)]
     changed: bool,
+    /// Whether it should be written at once.
+    #[serde(skip)]
+    urgent: bool,
 }
 
 /// What has been counted since the last report.
@@ -97,6 +107,7 @@ impl Ledger {
         let wrong = self.since.age(now) > BELIEVED || u128::from(ahead) > AHEAD.as_millis();
         if wrong {
             self.since = now.clone();
+            self.conditions.values_mut().for_each(|known| known.down_s = 0);
         }
         self.changed |= wrong;
         self
@@ -111,6 +122,7 @@ impl Ledger {
             What::Login(_) => self.week.logins = self.week.logins.saturating_add(1),
             What::Note(_) => self.week.others = self.week.others.saturating_add(1),
             What::Condition(condition) => {
+                self.urgent = true;
                 self.week.others = self.week.others.saturating_add(1);
                 self.changed_to(condition, &event.at);
             }
@@ -122,7 +134,7 @@ impl Ledger {
     fn changed_to(&mut self, condition: &Condition, at: &Stamp) {
         let name = condition.name.visible();
         if !self.conditions.contains_key(&name) && self.conditions.len() >= MOST {
-            return;
+            self.forget_a_condition();
         }
         let since = self.since.clone();
         let known = self.conditions.entry(name).or_default();
@@ -134,6 +146,16 @@ impl Ledger {
                 known.down_s = known.seconds(&since, at);
                 known.down_since = None;
             }
+        }
+    }
+
+    /// Makes room for a condition: one that is well goes first, then the one that was told of the longest
+    /// ago. Else whoever makes up names could keep the true ones out for good.
+    fn forget_a_condition(&mut self) {
+        let age = |known: &Downtime| known.down_since.as_ref().map(|down| down.unix_ms);
+        let oldest = self.conditions.iter().min_by_key(|(_, known)| age(known));
+        if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+            self.conditions.remove(&name);
         }
     }
 
@@ -172,17 +194,33 @@ impl Ledger {
         sent.failures = sent.failures.saturating_add(1);
     }
 
-    /// Takes down how late an alert was told.
+    /// Takes down how late an alert was told. One that is years late has its time from a clock that
+    /// was wrong.
     pub fn told(&mut self, late: Duration) {
+        if late > BELIEVED {
+            return;
+        }
         self.changed |= late.as_secs() > self.week.late_s;
         self.week.late_s = self.week.late_s.max(late.as_secs());
     }
 
     /// Takes down that an alert has reached nobody.
     pub fn lost(&mut self) {
-        self.changed = true;
+        (self.changed, self.urgent) = (true, true);
         self.week.lost = self.week.lost.saturating_add(1);
         self.total.lost = self.total.lost.saturating_add(1);
+    }
+
+    /// Takes down that one has expired.
+    pub fn one_expired(&mut self) {
+        self.changed = true;
+        self.expired = self.expired.saturating_add(1);
+    }
+
+    /// Takes down that somebody was told of so many.
+    pub fn told_of_expired(&mut self, count: usize) {
+        self.changed |= count > 0;
+        self.expired = self.expired.saturating_sub(count);
     }
 
     /// The week up to `now`.
@@ -198,6 +236,13 @@ impl Ledger {
             let told = down_s > 0 && !tallies.contains_key(&name.visible());
             told.then_some(Tally { name, good, all: week_s, unit: Unit::Seconds })
         });
+        let mut room = TALLIES;
+        let fits = |tally: &Tally| {
+            let bytes = serde_json::to_vec(tally).map_or(usize::MAX, |json| json.len() + 1);
+            let left = room.checked_sub(bytes);
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
         Report {
             since: self.since.clone(),
             logins: *logins,
@@ -205,7 +250,7 @@ impl Ledger {
             lost: *lost,
             late_s: *late_s,
             allowances,
-            tallies: down.chain(tallies.values().cloned()).collect(),
+            tallies: down.chain(tallies.values().cloned()).filter(fits).collect(),
         }
     }
 
@@ -231,9 +276,16 @@ impl Ledger {
         self.changed
     }
 
+    /// Whether that has to be at once: what a later event is held against, and what somebody will
+    /// ask about. Counts may wait.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
     /// It has been written.
     pub fn was_written(&mut self) {
-        self.changed = false;
+        (self.changed, self.urgent) = (false, false);
     }
 }
 
@@ -241,6 +293,7 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::event::{AlertId, FORMAT, Login, Note, Severity};
+    use crate::spool::MAX_FILE;
 
     const DAY_S: u64 = 86_400;
 
@@ -351,6 +404,29 @@ mod tests {
             came(&mut ledger, 500, condition(&format!("c{number}"), Status::Down));
         }
         assert_eq!(ledger.conditions().count(), MOST);
+        came(&mut ledger, 700, condition("a true one", Status::Down));
+        assert!(ledger.conditions().any(|(name, _)| name == "a true one"));
+        assert_eq!(ledger.conditions().count(), MOST);
+    }
+
+    #[test]
+    fn no_names_make_a_report_too_large_for_the_spool() {
+        for byte in [b'\\', 0xff, b'"', 0x07] {
+            let mut ledger = begun();
+            for number in 0..40 {
+                let mut name = format!("{number:02}").into_bytes();
+                name.resize(Foreign::MAX, byte);
+                let name = Foreign::new(&name);
+                let (status, text) = (Status::Down, String::new());
+                let down = Condition { name: name.clone(), status, text };
+                came(&mut ledger, 1, What::Condition(down));
+                let tally = Tally { name, good: u64::MAX - 1, all: u64::MAX, unit: Unit::Seconds };
+                came(&mut ledger, 1, What::Tally(tally));
+            }
+            came(&mut ledger, 1, tally("backups", 1, 1, Unit::Times));
+            let json = serde_json::to_vec(&ledger.report(u64::MAX, &at(9))).unwrap();
+            assert!(json.len() as u64 <= MAX_FILE - 1024, "{byte}: {}", json.len());
+        }
     }
 
     #[test]

@@ -16,6 +16,19 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 /// there has to be an end.
 const CRITICAL: u32 = 2;
 
+/// Which part of a limit is kept for logins: one of so many. Notes and conditions may come from anybody in
+/// the writers' group, and must not be able to keep a login from being told.
+const LOGINS: u32 = 2;
+
+/// What is to be sent, as far as its limits depend on that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Whether it is critical.
+    pub critical: bool,
+    /// Whether it is a login, which nobody but root can tell of.
+    pub login: bool,
+}
+
 /// What a channel has sent in the last 24 hours. Survives a restart, in `[host] state`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -32,6 +45,11 @@ struct Minute {
     unix_ms: u64,
     messages: u32,
     segments: u32,
+    /// Those of them that were logins.
+    #[serde(default)]
+    logins: u32,
+    #[serde(default)]
+    login_segments: u32,
     /// The same as `unix_ms` on the sender's own monotonic clock. Before the sender began it
     /// would be negative.
     #[serde(skip)]
@@ -39,8 +57,9 @@ struct Minute {
 }
 
 impl Usage {
-    /// Takes down a message that was sent.
-    pub fn add(&mut self, segments: u32, now_ms: u64) {
+    /// Takes down a message that was sent, or may have been.
+    pub fn add(&mut self, segments: u32, login: bool, now_ms: u64) {
+        let logins = if login { (1, segments) } else { (0, 0) };
         let now = signed(now_ms);
         while self.minutes.front().is_some_and(|old| now - old.at_ms >= signed(DAY_MS)) {
             self.minutes.pop_front();
@@ -50,22 +69,51 @@ impl Usage {
             Some(last) if last.at_ms / signed(MINUTE_MS) == now / signed(MINUTE_MS) => {
                 last.messages = last.messages.saturating_add(1);
                 last.segments = last.segments.saturating_add(segments);
+                last.logins = last.logins.saturating_add(logins.0);
+                last.login_segments = last.login_segments.saturating_add(logins.1);
                 last.at_ms = now;
             }
-            _ => self.minutes.push_back(Minute { unix_ms: 0, messages: 1, segments, at_ms: now }),
+            _ => self.minutes.push_back(Minute {
+                unix_ms: 0,
+                messages: 1,
+                segments,
+                logins: logins.0,
+                login_segments: logins.1,
+                at_ms: now,
+            }),
         }
     }
 
-    /// When a message of at most `segments` may be sent, on the monotonic clock; 0 for now.
+    /// When a message of at most `segments` may be sent, on the monotonic clock; 0 for now. A login may as
+    /// soon as there is room for it, or in the part that is kept for logins.
     #[must_use]
-    pub fn free_at(&self, limits: &Limits, segments: u32, critical: bool, now_ms: u64) -> u64 {
-        let messages = |minute: &Minute| minute.messages;
-        let in_segments = |minute: &Minute| minute.segments;
+    pub fn free_at(&self, limits: &Limits, segments: u32, claim: Claim, now_ms: u64) -> u64 {
+        let times = if claim.critical { CRITICAL } else { 1 };
+        let all = limits.scaled(|most| most.saturating_mul(times));
+        let of_all = [|minute: &Minute| minute.messages, |minute: &Minute| minute.segments];
+        let free = self.free_in(&all, segments, of_all, now_ms);
+        if !claim.login {
+            return free;
+        }
+        let kept = all.scaled(|most| most.div_ceil(LOGINS));
+        let of_logins = [|minute: &Minute| minute.logins, |minute: &Minute| minute.login_segments];
+        free.min(self.free_in(&kept, segments, of_logins, now_ms))
+    }
+
+    /// The same within `limits`, of what `of` counts: messages, and segments.
+    fn free_in(
+        &self,
+        limits: &Limits,
+        segments: u32,
+        of: [fn(&Minute) -> u32; 2],
+        now_ms: u64,
+    ) -> u64 {
+        let [messages, in_segments] = of;
         [
-            self.window(limits.per_hour, HOUR_MS, 1, messages, critical, now_ms),
-            self.window(limits.per_day, DAY_MS, 1, messages, critical, now_ms),
-            self.window(limits.segments_per_hour, HOUR_MS, segments, in_segments, critical, now_ms),
-            self.window(limits.segments_per_day, DAY_MS, segments, in_segments, critical, now_ms),
+            self.window(limits.per_hour, HOUR_MS, 1, messages, now_ms),
+            self.window(limits.per_day, DAY_MS, 1, messages, now_ms),
+            self.window(limits.segments_per_hour, HOUR_MS, segments, in_segments, now_ms),
+            self.window(limits.segments_per_day, DAY_MS, segments, in_segments, now_ms),
         ]
         .into_iter()
         .max()
@@ -78,11 +126,9 @@ impl Usage {
         length_ms: u64,
         cost: u32,
         of: impl Fn(&Minute) -> u32,
-        critical: bool,
         now_ms: u64,
     ) -> u64 {
         let Some(most) = most else { return 0 };
-        let most = if critical { most.saturating_mul(CRITICAL) } else { most };
         let since = signed(now_ms) - signed(length_ms);
         let mut used: u32 =
             self.minutes.iter().filter(|minute| minute.at_ms > since).map(&of).sum();
@@ -134,36 +180,59 @@ mod tests {
         segments_per_day: Some(10),
     };
 
+    const CRITICAL_NOTE: Claim = Claim { critical: true, login: false };
+
+    #[test]
+    fn whatever_others_have_used_a_part_is_left_for_logins() {
+        const LOGIN: Claim = Claim { critical: false, login: true };
+        let mut usage = used(&[(0, 1); 6]);
+        assert_eq!(usage.free_at(&HOURLY, 1, CRITICAL_NOTE, 1), HOUR_MS, "all is used, and more");
+        for sent in 0..2 {
+            assert_eq!(usage.free_at(&HOURLY, 1, LOGIN, 1), 0, "after {sent} logins");
+            usage.add(1, true, 1);
+        }
+        assert_eq!(usage.free_at(&HOURLY, 1, LOGIN, 2), HOUR_MS + 1);
+        // Where there is room, logins may use all of it.
+        let mut usage = Usage::default();
+        (0..3).for_each(|_| usage.add(1, true, 0));
+        assert_eq!(usage.free_at(&HOURLY, 1, LOGIN, 1), HOUR_MS);
+        let back: Usage = serde_json::from_str(&serde_json::to_string(&usage).unwrap()).unwrap();
+        assert_eq!(back.minutes[0].logins, 3);
+    }
+
     fn used(times: &[(u64, u32)]) -> Usage {
         let mut usage = Usage::default();
-        times.iter().for_each(|(at_ms, segments)| usage.add(*segments, *at_ms));
+        times.iter().for_each(|(at_ms, segments)| usage.add(*segments, false, *at_ms));
         usage
     }
 
     #[test]
     fn a_limit_frees_up_as_its_window_moves() {
         let usage = used(&[(0, 1), (600_000, 1), (1_200_000, 1)]);
-        assert_eq!(used(&[(0, 1), (600_000, 1)]).free_at(&HOURLY, 1, false, 1_200_000), 0);
-        assert_eq!(usage.free_at(&HOURLY, 1, false, 1_200_000), HOUR_MS);
-        assert_eq!(usage.free_at(&HOURLY, 1, false, HOUR_MS), 0);
-        assert_eq!(usage.free_at(&Limits::default(), 1, false, 1_200_000), 0);
+        assert_eq!(
+            used(&[(0, 1), (600_000, 1)]).free_at(&HOURLY, 1, Claim::default(), 1_200_000),
+            0
+        );
+        assert_eq!(usage.free_at(&HOURLY, 1, Claim::default(), 1_200_000), HOUR_MS);
+        assert_eq!(usage.free_at(&HOURLY, 1, Claim::default(), HOUR_MS), 0);
+        assert_eq!(usage.free_at(&Limits::default(), 1, Claim::default(), 1_200_000), 0);
     }
 
     #[test]
     fn segments_count_apart_from_messages() {
         let usage = used(&[(0, 6), (7_200_000, 3)]);
-        assert_eq!(usage.free_at(&HOURLY, 1, false, 7_300_000), 0);
-        assert_eq!(usage.free_at(&HOURLY, 2, false, 7_300_000), DAY_MS);
+        assert_eq!(usage.free_at(&HOURLY, 1, Claim::default(), 7_300_000), 0);
+        assert_eq!(usage.free_at(&HOURLY, 2, Claim::default(), 7_300_000), DAY_MS);
         // One message may go in any case, or a limit below its cost would stop everything.
-        assert_eq!(Usage::default().free_at(&HOURLY, 11, false, 0), 0);
+        assert_eq!(Usage::default().free_at(&HOURLY, 11, Claim::default(), 0), 0);
     }
 
     #[test]
     fn critical_alerts_have_twice_as_much_and_no_more() {
         let many = used(&[(0, 1); 5]);
-        assert_eq!(many.free_at(&HOURLY, 1, false, 1), HOUR_MS);
-        assert_eq!(many.free_at(&HOURLY, 1, true, 1), 0);
-        assert_eq!(used(&[(0, 1); 6]).free_at(&HOURLY, 1, true, 1), HOUR_MS);
+        assert_eq!(many.free_at(&HOURLY, 1, Claim::default(), 1), HOUR_MS);
+        assert_eq!(many.free_at(&HOURLY, 1, CRITICAL_NOTE, 1), 0);
+        assert_eq!(used(&[(0, 1); 6]).free_at(&HOURLY, 1, CRITICAL_NOTE, 1), HOUR_MS);
     }
 
     #[test]
@@ -185,14 +254,14 @@ mod tests {
         ] {
             let mut back: Usage = serde_json::from_str(&json).unwrap();
             back.after_read(5000, &now);
-            assert_eq!(back.free_at(&HOURLY, 1, false, 5000), want, "{now:?}");
+            assert_eq!(back.free_at(&HOURLY, 1, Claim::default(), 5000), want, "{now:?}");
         }
     }
 
     #[test]
     fn it_stays_small() {
         let mut usage = Usage::default();
-        (0..3_000_000).step_by(20).for_each(|second| usage.add(1, second * 1000));
+        (0..3_000_000).step_by(20).for_each(|second| usage.add(1, false, second * 1000));
         assert!(usage.minutes.len() <= 1441, "{}", usage.minutes.len());
     }
 }

@@ -17,10 +17,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::health::{Health, resume};
-use super::limits::Usage;
+use super::limits::{Claim, Usage};
 use super::pace::Pace;
 use super::policy::Policy;
-use super::route::{Gates, Step, View};
+use super::route::{Full, Gates, Step, View};
 use super::seen::{self, Seen};
 use super::throttle::Throttle;
 use crate::clock::{Stamp, millis};
@@ -93,8 +93,6 @@ pub struct Outbox {
     policy: Policy,
     /// What is counted.
     books: Books,
-    /// How many alerts have expired since somebody was told of it.
-    expired: usize,
     /// Files of `state_dir` that could not be written when that was last tried.
     unwritten: BTreeSet<&'static str>,
     /// What is wrong now and has been told, by the thing that is wrong.
@@ -136,7 +134,6 @@ impl Outbox {
             seen: Seen::default(),
             policy: Policy::default(),
             books: Books::default(),
-            expired: 0,
             unwritten: BTreeSet::new(),
             told: BTreeMap::new(),
         }
@@ -204,7 +201,7 @@ impl Outbox {
             route: self.policy.route(entry.kind, entry.severity),
             patience: self.policy.patience,
             expiry: if believed { self.policy.expiry(entry.kind) } else { Duration::MAX },
-            critical: entry.severity == Severity::Critical,
+            claim: entry.claim(),
             age,
             state: &entry.state,
             health: &self.health,
@@ -218,9 +215,17 @@ impl Outbox {
         let mut gates = Gates::default();
         for (channel, way) in &self.policy.ways {
             if let Some(usage) = self.usage.get(channel).filter(|_| way.limits.are_set()) {
-                let free_at = |critical| usage.free_at(&way.limits, way.segments, critical, now_ms);
-                gates.full.insert(channel.clone(), free_at(false));
-                gates.full_for_critical.insert(channel.clone(), free_at(true));
+                let until = |critical, login| {
+                    let claim = Claim { critical, login };
+                    usage.free_at(&way.limits, way.segments, claim, now_ms)
+                };
+                let full = Full {
+                    other: until(false, false),
+                    critical: until(true, false),
+                    login: until(false, true),
+                    critical_login: until(true, true),
+                };
+                gates.full.insert(channel.clone(), full);
             }
         }
         for ((channel, recipient), pace) in &self.paces {
@@ -288,7 +293,7 @@ impl Outbox {
                 let age_h = self.policy.expiry(entry.kind).as_secs() / 3600;
                 let reason = format!("expired after {age_h} h; {}", entry.reasons());
                 self.forget(name, reason.trim_end_matches([' ', ';']));
-                self.expired = self.expired.saturating_add(1);
+                self.books.ledger.one_expired();
             }
             Step::Try(_) | Step::Wait(_) => {}
         }
@@ -457,6 +462,11 @@ impl Outbox {
 impl Entry {
     fn is_login(&self) -> bool {
         self.kind == "login"
+    }
+
+    /// How much of its channels' limits it may use.
+    fn claim(&self) -> Claim {
+        Claim { critical: self.severity == Severity::Critical, login: self.is_login() }
     }
 
     /// What goes first: 0 what is perhaps out, then by the number of tries.

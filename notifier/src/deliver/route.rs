@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::health::{Health, Trouble};
+use super::limits::Claim;
 use crate::clock::millis;
 use crate::spool::queue::{Leg, Phase, State};
 
@@ -48,8 +49,8 @@ pub struct View<'a> {
     pub patience: Duration,
     /// The age at which it is of no use any more.
     pub expiry: Duration,
-    /// Whether it is critical: such a one never waits for company.
-    pub critical: bool,
+    /// How much it may use of its channels. A critical one never waits for company.
+    pub claim: Claim,
     /// How old the event is.
     pub age: Duration,
     /// What has been tried.
@@ -66,18 +67,41 @@ pub struct View<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gates {
     /// Channels that have sent as much as they may, and until when.
-    pub full: BTreeMap<String, u64>,
-    /// The same for critical messages.
-    pub full_for_critical: BTreeMap<String, u64>,
+    pub full: BTreeMap<String, Full>,
     /// Until when what waits for a recipient is collected, by channel.
     pub collecting: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
+/// Until when a channel is full, by what is to be sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Full {
+    /// For anything but what follows.
+    pub other: u64,
+    /// For what is critical.
+    pub critical: u64,
+    /// For logins.
+    pub login: u64,
+    /// For critical ones.
+    pub critical_login: u64,
+}
+
+impl Full {
+    /// Until when it is full for `claim`.
+    #[must_use]
+    pub fn until(&self, claim: Claim) -> u64 {
+        match (claim.login, claim.critical) {
+            (false, false) => self.other,
+            (false, true) => self.critical,
+            (true, false) => self.login,
+            (true, true) => self.critical_login,
+        }
+    }
+}
+
 impl Gates {
     /// Until when the channel is full.
-    fn full_until(&self, channel: &str, critical: bool) -> u64 {
-        let full = if critical { &self.full_for_critical } else { &self.full };
-        full.get(channel).copied().unwrap_or(0)
+    fn full_until(&self, channel: &str, claim: Claim) -> u64 {
+        self.full.get(channel).map_or(0, |full| full.until(claim))
     }
 
     fn collecting_until(&self, channel: &str, recipient: &str) -> u64 {
@@ -117,7 +141,7 @@ pub fn next(view: &View<'_>) -> Step {
             continue;
         }
         let health = view.health.get(&stop.channel).unwrap_or(&well);
-        let full_until = view.gates.full_until(&stop.channel, view.critical);
+        let full_until = view.gates.full_until(&stop.channel, view.claim);
         let mut full = false;
         for (recipient, leg) in stop.recipients.iter().zip(legs) {
             if leg.phase.is_final() || leg.phase == Phase::Sending {
@@ -128,7 +152,7 @@ pub fn next(view: &View<'_>) -> Step {
             if leg.phase == Phase::Waiting {
                 full |= full_until > view.now_ms;
                 at_ms = at_ms.max(full_until);
-                if leg.tries == 0 && !view.critical {
+                if leg.tries == 0 && !view.claim.critical {
                     let until = view.gates.collecting_until(&stop.channel, recipient);
                     at_ms = at_ms.max(until);
                 }
@@ -235,7 +259,7 @@ mod tests {
                 route: &Route { stops: route.iter().map(stop).collect(), all: self.all },
                 patience: Duration::from_secs(60),
                 expiry: DAY,
-                critical: self.critical,
+                claim: Claim { critical: self.critical, login: false },
                 gates: &self.gates,
                 age: Duration::from_secs(self.age_s),
                 state: &self.state,
@@ -331,7 +355,8 @@ mod tests {
     #[test]
     fn a_channel_that_has_sent_enough_hands_over_at_once() {
         let full = |mut case: Case| {
-            case.gates.full.insert("sms".into(), NOW + 500);
+            let full = Full { other: NOW + 500, login: NOW + 500, ..Full::default() };
+            case.gates.full.insert("sms".into(), full);
             case
         };
         assert_eq!(full(case()).next(), tries(&[("mail", "m")]));

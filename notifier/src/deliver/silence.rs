@@ -55,12 +55,13 @@ impl Mark {
     }
 }
 
-/// Puts an alert into the spool when no sender was at work for long.
+/// Puts an alert into the spool when no sender was at work for long, and renews the mark: one that
+/// cannot start is started again each few seconds, and is not to tell it each time.
 ///
 /// # Errors
 ///
 /// When the spool does not take it.
-pub fn tell(mark: &Mark, spool: &Spool, host: &Foreign) -> Result<(), drop::SpoolError> {
+pub fn tell(mark: &mut Mark, spool: &Spool, host: &Foreign) -> Result<(), drop::SpoolError> {
     let now = Stamp::now();
     let Some(words) = mark.read().and_then(|last| words(&last, &now)) else { return Ok(()) };
     let event = Event {
@@ -71,7 +72,9 @@ pub fn tell(mark: &Mark, spool: &Spool, host: &Foreign) -> Result<(), drop::Spoo
         severity: Severity::Warning,
         what: What::Note(Note { text: words }),
     };
-    drop::publish(spool, &event, drop::Sync::Now).map(|_| ())
+    drop::publish(spool, &event, drop::Sync::Now)?;
+    mark.keep(true);
+    Ok(())
 }
 
 /// What to say of a gap from `last` to `now`; nothing of a short one.
@@ -113,5 +116,20 @@ mod tests {
         let told = words(&before, &day(noon, 30)).unwrap();
         let span = text::span(&Stamp { unix_ms: noon - 1_800_000, boot: None }, &day(noon, 30));
         assert!(told.contains(&span), "{told}");
+    }
+
+    #[test]
+    fn a_gap_is_told_once_also_by_a_sender_that_ends_in_its_start() {
+        let dir = std::env::temp_dir().join(format!("notifier-silence-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        for sub in ["drop", "queue"] {
+            std::fs::create_dir_all(dir.join(sub)).unwrap();
+        }
+        std::fs::write(dir.join(FILE), r#"{"unix_ms":1}"#).unwrap();
+        for _ in 0..3 {
+            tell(&mut Mark::new(&dir), &Spool::new(&dir), &"jump".into()).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(dir.join("drop")).unwrap().count(), 1);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

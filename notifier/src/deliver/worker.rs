@@ -32,6 +32,9 @@ pub struct Job {
     pub accepted: u32,
     /// How many looks for it have failed in a row.
     pub looks: u32,
+    /// Whether the channel has room for it. One that is perhaps out is looked for in any case, and
+    /// sent again only then.
+    pub may_send: bool,
 }
 
 /// What became of a try.
@@ -49,6 +52,10 @@ pub struct Report {
     pub unresolved: bool,
     /// How many SMS segments it took.
     pub segments: u32,
+    /// Whether it was sent, and not only looked for.
+    pub sent: bool,
+    /// How many expired alerts it told of.
+    pub expired: usize,
     /// The id under which the provider has it, or may have it: that of the last try that went out.
     pub told_as: Option<AlertId>,
 }
@@ -150,6 +157,8 @@ impl Worker {
             outcome: gone(),
             unresolved: job.doubtful,
             segments: 0,
+            sent: false,
+            expired: 0,
             told_as: job.told_as,
         }))
     }
@@ -208,11 +217,18 @@ fn send(name: &str, channel: &mut dyn Channel, job: Job) -> Report {
         told_as: if sent { own_id() } else { job.told_as },
         names: job.names,
         channel: name.to_owned(),
+        expired: job.message.expired,
         recipient: job.message.recipient,
         outcome,
         unresolved,
         segments,
+        sent,
     }
+}
+
+fn full() -> Outcome {
+    let why = "perhaps out; the channel has sent as much as it may";
+    Outcome::Later { why: why.into(), fault: Fault::Message }
 }
 
 fn own_fault() -> Outcome {
@@ -252,12 +268,13 @@ fn attempt(channel: &mut dyn Channel, job: &Job) -> Tried {
             let answer = "taken, by what the provider said; its list does not show it".into();
             looked(Outcome::Delivered { id: None, answer }, false)
         }
-        Found::No | Found::CannotLook => sent(channel.send(&job.message), false),
+        Found::No | Found::CannotLook if job.may_send => sent(channel.send(&job.message), false),
         Found::Failed(outcome) if job.looks < MAX_LOOKS || !was_asked(&outcome) => {
             looked(of_a_look(outcome), true)
         }
+        _ if !job.may_send => looked(full(), true),
         // Twice is better than never. If this does not go out either, the doubt remains.
-        Found::Failed(_) => match channel.send(&job.message) {
+        _ => match channel.send(&job.message) {
             over @ (Outcome::Delivered { .. } | Outcome::Never { .. }) => sent(over, false),
             failed => sent(failed, true),
         },
@@ -322,6 +339,7 @@ mod tests {
             told_as: doubtful.then_some(AlertId::from_bits(7)),
             accepted,
             looks,
+            may_send: true,
             message: Message {
                 event: Event {
                     version: FORMAT,
@@ -334,6 +352,7 @@ mod tests {
                 more: Vec::new(),
                 new: crate::message::Marks::new(),
                 hint: None,
+                expired: 0,
                 now: Stamp::default(),
                 recipient: "+1".into(),
             },
@@ -364,6 +383,12 @@ mod tests {
             assert_eq!(tried.sent, sent > 0, "{doubtful} {found:?}");
             let asked = doubtful.then_some(AlertId::from_bits(7));
             assert_eq!(channel.asked, asked, "under the id of the try that is in doubt");
+        }
+        // A channel that is full looks, and sends nothing more.
+        for found in [Found::No, Found::CannotLook, failed()] {
+            let mut channel = Scripted { found: found.clone(), sent: 0, asked: None };
+            let tried = attempt(&mut channel, &Job { may_send: false, ..job(true, 0, 3) });
+            assert_eq!((channel.sent, tried.unresolved), (0, true), "{found:?}");
         }
     }
 }

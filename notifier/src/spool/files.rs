@@ -183,6 +183,12 @@ pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 /// Mode of what is the sender's own.
 const OWN: u32 = 0o600;
 
+/// The name of a file that is not whole yet. Prometheus' node exporter reads whatever ends in
+/// `.prom`, also what is hidden, so it must not end as the file does.
+fn hidden(name: &str) -> String {
+    format!(".{name}.new")
+}
+
 /// A file that is written and does not have its name yet. Removed when it never gets it.
 struct Hidden {
     file: File,
@@ -193,7 +199,7 @@ struct Hidden {
 
 impl Hidden {
     fn write(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<Self> {
-        let path = dir.join(format!(".{name}"));
+        let path = dir.join(hidden(name));
         let opened = OpenOptions::new()
             .write(true)
             .create(true)
@@ -276,13 +282,13 @@ mod tests {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).unwrap();
         // In the place of its hidden file, and of its name.
-        fs::create_dir(dir.join(".b")).unwrap();
+        fs::create_dir(dir.join(hidden("b"))).unwrap();
         fs::create_dir_all(dir.join("c/x")).unwrap();
         let files = ["a", "b", "c", "d"].map(|name| (name.to_owned(), name.as_bytes().to_vec()));
         assert!(write_all_durably(&dir, &files).is_err());
         let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
         assert_eq!(["a", "b", "d"].map(read), [Some("a".into()), None, Some("d".into())]);
-        assert!(!dir.join(".c").exists(), "nothing is left of what got no name");
+        assert!(!dir.join(hidden("c")).exists(), "nothing is left of what got no name");
         fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -317,6 +323,11 @@ mod tests {
         fs::write(&path, vec![b' '; 20_000]).unwrap();
         assert!(read_event(&path).unwrap_err().to_string().contains("20000 bytes"));
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn half_a_file_has_neither_the_name_nor_the_ending_of_a_whole_one() {
+        assert_eq!(hidden("bastion.prom"), ".bastion.prom.new");
     }
 
     #[test]

@@ -30,9 +30,11 @@ struct Piece {
 }
 
 /// `events`, none of which may be left out of the count, in one line that `fits`: as much as
-/// that of it, but 120 characters of the alphabet at least. The id is the first event's.
+/// that of it, but 120 characters of the alphabet at least. The id is the first event's. `extra`
+/// goes before the names, as it is told nowhere else; it goes itself where there is no room for it.
 pub(super) fn line(
     events: &[&Event],
+    extra: Option<&str>,
     context: &Context<'_>,
     alphabet: &Alphabet,
     fits: impl Fn(&str) -> bool,
@@ -57,7 +59,7 @@ pub(super) fn line(
         What::Note(_) | What::Report(_) | What::Tally(_) => "; ",
     };
     let late = lateness(events, context);
-    let whole = |told: &[Piece]| {
+    let whole = |told: &[Piece], extra: &str| {
         let words: Vec<&str> = told.iter().map(|piece| piece.text.as_str()).collect();
         let rest: usize = pieces.iter().skip(told.len()).map(|piece| piece.events).sum();
         let more = match (rest, told.is_empty()) {
@@ -65,12 +67,14 @@ pub(super) fn line(
             (rest, true) => format!("{rest} in all"),
             (rest, false) => format!(", +{rest} more"),
         };
-        format!("{host}: {head}{}{more}{late} #{}", words.join(parted), first.id)
+        format!("{host}: {head}{}{more}{late}{extra} #{}", words.join(parted), first.id)
     };
+    let extra = extra.map(|words| format!(" ({})", alphabet.clean(words.as_bytes())));
+    let extra = extra.filter(|extra| fits(&whole(&[], extra))).unwrap_or_default();
     // As many as there is room for, counted up: there are seldom more than a handful.
-    let mut text = whole(&[]);
+    let mut text = whole(&[], &extra);
     for told in 1..=pieces.len() {
-        let longer = whole(pieces.get(..told).unwrap_or_default());
+        let longer = whole(pieces.get(..told).unwrap_or_default(), &extra);
         if !fits(&longer) {
             break;
         }

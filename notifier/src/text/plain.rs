@@ -35,7 +35,8 @@ pub fn subject(message: &Message) -> String {
         return subject_in(&message.event, &context);
     }
     let events: Vec<&Event> = message.events().collect();
-    digest::line(&events, &context, &Alphabet::UNICODE, |text| text.chars().count() <= MAX_DIGEST)
+    let fits = |text: &str| text.chars().count() <= MAX_DIGEST;
+    digest::line(&events, message.extra().as_deref(), &context, &Alphabet::UNICODE, fits)
 }
 
 /// [`subject`] of an event by itself.
@@ -52,7 +53,8 @@ pub fn event_line(event: &Event, now: &Stamp) -> String {
 #[must_use]
 pub fn body(message: &Message) -> String {
     let context = Context::of(message);
-    let hint = message.hint.as_deref();
+    let extra = message.extra();
+    let hint = extra.as_deref();
     if message.more.is_empty() {
         return body_in(&message.event, hint, &context);
     }
@@ -60,6 +62,9 @@ pub fn body(message: &Message) -> String {
     for event in message.events() {
         let time = context.moment(&event.at, full);
         text.push_str(&format!("{time} {}\n", subject_in(event, &context)));
+    }
+    if let Some(hint) = hint {
+        text.push_str(&format!("hint: {}\n", foreign::visible(hint.as_bytes())));
     }
     for event in message.events().take(MAX_WHOLE) {
         text.push('\n');

@@ -44,72 +44,99 @@ const MAX_FACTORS: usize = 3;
 
 /// `message` as a short message of at most `max_segments` segments (0 counts as 1).
 ///
-/// Its hint is the first thing to go when room is short. The answer is GSM-7 throughout. The
+/// Its hint is the first thing to go when room is short; for how many have expired, names make room,
+/// as it is told once. The answer is GSM-7 throughout. The
 /// time is that of this machine's zone.
 #[must_use]
 pub fn sms(message: &Message, max_segments: usize) -> String {
     let context = Context::of(message);
     if message.more.is_empty() {
-        compose(&message.event, message.hint.as_deref(), &context, max_segments)
+        let extra = message.extra();
+        let must = extra.as_deref().filter(|_| message.expired > 0);
+        let told = must.map(|extra| Line { event: &message.event, context: &context, extra });
+        told.map(|line| line.squeezed(max_segments))
+            .filter(|text| gsm7::segments(text) <= max_segments.max(1))
+            .unwrap_or_else(|| compose(&message.event, extra.as_deref(), &context, max_segments))
     } else {
         let events: Vec<&Event> = message.events().collect();
         let fits = |text: &str| gsm7::segments(text) <= max_segments.max(1);
-        digest::line(&events, &context, &Alphabet::GSM7, fits)
+        digest::line(&events, message.extra().as_deref(), &context, &Alphabet::GSM7, fits)
     }
 }
 
-/// A single event as [`sms`], in the zone of `context`.
+/// A single event as [`sms`], in the zone of `context`, and `extra` where there is room for it.
 pub(super) fn compose(
     event: &Event,
     extra: Option<&str>,
     context: &Context,
     max_segments: usize,
 ) -> String {
-    let max_segments = max_segments.max(1);
-    let fits = |text: &str| gsm7::segments(text) <= max_segments;
-    let room = gsm7::capacity(max_segments);
-    let mut limits = Limits {
-        host: room,
-        user: room,
-        source: room,
-        key: room,
-        factors: MAX_FACTORS,
-        text: room,
-    };
-
-    let tail = tail(event, context);
-    let line = |limits: &Limits, extra: &str| {
-        format!("{}{tail}{extra} #{}", headline(event, context, &Alphabet::GSM7, limits), event.id)
-    };
+    let line = Line { event, context, extra: "" };
     if let Some(extra) = extra {
-        let text = line(&limits, &format!(" ({})", Alphabet::GSM7.clean(extra.as_bytes())));
-        if fits(&text) {
+        let text = Line { extra, ..line }.within(&Limits::of(max_segments));
+        if gsm7::segments(&text) <= max_segments.max(1) {
             return text;
         }
     }
-    if fits(&line(&limits, "")) {
-        return line(&limits, "");
+    line.squeezed(max_segments)
+}
+
+/// What one line tells.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    event: &'a Event,
+    context: &'a Context<'a>,
+    /// What stands in brackets before the id; empty for nothing.
+    extra: &'a str,
+}
+
+impl Limits {
+    /// As much room for each piece as there is for the whole.
+    fn of(max_segments: usize) -> Self {
+        let room = gsm7::capacity(max_segments.max(1));
+        Self { host: room, user: room, source: room, key: room, factors: MAX_FACTORS, text: room }
     }
-    for (limit, least) in STEPS {
-        let most = std::mem::replace(limit(&mut limits), least);
-        if !fits(&line(&limits, "")) {
-            continue;
+}
+
+impl Line<'_> {
+    fn within(&self, limits: &Limits) -> String {
+        let Self { event, context, extra } = self;
+        let head = headline(event, context, &Alphabet::GSM7, limits);
+        let extra = match *extra {
+            "" => String::new(),
+            extra => format!(" ({})", Alphabet::GSM7.clean(extra.as_bytes())),
+        };
+        format!("{head}{}{extra} #{}", tail(event, context), event.id)
+    }
+
+    /// With what is too long made shorter, in the order of [`STEPS`].
+    fn squeezed(&self, max_segments: usize) -> String {
+        let fits = |limits: &Limits| gsm7::segments(&self.within(limits)) <= max_segments.max(1);
+        let mut limits = Limits::of(max_segments);
+        if fits(&limits) {
+            return self.within(&limits);
         }
-        // The least fits and the most does not: halve the space between.
-        let (mut least, mut most) = (least, most);
-        while most.saturating_sub(least) > 1 {
-            let middle = usize::midpoint(least, most);
-            *limit(&mut limits) = middle;
-            if fits(&line(&limits, "")) {
-                least = middle;
-            } else {
-                most = middle;
+        for (limit, least) in STEPS {
+            let most = std::mem::replace(limit(&mut limits), least);
+            if !fits(&limits) {
+                continue;
             }
+            // The least fits and the most does not: halve the space between.
+            let (mut least, mut most) = (least, most);
+            while most.saturating_sub(least) > 1 {
+                let middle = usize::midpoint(least, most);
+                *limit(&mut limits) = middle;
+                if fits(&limits) {
+                    least = middle;
+                } else {
+                    most = middle;
+                }
+            }
+            *limit(&mut limits) = least;
+            break;
         }
-        *limit(&mut limits) = least;
-        break;
+        self.within(&limits)
     }
-    line(&limits, "")
 }
 
 /// When it was, and how late it is told.

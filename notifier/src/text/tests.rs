@@ -442,7 +442,7 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
 fn digest_of(events: &[Event], late_ms: u64) -> String {
     let context = Context { now: &stamp(2 * DAY + late_ms), local: clock, new: NOTHING };
     let events: Vec<&Event> = events.iter().collect();
-    digest::line(&events, &context, &Alphabet::GSM7, |text| gsm7::segments(text) == 1)
+    digest::line(&events, None, &context, &Alphabet::GSM7, |text| gsm7::segments(text) == 1)
 }
 
 /// A zone of the digests' tests: UTC, from 17:00 on 22 Nov when the first day of the epoch begins.

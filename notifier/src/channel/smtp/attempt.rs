@@ -167,7 +167,7 @@ mod tests {
             let (end, ended) = mpsc::channel::<()>();
             let (told, after) = mpsc::channel();
             let outcome =
-                attempts(Duration::from_millis(20)).run("mx", move |progress, _report| {
+                attempts(Duration::from_millis(500)).run("mx", move |progress, _report| {
                     progress.enter(step).unwrap();
                     let _ = ended.recv();
                     told.send(progress.enter(Step::Content)).unwrap();

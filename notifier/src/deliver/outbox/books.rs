@@ -87,7 +87,8 @@ impl Outbox {
         };
         let mut again = ANYWAY;
         if self.books.ledger.is_changed() {
-            if last || left(self.books.written, EVERY).is_zero() {
+            let urgent = self.books.ledger.is_urgent();
+            if last || urgent || left(self.books.written, EVERY).is_zero() {
                 self.write_ledger();
             }
             again = again.min(left(self.books.written, EVERY));

@@ -1,6 +1,6 @@
 //! What became of a try: what it means for the message, for its channel, and for those behind it.
 
-use super::{Outbox, SETTLE};
+use super::{Entry, Outbox, SETTLE};
 use crate::channel::{Fault, Outcome};
 use crate::clock::{Stamp, millis};
 use crate::deliver::backoff;
@@ -115,20 +115,24 @@ impl Outbox {
     /// Takes down what a channel has used up of what it may send.
     fn count(&mut self, report: &Report, now_ms: u64) {
         let perhaps_out = matches!(report.outcome, Outcome::Doubtful { .. });
+        let login = report.names.iter().filter_map(|name| self.entries.get(name));
+        let login = login.map(Entry::is_login).next().unwrap_or(false);
         if !perhaps_out && !matches!(report.outcome, Outcome::Delivered { .. }) {
             return;
         }
         let Some(way) = self.policy.ways.get(&report.channel) else { return };
         if !perhaps_out && !way.in_runs {
-            // The message had it as its hint.
-            self.expired = 0;
+            // What has expired since it was prepared is for the next one to tell.
+            self.books.ledger.told_of_expired(report.expired);
         }
         if way.together {
             let to = (report.channel.clone(), report.recipient.clone());
             self.paces.entry(to).or_default().sent(now_ms);
         }
-        if !perhaps_out && way.limits.are_set() {
-            self.usage.entry(report.channel.clone()).or_default().add(report.segments, now_ms);
+        // What is perhaps out is perhaps paid for. What was only found has been counted before.
+        if report.sent && way.limits.are_set() {
+            let usage = self.usage.entry(report.channel.clone()).or_default();
+            usage.add(report.segments, login, now_ms);
             self.write_usage(now_ms);
         }
     }

@@ -8,6 +8,8 @@ use super::{Entry, Outbox};
 use crate::channel::Message;
 use crate::clock::{Stamp, millis};
 use crate::deliver::also;
+use crate::deliver::limits::{Claim, Usage};
+use crate::deliver::policy::Way;
 use crate::deliver::route::{self, Gates, Step};
 use crate::deliver::worker::Job;
 use crate::event::{Event, What};
@@ -136,9 +138,11 @@ impl Outbox {
         })
     }
 
-    /// How many messages are prepared at once for a channel.
+    /// How many messages are prepared at once for a channel. Where there are limits, one: whether
+    /// there is room for the next is known when that has gone out.
     fn run_of(&self, channel: &str) -> usize {
-        if self.policy.ways.get(channel).is_some_and(|way| way.in_runs) { RUN } else { 1 }
+        let in_runs = |way: &Way| way.in_runs && !way.limits.are_set();
+        if self.policy.ways.get(channel).is_some_and(in_runs) { RUN } else { 1 }
     }
 
     /// What goes out with the message `lead`, which comes first. Of what is perhaps out, just
@@ -236,20 +240,27 @@ impl Outbox {
             self.see_doubt(name);
         }
         let message = Message {
-            hint: self.hint(&event),
+            hint: if names.len() == 1 { self.hint(&event) } else { None },
+            expired: self.books.ledger.expired,
             event,
             more: events.collect(),
             new,
             now: Stamp::now(),
             recipient: due.recipient.clone(),
         };
-        Some(Job { names, message, doubtful, told_as, accepted, looks })
+        let claim = names.first().and_then(|name| self.entries.get(name)).map(Entry::claim);
+        let may_send = self.has_room(&due.channel, claim.unwrap_or_default(), now_ms);
+        Some(Job { names, message, doubtful, told_as, accepted, looks, may_send })
+    }
+
+    /// Whether a channel may send one more now.
+    fn has_room(&self, channel: &str, claim: Claim, now_ms: u64) -> bool {
+        let Some(way) = self.policy.ways.get(channel) else { return true };
+        let full = |usage: &Usage| usage.free_at(&way.limits, way.segments, claim, now_ms) > now_ms;
+        !self.usage.get(channel).is_some_and(full)
     }
 
     fn hint(&self, event: &Event) -> Option<String> {
-        if self.expired > 0 {
-            return Some(expired_words(self.expired));
-        }
         let here = event.host == self.host && matches!(event.what, What::Login(_));
         if here { also::logged_in() } else { None }
     }
@@ -287,9 +298,4 @@ impl Outbox {
         }
         self.log.say(Level::Error, &line);
     }
-}
-
-fn expired_words(count: usize) -> String {
-    let alerts = if count == 1 { "alert" } else { "alerts" };
-    format!("{count} older {alerts} expired, see the log")
 }

@@ -101,7 +101,17 @@ fn delivered() -> Outcome {
 fn report(due: &Due, outcome: Outcome) -> Report {
     let Due { names, channel, recipient } = due.clone();
     let told_as = crate::spool::id_of(&names[0]).filter(|_| names.len() > 1);
-    Report { names, channel, recipient, outcome, unresolved: false, segments: 1, told_as }
+    Report {
+        names,
+        channel,
+        recipient,
+        outcome,
+        unresolved: false,
+        segments: 1,
+        sent: true,
+        expired: 0,
+        told_as,
+    }
 }
 
 /// The only try that is due, begun.
@@ -210,7 +220,7 @@ fn a_disk_that_takes_no_state_does_not_stop_the_sending() {
     let name = rig.publish("hello");
     outbox.claim(0);
     // A directory in the place of the hidden file makes every write of the state fail.
-    fs::create_dir(rig.dir.join(format!("queue/.{name}.state"))).unwrap();
+    fs::create_dir(rig.dir.join(format!("queue/.{name}.state.new"))).unwrap();
     let (due, job) = begin_one(&mut outbox, 0);
     assert!(!job.doubtful);
     outbox.learn(&report(&due, delivered()), 0);
@@ -385,11 +395,50 @@ fn what_expires_is_told_in_the_log_and_in_the_next_message() {
     assert!(lines.contains("alert-failed") && lines.contains("expired after 1 h"), "{lines}");
     rig.burst(&mut outbox, 1, 0);
     let (due, job) = begin_one(&mut outbox, 0);
-    assert!(job.message.hint.unwrap().contains("1 older alert"));
-    outbox.learn(&report(&due, delivered()), 0);
+    assert!(crate::text::sms(&job.message, 1).contains("1 older alert expired"));
+    // One that expires while it is under way is for the next message.
+    outbox.books.ledger.one_expired();
+    let expired = job.message.expired;
+    outbox.learn(&Report { expired, ..report(&due, delivered()) }, 0);
+    assert_eq!(outbox.books.ledger.expired, 1);
+    outbox.books.ledger.told_of_expired(1);
     rig.burst(&mut outbox, 1, 900_000);
     let (_, job) = begin_one(&mut outbox, 900_000);
-    assert!(job.message.hint.is_none());
+    assert_eq!(job.message.expired, 0);
+}
+
+#[test]
+fn names_make_room_for_what_has_expired() {
+    let rig = Rig::new("expiry-room");
+    let mut outbox = rig.digests(Limits::default());
+    outbox.books.ledger.expired = 12;
+    rig.publish_what(What::Login(Login {
+        user: "a-rather-long-user-name-of-32-by".into(),
+        source: "2001:db8:1234:5678:9abc:def0:1234:5678".parse().ok(),
+        ..Login::default()
+    }));
+    outbox.claim(0);
+    let text = crate::text::sms(&begin_one(&mut outbox, 0).1.message, 1);
+    assert!(text.contains("12 older alerts expired") && text.contains("1234:5678"), "{text}");
+    assert!(crate::text::gsm7::segments(&text) == 1, "{text}");
+}
+
+#[test]
+fn what_has_expired_stands_in_a_digest_as_well() {
+    let rig = Rig::new("expiry-digest");
+    let mut outbox = rig.digests(Limits::default());
+    outbox.books.ledger.expired = 12;
+    rig.burst(&mut outbox, 3, 0);
+    let (_, job) = begin_one(&mut outbox, 0);
+    assert_eq!(job.names.len(), 3);
+    let words = "12 older alerts expired";
+    for text in [
+        crate::text::sms(&job.message, 1),
+        crate::text::subject(&job.message),
+        crate::text::body(&job.message),
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
 }
 
 #[test]
@@ -458,6 +507,26 @@ fn a_program_gets_each_event_alone_and_many_are_prepared_at_once() {
     let untried = due[1].names[0].clone();
     let state = fs::read_to_string(rig.dir.join(format!("queue/{untried}.state"))).unwrap();
     assert!(state.contains("waiting") && !state.contains("sending"), "{state}");
+}
+
+#[test]
+fn no_run_goes_over_the_limit_of_a_program_s_channel() {
+    let rig = Rig::new("run-limit");
+    let limits = Limits { per_hour: Some(3), ..Limits::default() };
+    let mut outbox = rig.digests(limits);
+    outbox.policy.ways.insert("sms".into(), Way { in_runs: true, limits, ..Way::default() });
+    rig.burst(&mut outbox, 40, 0);
+    let mut sent = 0;
+    loop {
+        let due = sms_due(&mut outbox, 0);
+        let jobs = outbox.begin(&due, 0).len();
+        due.iter().for_each(|due| outbox.learn(&report(due, delivered()), 0));
+        sent += jobs;
+        if jobs == 0 {
+            break;
+        }
+    }
+    assert_eq!(sent, 3);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn in_a_digest_what_is_new_comes_after_what_is_critical_and_before_the_rest() {
     let all = [often, known, new, urgent, both].concat();
     let context = Context { now: &stamp(DAY), local: clock, new: &news };
     let events: Vec<&Event> = all.iter().collect();
-    let text = digest::line(&events, &context, &Alphabet::UNICODE, |_| true);
+    let text = digest::line(&events, None, &context, &Alphabet::UNICODE, |_| true);
     let from = "from 203.0.113.9";
     let want = format!(
         ": CRITICAL NEW both {from}, CRITICAL urgent {from}, NEW new {from} x3, often {from} x9, \

@@ -14,7 +14,7 @@ fn a_clock_that_was_set_between_two_events_tells_neither_their_order_nor_their_t
         let now = at(DAY + 545_000, 546_000);
         let context = Context { now: &now, local: clock, new: NOTHING };
         for events in [[&down, &up], [&up, &down]] {
-            let text = digest::line(&events, &context, &Alphabet::GSM7, |_| true);
+            let text = digest::line(&events, None, &context, &Alphabet::GSM7, |_| true);
             assert!(
                 text.starts_with("jump: tunnel office was down 22 Nov 17:00 to 17:09 UTC #"),
                 "{text}"

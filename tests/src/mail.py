@@ -147,6 +147,18 @@ async def drip(reader, writer):
         pass
 
 
+async def endless(reader, writer):
+    """A greeting of 1 GiB, in one line."""
+    write(ehlo="endless", tls=False)
+    try:
+        writer.write(b"220-")
+        for _ in range(1 << 14):
+            writer.write(b"x" * (1 << 16))
+            await writer.drain()
+    except OSError:
+        pass
+
+
 async def early(reader, writer):
     """Somebody on the way: answers in clear, behind the one to STARTTLS, for what will be asked
     once the line is encrypted. Then the server's own TLS, with its answers or without."""
@@ -185,7 +197,7 @@ async def listen_for_rules():
 async def main():
     loop = asyncio.get_running_loop()
     address = (options.get("address", "127.0.0.1"), options.get("port", 0))
-    raw = {"drip": drip, "early": early}.get(options["tls"])
+    raw = {"drip": drip, "early": early, "endless": endless}.get(options["tls"])
     if raw:
         server = await asyncio.start_server(raw, *address)
     else:

@@ -75,7 +75,7 @@ pub struct MailServer {
 pub struct Options(Value);
 
 impl Options {
-    /// `starttls`, `implicit`, `none`, `drip` or `early`; with a good certificate.
+    /// `starttls`, `implicit`, `none`, `drip`, `endless` or `early`; with a good certificate.
     #[must_use]
     pub fn tls(how: &str) -> Self {
         Self(json!({ "tls": how, "certificate": "/run/mail/cert.pem", "key": "/run/mail/key.pem" }))

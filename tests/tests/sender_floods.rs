@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bastion_tests::alert::Draft;
+use bastion_tests::alert::{Draft, id as alert_id};
 use bastion_tests::fault::{Act, Fault};
 use bastion_tests::host::Host;
 use bastion_tests::provider::{AUTH_TOKEN, Provider};
 use bastion_tests::sender::{LOGIN, ONE_BY_ONE, Rig, TO, route, sms};
 use bastion_tests::told;
 use bastion_tests::twilio::FILTERED;
-use bastion_tests::wait::wait_until;
+use bastion_tests::wait::{pause, wait_until};
 
 /// Longest time to the third message of a burst, which waits for others: 5 s, then 30 s.
 const ARRIVAL: Duration = Duration::from_secs(90);
@@ -235,7 +235,7 @@ fn no_flood_of_notes_keeps_a_login_from_being_told() {
 
 #[test]
 fn what_is_perhaps_out_is_perhaps_paid_for_and_counts() {
-    let rig = start("max-per-hour = 3\ndigest = false\n");
+    let mut rig = start("max-per-hour = 3\ndigest = false\n");
     // A key that may not list, and a line that breaks after each message was taken.
     rig.provider.fault(&Fault::status(403).on("GET"));
     rig.provider.fault(&Fault::reset_after_accept());

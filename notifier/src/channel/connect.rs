@@ -70,32 +70,48 @@ impl Connector for Connect {
         details: &ConnectionDetails<'_>,
         _: Option<()>,
     ) -> Result<Option<Tcp>, Error> {
-        let timed_out = || Error::Timeout(Timeout::Connect);
-        let until = Instant::now() + (*details.timeout.after).min(MOST);
-        let mut left = u32::try_from(details.addrs.len()).unwrap_or(1).max(1);
-        let mut last = Error::HostNotFound;
+        if details.addrs.is_empty() {
+            return Err(Error::HostNotFound);
+        }
+        match self.to_one_of(&details.addrs, *details.timeout.after) {
+            Ok(Some(stream)) => {
+                let config = details.config;
+                let buffers =
+                    LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+                Ok(Some(Tcp { stream, buffers }))
+            }
+            Ok(None) => Err(Error::Timeout(Timeout::Connect)),
+            Err(error) => Err(Error::Io(error)),
+        }
+    }
+}
+
+impl Connect {
+    /// Connects to one of `addresses`; `None` when that takes too long.
+    pub(super) fn to_one_of(
+        &self,
+        addresses: &[SocketAddr],
+        most: Duration,
+    ) -> io::Result<Option<TcpStream>> {
+        let until = Instant::now() + most.min(MOST);
+        let mut left = u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        let mut last = Ok(None);
         self.0.take();
-        for address in &details.addrs {
+        for address in addresses {
             let rest = until.saturating_duration_since(Instant::now());
             let share = (rest / left).max(LEAST).min(rest);
             left = left.saturating_sub(1).max(1);
             match self.one(*address, share) {
                 Ok(Some(stream)) => {
                     stream.set_nodelay(true)?;
-                    let config = details.config;
-                    let buffers =
-                        LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-                    return Ok(Some(Tcp { stream, buffers }));
+                    return Ok(Some(stream));
                 }
-                Ok(None) => last = timed_out(),
-                Err(error) => last = Error::Io(error),
+                other => last = other,
             }
         }
-        Err(last)
+        last
     }
-}
 
-impl Connect {
     /// Connects to `address`; `None` when that takes too long.
     fn one(&self, address: SocketAddr, most: Duration) -> io::Result<Option<TcpStream>> {
         let until = Instant::now() + most;

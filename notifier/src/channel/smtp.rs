@@ -1,4 +1,5 @@
-//! Mail over SMTP (RFC 5321, 6409), by lettre.
+//! Mail over SMTP (RFC 5321, 6409): lettre writes the mail and the commands and reads the answers,
+//! on a line of ours.
 //!
 //! The connection is encrypted and the server's certificate is right before anything of ours is
 //! said: STARTTLS is required, never taken where it happens to be offered. In clear it speaks to
@@ -7,31 +8,30 @@
 //! A mail server cannot be asked what became of a mail. So a mail of which nobody knows whether
 //! it was taken is sent again under the same Message-ID, by which servers and readers know a copy.
 
-mod attempt;
+mod connection;
 mod dialog;
 mod letter;
+mod line;
 mod settings;
+mod trust;
 mod verdict;
-
-use std::sync::Arc;
 
 use lettre::Address;
 use lettre::message::Mailbox;
 
 use super::outcome::{Fault, Outcome};
-use super::{Channel, Message};
-use attempt::Attempts;
+use super::{Channel, Kick, Message};
 use dialog::Server;
 pub use settings::read;
 
 /// `type = "smtp"`.
 pub struct Smtp {
-    server: Arc<Server>,
+    server: Server,
     from: Mailbox,
     /// Who gets the bounces (RFC 5321's reverse-path); `None` is `<>`, nobody.
     envelope_from: Option<Address>,
     to: Vec<String>,
-    attempts: Attempts,
+    kick: Kick,
 }
 
 impl Channel for Smtp {
@@ -39,10 +39,10 @@ impl Channel for Smtp {
         &self.to
     }
 
-    /// Takes 30 s at most, and as long to begin while earlier tries hang.
+    /// Takes 30 s at most.
     fn send(&mut self, message: &Message) -> Outcome {
         match letter::write(&self.from, self.envelope_from.as_ref(), message) {
-            Ok(letter) => self.attempts.make(&self.server, letter),
+            Ok(letter) => dialog::run(&self.server, &letter, &self.kick),
             // Every part of it was checked, so this is a fault of ours, and perhaps of this
             // message alone.
             Err(why) => Outcome::Later {
@@ -50,5 +50,8 @@ impl Channel for Smtp {
                 fault: Fault::Message,
             },
         }
+    }
+    fn kick(&self) -> Option<Kick> {
+        Some(self.kick.clone())
     }
 }

@@ -1,35 +1,26 @@
 //! The conversation with the server, a step at a time, so that it is known how far it came.
 
-use std::fs;
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{
-    Certificate, CertificateStore, SmtpConnection, TlsParameters,
-};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
-use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Starttls};
+use lettre::transport::smtp::extension::{ClientId, Extension, ServerInfo};
 use lettre::transport::smtp::response::Response;
 
-use super::attempt::{GivenUp, Progress};
+use super::connection::{Connection, said};
 use super::letter::Letter;
+use super::line::Line;
+use super::trust::Trust;
 use super::verdict::{Failure, Step, judge};
+use crate::channel::Kick;
 use crate::channel::http::Redactor;
 use crate::channel::outcome::Outcome;
-use crate::channel::tls;
-
-/// Longest wait for one answer. The library counts it anew with each byte that comes.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// Longest wait for the answer to QUIT, after which there is nothing left to lose.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How long we listen for answers that nobody may have sent yet. What was put into the line in
-/// clear is in our buffer already and takes no time.
-const EARLY: Duration = Duration::from_millis(1);
+/// Most questions that a server asks of who logs in: LOGIN has two, PLAIN none.
+const CHALLENGES: usize = 10;
 
 /// Ways to log in. Both send the password as it is, so neither goes over a line in clear.
 const MECHANISMS: &[Mechanism] = &[Mechanism::Plain, Mechanism::Login];
@@ -43,20 +34,6 @@ pub(super) enum Security {
     Implicit(Trust),
     /// None: to a relay on this machine.
     None,
-}
-
-/// Whom to believe and who we are, on a line with TLS.
-pub(super) struct Trust {
-    /// A file of CAs that are believed in the place of the system's.
-    pub ca_file: Option<PathBuf>,
-    pub credentials: Option<Credentials>,
-}
-
-// By hand, as what is in it must not get into a log.
-impl std::fmt::Debug for Trust {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trust").field("ca_file", &self.ca_file).finish_non_exhaustive()
-    }
 }
 
 /// A server, as the verdict names it.
@@ -78,213 +55,138 @@ pub(super) struct Server {
     pub display: Redactor,
 }
 
-/// A try that ended early, and at which step.
-struct Stop(Step, Failure);
-
-/// Sends `letter`, or says why not; `report` is called once, and not when the try was given up.
-pub(super) fn run(
-    server: &Server,
-    letter: &Letter,
-    progress: &Progress,
-    report: impl FnOnce(Outcome),
-) {
-    let mut line = None;
-    let Ok(result) = converse(server, letter, progress, &mut line) else { return };
-    let alive = matches!(&result, Ok(_) | Err(Stop(_, Failure::Reply { .. })));
-    report(match result {
+/// Sends `letter`, or says why not.
+pub(super) fn run(server: &Server, letter: &Letter, kick: &Kick) -> Outcome {
+    let mut step = Step::Connect;
+    let mut connection = None;
+    let result = converse(server, letter, kick, &mut step, &mut connection);
+    if matches!(result, Ok(_) | Err(Failure::Reply { .. })) {
+        if let Some(mut connection) = connection {
+            connection.line().hurry(FAREWELL);
+            // Whatever it says to that, the mail's fate is known.
+            let _ = connection.ask(&Quit, &[221..=221]);
+        }
+    }
+    match result {
         Ok(answer) => {
             let answer = format!("{} {}", answer.code(), said(&answer));
             let answer = server.display.shown(&answer);
             Outcome::Delivered { id: Some(letter.id.clone()), answer }
         }
-        Err(Stop(step, failure)) => judge(step, &failure, &server.names, &server.display),
-    });
-    // Only now, so that a server that is slow to part holds up nobody.
-    if let Some(mut connection) = line.filter(|_| alive) {
-        let _ = connection.set_timeout(Some(FAREWELL));
-        let _ = connection.quit();
+        Err(failure) => judge(step, &failure, &server.names, &server.display),
     }
 }
 
-/// The last answer, or where and why it stopped. The connection is left in `line`.
+/// The last answer, or why it stopped; `step` says where. The connection is left in `open`, once
+/// it is as safe as it has to be.
+///
+/// Each answer has to have the number that belongs to its question: one that is out of step is
+/// never taken for a yes.
 fn converse(
     server: &Server,
     letter: &Letter,
-    progress: &Progress,
-    line: &mut Option<SmtpConnection>,
-) -> Result<Result<Response, Stop>, GivenUp> {
-    let stop = |step| move |failure| Stop(step, failure);
-    let (connection, tls) = match connect(server) {
-        Ok((connection, tls)) => (line.insert(connection), tls),
-        Err(failure) => return Ok(Err(Stop(Step::Connect, failure))),
+    kick: &Kick,
+    step: &mut Step,
+    open: &mut Option<Connection>,
+) -> Result<Response, Failure> {
+    let Names { host, port, .. } = &server.names;
+    // A CA store that cannot be read is told before anybody is called.
+    let (config, credentials) = match &server.security {
+        Security::StartTls(trust) | Security::Implicit(trust) => {
+            (Some(trust.config().map_err(Failure::Roots)?), trust.credentials.as_ref())
+        }
+        Security::None => (None, None),
     };
-    if let (Security::StartTls(_), Some(tls)) = (&server.security, &tls) {
-        progress.enter(Step::StartTls)?;
-        if let Err(failure) = start_tls(connection, tls, &server.hello) {
-            return Ok(Err(Stop(Step::StartTls, failure)));
+    let line = Line::open(host, *port, kick).map_err(|error| Failure::of(&error))?;
+    let mut connection = Connection::new(line);
+    if let (Security::Implicit(_), Some(config)) = (&server.security, &config) {
+        connection = connection.secured(config.clone(), host)?;
+    }
+    connection.answer(&[220..=220])?;
+    let mut offers = hello(&mut connection, server)?;
+    if let (Security::StartTls(_), Some(config)) = (&server.security, config) {
+        *step = Step::StartTls;
+        if !offers.supports_feature(Extension::StartTls) {
+            return Err(Failure::NoStartTls);
         }
+        connection.ask(&Starttls, &[220..=220])?;
+        connection = connection.secured(config, host)?;
+        // What was offered in clear may have been anybody's.
+        offers = hello(&mut connection, server)?;
     }
-    if let Security::StartTls(trust) | Security::Implicit(trust) = &server.security {
-        if let Some(credentials) = &trust.credentials {
-            progress.enter(Step::Auth)?;
-            if let Err(failure) = sign_in(connection, credentials) {
-                return Ok(Err(Stop(Step::Auth, failure)));
-            }
-        }
+    let connection = open.insert(connection);
+    if let Some(credentials) = credentials {
+        *step = Step::Auth;
+        sign_in(connection, &offers, credentials)?;
     }
-    for step in [Step::Mail, Step::Rcpt, Step::Data] {
-        progress.enter(step)?;
-        let (codes, answer) = match step {
-            Step::Mail => {
-                let mail = Mail::new(letter.envelope_from.clone(), Vec::new());
-                (250..=250, connection.command(mail))
-            }
-            Step::Rcpt => (250..=252, connection.command(Rcpt::new(letter.to.clone(), Vec::new()))),
-            _ => (354..=354, connection.command(Data)),
-        };
-        if let Err(failure) = expect(codes, answer) {
-            return Ok(Err(Stop(step, failure)));
-        }
-    }
-    progress.enter(Step::Content)?;
-    let answer = connection.message(&letter.bytes);
-    Ok(expect(200..=299, answer).map_err(stop(Step::Content)))
+    *step = Step::Mail;
+    connection.ask(&Mail::new(letter.envelope_from.clone(), Vec::new()), &[250..=250])?;
+    *step = Step::Rcpt;
+    connection.ask(&Rcpt::new(letter.to.clone(), Vec::new()), &[250..=252])?;
+    *step = Step::Data;
+    connection.ask(&Data, &[354..=354])?;
+    *step = Step::Content;
+    connection.say(&transparent(&letter.bytes))?;
+    connection.answer(&[200..=299])
 }
 
-/// A connection on which the server has greeted, with TLS where that comes first; and what TLS
-/// will need where it comes later.
-fn connect(server: &Server) -> Result<(SmtpConnection, Option<TlsParameters>), Failure> {
-    let (host, port) = (server.names.host.as_str(), server.names.port);
-    let tls = match &server.security {
-        Security::StartTls(trust) | Security::Implicit(trust) => Some(trust.parameters(host)?),
-        Security::None => None,
-    };
-    let first = tls.as_ref().filter(|_| matches!(server.security, Security::Implicit(_)));
-    let connected = SmtpConnection::connect((host, port), Some(ANSWER), &server.hello, first, None);
-    connected.map(|connection| (connection, tls)).map_err(|error| Failure::of(&error))
-}
-
-fn said(answer: &Response) -> String {
-    answer.message().collect::<Vec<_>>().join(" ")
-}
-
-/// STARTTLS, and nothing else than the server's own words after it.
-fn start_tls(
-    connection: &mut SmtpConnection,
-    tls: &TlsParameters,
-    hello: &ClientId,
-) -> Result<(), Failure> {
-    if !connection.can_starttls() {
-        return Err(Failure::NoStartTls);
-    }
-    connection.starttls(tls, hello).map_err(|error| Failure::of(&error))?;
-    // The library keeps what came in clear behind the answer to STARTTLS, and would take it for
-    // the server's answers: whoever is on the way could say "250 queued" in its name. Two
-    // answers or more are found here. After a single one, all that follow are off by one, and
-    // the numbers that are expected tell: of AUTH, or at last of DATA, before the mail goes out.
-    set_timeout(connection, EARLY)?;
-    let early = connection.read_response();
-    set_timeout(connection, ANSWER)?;
-    match early {
-        Ok(_) => Err(Failure::Early),
-        Err(error) => match Failure::of(&error) {
-            Failure::Timeout => Ok(()),
-            Failure::Reply { .. } => Err(Failure::Early),
-            failure => Err(failure),
-        },
-    }
-}
-
-fn set_timeout(connection: &mut SmtpConnection, time: Duration) -> Result<(), Failure> {
-    connection.set_timeout(Some(time)).map_err(|error| Failure::Network(error.to_string()))
+/// EHLO, and what the server offers.
+fn hello(connection: &mut Connection, server: &Server) -> Result<ServerInfo, Failure> {
+    let answer = connection.ask(&Ehlo::new(server.hello.clone()), &[250..=250])?;
+    ServerInfo::from_response(&answer).map_err(|error| Failure::Nonsense(error.to_string()))
 }
 
 fn sign_in(
-    connection: &mut SmtpConnection,
+    connection: &mut Connection,
+    offers: &ServerInfo,
     credentials: &Credentials,
-) -> Result<Response, Failure> {
-    let info = connection.server_info();
-    if !MECHANISMS.iter().any(|mechanism| info.supports_auth_mechanism(*mechanism)) {
-        return Err(Failure::NoMechanism);
+) -> Result<(), Failure> {
+    let mechanism = offers.get_auth_mechanism(MECHANISMS).ok_or(Failure::NoMechanism)?;
+    let nonsense = |error: lettre::transport::smtp::Error| Failure::Nonsense(error.to_string());
+    let mut command = Auth::new(mechanism, credentials.clone(), None).map_err(nonsense)?;
+    for _ in 0..CHALLENGES {
+        let answer = connection.ask(&command, &[235..=235, 334..=334])?;
+        if answer.has_code(235) {
+            return Ok(());
+        }
+        command =
+            Auth::new_from_response(mechanism, credentials.clone(), &answer).map_err(nonsense)?;
     }
-    expect(235..=235, connection.auth(MECHANISMS, credentials))
+    Err(Failure::Nonsense("it asks for ever".into()))
 }
 
-/// The answer, if its number is one of `codes`.
-fn expect(
-    codes: std::ops::RangeInclusive<u16>,
-    answer: Result<Response, Error>,
-) -> Result<Response, Failure> {
-    let answer = answer.map_err(|error| Failure::of(&error))?;
-    let code = u16::from(answer.code());
-    if codes.contains(&code) {
-        return Ok(answer);
+/// A mail as it goes over the line, with the dot that ends it (RFC 5321, 4.5.2).
+fn transparent(mail: &[u8]) -> Vec<u8> {
+    let mut sent = Vec::with_capacity(mail.len() + 16);
+    for (number, line) in mail.split(|byte| *byte == b'\n').enumerate() {
+        if number > 0 {
+            sent.push(b'\n');
+        }
+        if line.starts_with(b".") {
+            sent.push(b'.');
+        }
+        sent.extend_from_slice(line);
     }
-    Err(Failure::Reply { code, text: said(&answer) })
+    sent.extend_from_slice(b"\r\n.\r\n");
+    sent
 }
 
-impl Trust {
-    /// Made anew for each try: the CA store may have been mended since the last one.
-    pub(super) fn parameters(&self, host: &str) -> Result<TlsParameters, Failure> {
-        tls::prepare();
-        let mut builder = TlsParameters::builder(host.to_owned());
-        if let Some(path) = &self.ca_file {
-            let wrong = |what: String| Failure::Roots(format!("{}: {what}", path.display()));
-            let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
-            let marked = pem.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE);
-            let certificates = Certificate::from_pem(&pem).ok().filter(|_| marked);
-            let certificates = certificates.ok_or_else(|| wrong("no certificate in PEM".into()))?;
-            builder = builder
-                .certificate_store(CertificateStore::None)
-                .add_root_certificate(certificates);
-        }
-        builder.build().map_err(|error| Failure::Roots(innermost(&error)))
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a certificate in PEM begins with (RFC 7468).
-const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
-
-impl Failure {
-    /// Its words, for a person who has just written the settings.
-    pub(super) fn wrong(&self) -> &str {
-        match self {
-            Self::Reply { text, .. } => text,
-            Self::Certificate(wrong)
-            | Self::Roots(wrong)
-            | Self::Tls(wrong)
-            | Self::Nonsense(wrong)
-            | Self::Network(wrong) => wrong,
-            Self::NotTls | Self::NoStartTls | Self::Early | Self::NoMechanism | Self::Timeout => "",
+    #[test]
+    fn no_line_of_a_mail_ends_it() {
+        let table = [
+            ("a", "a\r\n.\r\n"),
+            (".", "..\r\n.\r\n"),
+            ("a\r\n.\r\nb", "a\r\n..\r\nb\r\n.\r\n"),
+            ("a\r\n..b\r\nc.d", "a\r\n...b\r\nc.d\r\n.\r\n"),
+            // Some servers take a bare line end for one.
+            ("a\n.\nb", "a\n..\nb\r\n.\r\n"),
+        ];
+        for (mail, want) in table {
+            assert_eq!(String::from_utf8(transparent(mail.as_bytes())).unwrap(), want, "{mail:?}");
         }
     }
-
-    /// What one of the library's errors is.
-    fn of(error: &Error) -> Self {
-        if let Some(code) = error.status() {
-            let text = std::error::Error::source(error).map(ToString::to_string);
-            return Self::Reply { code: code.into(), text: text.unwrap_or_default() };
-        }
-        let io =
-            std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-        let tls = io.and_then(|error| error.get_ref()?.downcast_ref::<rustls::Error>());
-        match (tls, io.map(io::Error::kind)) {
-            (Some(rustls::Error::InvalidCertificate(wrong)), _) => {
-                Self::Certificate(wrong.to_string())
-            }
-            // What the verifier says when it finds no CA at all.
-            (Some(rustls::Error::General(wrong)), _) => Self::Roots(wrong.clone()),
-            (Some(rustls::Error::InvalidMessage(_)), _) => Self::NotTls,
-            (Some(error), _) => Self::Tls(error.to_string()),
-            // The one is what a blocking socket says on Linux, the other what it says elsewhere.
-            (_, Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)) => Self::Timeout,
-            _ if error.is_response() => Self::Nonsense(innermost(error)),
-            _ => Self::Network(innermost(error)),
-        }
-    }
-}
-
-/// The words of an error's cause, without the library's own around them.
-fn innermost(error: &Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,11 +11,11 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::extension::ClientId;
 
 use super::Smtp;
-use super::attempt::Attempts;
-use super::dialog::{Names, Security, Server, Trust};
+use super::dialog::{Names, Security, Server};
+use super::trust::Trust;
 use crate::channel::http::Redactor;
 use crate::channel::secret::Secret;
-use crate::channel::{Channel, Secrets};
+use crate::channel::{Channel, Kick, Secrets};
 use crate::config::{Section, Value};
 
 /// Longest host name (RFC 1035, 2.3.4), and longest name beside an address.
@@ -87,11 +86,11 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
         Tls::None => Security::None,
     };
     Some(Box::new(Smtp {
-        server: Arc::new(Server { names, security, hello, display }),
+        server: Server { names, security, hello, display },
         envelope_from: envelope_from.map_or_else(|| Some(from.email.clone()), |from| from.value),
         from,
         to: to?.into_iter().map(|to| to.value).collect(),
-        attempts: Attempts::default(),
+        kick: Kick::new(),
     }))
 }
 
@@ -202,10 +201,7 @@ fn parse_ca_file(text: &str) -> Result<PathBuf, String> {
         return Err(format!("{text:?} is no absolute path; it has to start with a /"));
     }
     let trust = Trust { ca_file: Some(text.into()), credentials: None };
-    match trust.parameters("localhost") {
-        Ok(_) => Ok(text.into()),
-        Err(failure) => Err(failure.wrong().to_owned()),
-    }
+    trust.config().map(|_| text.into())
 }
 
 fn parse_hello(text: &str) -> Result<ClientId, String> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::dialog::Names;
+use super::line::Limit;
 use crate::channel::http::Redactor;
 use crate::channel::outcome::{Fault, Outcome};
 
@@ -48,6 +49,8 @@ pub(super) enum Failure {
     NoMechanism,
     /// The server answered nothing in time.
     Timeout,
+    /// It answered, and took too long or said too much.
+    Overrun(Limit),
     /// It said something that is no SMTP, or ended in the middle of an answer.
     Nonsense(String),
     /// The line broke, or never stood.
@@ -107,6 +110,9 @@ pub(super) fn judge(step: Step, failure: &Failure, names: &Names, display: &Reda
                      the start, set tls = \"implicit\""
                 ),
                 Failure::Timeout => format!("{step}: {host} did not answer in time"),
+                Failure::Overrun(limit) => {
+                    format!("{step}: {host} {limit}; check host and port, if that goes on")
+                }
                 Failure::Nonsense(said) => {
                     format!("{step}: no answer that is SMTP from {host}: {}", display.shown(said))
                 }
@@ -123,7 +129,7 @@ pub(super) fn judge(step: Step, failure: &Failure, names: &Names, display: &Reda
 }
 
 /// A try that was cut off, or whose line broke, at this step.
-pub(super) fn unfinished(step: Step, why: String) -> Outcome {
+fn unfinished(step: Step, why: String) -> Outcome {
     if step == Step::Content {
         // The same Message-ID makes a copy harmless.
         return Outcome::doubtful(why, Fault::Channel);
@@ -232,6 +238,8 @@ mod tests {
         let steps = [Step::Connect, Step::StartTls, Step::Auth, Step::Mail, Step::Rcpt, Step::Data];
         let others = [
             Failure::Timeout,
+            Failure::Overrun(Limit::Time),
+            Failure::Overrun(Limit::Amount),
             Failure::Nonsense("incomplete response".into()),
             Failure::Tls("alert".into()),
         ];

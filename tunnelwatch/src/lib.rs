@@ -2,4 +2,5 @@
 #![deny(unsafe_code)]
 
 pub mod cause;
+pub mod config;
 pub mod policy;

@@ -3,4 +3,7 @@
 
 pub mod cause;
 pub mod config;
+pub mod connect;
+#[allow(unsafe_code, reason = "the one module with foreign calls")]
+pub mod ffi;
 pub mod policy;

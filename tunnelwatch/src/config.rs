@@ -82,6 +82,23 @@ impl fmt::Display for Jump {
     }
 }
 
+impl Tunnel {
+    /// The value of an option in `ssh-options`, by its name in lower case. The first counts, as with
+    /// ssh.
+    #[must_use]
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let mut options = self.ssh_options.iter().filter_map(|option| option.split_once('='));
+        let found = options.find(|(key, _)| key.trim().eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    }
+
+    /// Whether one of these stands in `ssh-options`.
+    #[must_use]
+    pub fn has_option(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.option(name).is_some())
+    }
+}
+
 /// `[[tunnel-watch]]`: a tunnel as it is seen from the jump host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watch {

@@ -7,3 +7,5 @@ pub mod connect;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod policy;
+pub mod proof;
+pub mod ssh;

@@ -59,27 +59,50 @@ impl Files {
 /// Arguments with which ssh opens the forward on `port`. `own` is this program.
 #[must_use]
 pub fn arguments(tunnel: &Tunnel, port: u16, files: &Files, own: &Path) -> Vec<OsString> {
-    let mut words: Vec<OsString> = ["-F", "none", "-N", "-T"].map(OsString::from).into();
     let alive = if tunnel.metered { 120 } else { 10 };
+    let options = [
+        "ControlMaster=yes".to_owned(),
+        "ControlPersist=no".to_owned(),
+        "ExitOnForwardFailure=yes".to_owned(),
+        format!("ServerAliveInterval={alive}"),
+        "ServerAliveCountMax=2".to_owned(),
+        "StreamLocalBindUnlink=yes".to_owned(),
+        format!("ControlPath={}", files.control.display()),
+    ];
+    let mut words = vec!["-N".into()];
+    words.extend(to_the_jump_host(tunnel, &options, own));
+    words.extend(["-R".into(), remote(tunnel, port).into()]);
+    words.extend(["-L".into(), local(port, files)]);
+    words.extend(["--".into(), tunnel.jump.host.clone().into()]);
+    words
+}
+
+/// Arguments with which the jump host is asked to end what holds `port`, by the command that stands
+/// beside the key there.
+#[must_use]
+pub fn release_arguments(tunnel: &Tunnel, port: u16, own: &Path) -> Vec<OsString> {
+    let mut words = to_the_jump_host(tunnel, &["ControlPath=none".to_owned()], own);
+    words.extend(["--".into(), tunnel.jump.host.clone().into()]);
+    words.push(format!("release {port}").into());
+    words
+}
+
+/// How the jump host is reached, whatever for: whom to believe, who to be, and by which socket.
+fn to_the_jump_host(tunnel: &Tunnel, more: &[String], own: &Path) -> Vec<OsString> {
     let mut options = vec![
         "BatchMode=yes".to_owned(),
         "CheckHostIP=no".to_owned(),
         "ConnectTimeout=10".to_owned(),
-        "ControlMaster=yes".to_owned(),
-        "ControlPersist=no".to_owned(),
-        "ExitOnForwardFailure=yes".to_owned(),
         "GlobalKnownHostsFile=/dev/null".to_owned(),
         "IdentitiesOnly=yes".to_owned(),
         "LogLevel=INFO".to_owned(),
-        format!("ServerAliveInterval={alive}"),
-        "ServerAliveCountMax=2".to_owned(),
-        "StreamLocalBindUnlink=yes".to_owned(),
         "StrictHostKeyChecking=yes".to_owned(),
         "UpdateHostKeys=no".to_owned(),
         format!("IdentityFile={}", tunnel.identity.display()),
         format!("UserKnownHostsFile={}", tunnel.known_hosts.display()),
-        format!("ControlPath={}", files.control.display()),
     ];
+    options.extend_from_slice(more);
+    let mut words: Vec<OsString> = ["-F", "none", "-T"].map(OsString::from).into();
     // The first of two equal options counts, so the administrator's go before ours where both
     // may stand.
     if !tunnel.has_option(&["proxycommand", "proxyjump"]) {
@@ -91,10 +114,7 @@ pub fn arguments(tunnel: &Tunnel, port: u16, files: &Files, own: &Path) -> Vec<O
         words.push(option.into());
     }
     words.extend(["-p".into(), tunnel.jump.port.to_string().into()]);
-    words.extend(["-R".into(), remote(tunnel, port).into()]);
-    words.extend(["-L".into(), local(port, files)]);
-    words.extend(["-l".into(), tunnel.jump.user.clone().into(), "--".into()]);
-    words.push(tunnel.jump.host.clone().into());
+    words.extend(["-l".into(), tunnel.jump.user.clone().into()]);
     words
 }
 
@@ -305,12 +325,13 @@ mod tests {
     fn ssh_is_called_with_a_bound_forward_and_a_way_to_look_through_it() {
         let line = said(&tunnel(""));
         for words in [
-            "-F none -N -T",
+            "-N -F none -T",
             "-R 127.0.0.1:2222:127.0.0.1:22",
             "-L /run/tunnelwatch/cloud.probe:127.0.0.1:2222",
             "ExitOnForwardFailure=yes",
             "ProxyCommand=/usr/bin/tunnelwatch connect %h %p",
-            "-l t -- 2001:db8::1",
+            "-l t",
+            "-- 2001:db8::1",
         ] {
             assert!(line.contains(words), "{words}: {line}");
         }

@@ -94,3 +94,16 @@ pub fn watch_network() -> io::Result<OwnedFd> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// Sends a signal to a process (kill(2)).
+///
+/// # Errors
+///
+/// What the system said.
+pub fn signal(process: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    match unsafe { libc::kill(process, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

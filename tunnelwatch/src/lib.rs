@@ -1,7 +1,10 @@
-//! Keeps a reverse SSH forward alive, and proves end to end that it works.
+//! Keeps a reverse SSH forward alive, and proves end to end that it works: `tunnelwatch run` on the
+//! internal host starts the system's ssh, looks through the very forward that people will use, and
+//! decides ([`policy`], pure) by what it finds and by what ssh says ([`cause`], pure).
 #![deny(unsafe_code)]
 
 pub mod cause;
+pub mod cli;
 pub mod config;
 pub mod connect;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
@@ -9,5 +12,7 @@ pub mod ffi;
 pub mod keep;
 pub mod policy;
 pub mod proof;
+pub mod run;
 pub mod ssh;
+pub mod status;
 pub mod tell;

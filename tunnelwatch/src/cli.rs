@@ -12,7 +12,7 @@ use notifier::config::DEFAULT_PATH;
 
 use crate::connect::{self, Binding};
 use crate::ffi::send_descriptor;
-use crate::{run, status};
+use crate::{release, run, status, watch};
 
 const HELP: &str = "\
 tunnelwatch - a reverse SSH forward that is proved to work
@@ -21,6 +21,9 @@ usage: tunnelwatch [--config PATH] COMMAND [...]
 
 commands:
   run              on the internal host: keeps the tunnels of [[tunnel]]
+  watch            on the jump host: sees whether the ports of [[tunnel-watch]] answer
+  release PORT...  on the jump host, as the command beside the tunnel's key: ends a session
+                   of the same user that holds one of these ports and whose client is gone
   status [--json]  how they are; exit code 0 up, 1 one of several down, 2 down, 3 unknown
   retry            try now: after a repair, or when the line is back
 
@@ -117,6 +120,11 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match (command.as_deref(), words.as_slice()) {
         (Some("run"), []) => run::run(&config, run_dir).map(|()| 0),
+        (Some("watch"), []) => watch::watch(&config).map(|()| 0),
+        (Some("release"), ports) => {
+            let ports: Result<Vec<u16>, _> = ports.iter().map(|port| port.parse()).collect();
+            release::release(&ports.map_err(Failure::usage)?).map(|()| 0)
+        }
         (Some("status"), []) => status::status(&run_dir, json),
         (Some("retry"), []) => status::retry(&run_dir).map(|()| 0),
         (Some("connect"), words) => hand_over(words, unix.as_deref(), &binding).map(|()| 0),

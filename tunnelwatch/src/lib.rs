@@ -10,9 +10,12 @@ pub mod connect;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod keep;
+pub mod keys;
 pub mod policy;
 pub mod proof;
+pub mod release;
 pub mod run;
 pub mod ssh;
 pub mod status;
 pub mod tell;
+pub mod watch;

@@ -6,12 +6,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cause::{self, Cause};
 use crate::config::Tunnel;
+use crate::keys;
 use crate::ssh::{self, Files};
 
 /// How long a look may take.
@@ -169,16 +170,10 @@ pub fn identify(tunnel: &Tunnel, files: &Files, own: &Path) -> Identity {
 /// The target's own keys as lines of known_hosts, under the name `target`.
 fn target_keys(tunnel: &Tunnel, deadline: Instant) -> Option<String> {
     let scan = tunnel.ssh.with_file_name("ssh-keyscan");
-    let mut command = ssh::command(&scan);
-    command.args(["-T", "5", "-p", &tunnel.target.port().to_string(), "--"]);
-    command.arg(tunnel.target.ip().to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let output = run(&mut command, deadline)?;
-    let lines = output.lines().filter(|line| !line.starts_with('#'));
-    let keys: String = lines
-        .filter_map(|line| line.split_once(' '))
-        .map(|(_, key)| format!("target {key}\n"))
-        .collect();
-    (!keys.is_empty()).then_some(keys)
+    let host = tunnel.target.ip().to_string();
+    let lines = keys::scan(&scan, &host, tunnel.target.port(), deadline)?;
+    let keys = lines.lines().filter_map(|line| line.split_once(' '));
+    Some(keys.map(|(_, key)| format!("target {key}\n")).collect())
 }
 
 fn write_keys(path: &Path, keys: &str) -> io::Result<()> {
@@ -186,8 +181,9 @@ fn write_keys(path: &Path, keys: &str) -> io::Result<()> {
     std::fs::OpenOptions::new().write(true).create_new(true).open(path)?.write_all(keys.as_bytes())
 }
 
-/// Runs a short program and answers what it has said; nothing when it took too long.
-fn run(command: &mut Command, deadline: Instant) -> Option<String> {
+/// Runs a short program and answers what it has said, on standard output where that is a pipe;
+/// nothing when it took too long.
+pub fn run(command: &mut Command, deadline: Instant) -> Option<String> {
     let mut child = command.spawn().ok()?;
     let ended = wait(&mut child, deadline);
     if !ended {

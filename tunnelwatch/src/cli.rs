@@ -12,7 +12,7 @@ use notifier::config::DEFAULT_PATH;
 
 use crate::connect::{self, Binding};
 use crate::ffi::send_descriptor;
-use crate::{release, run, status, watch};
+use crate::{enroll, release, run, status, watch};
 
 const HELP: &str = "\
 tunnelwatch - a reverse SSH forward that is proved to work
@@ -21,6 +21,9 @@ usage: tunnelwatch [--config PATH] COMMAND [...]
 
 commands:
   run              on the internal host: keeps the tunnels of [[tunnel]]
+  enroll [NAME] [--host-key SHA256:...]
+                   on the internal host: makes the key, pins the jump host's, prints what to
+                   write there and into your ~/.ssh/config, and tests it all
   watch            on the jump host: sees whether the ports of [[tunnel-watch]] answer
   release PORT...  on the jump host, as the command beside the tunnel's key: ends a session
                    of the same user that holds one of these ports and whose client is gone
@@ -91,7 +94,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
     let (mut config, mut run_dir) = (PathBuf::from(DEFAULT_PATH), default_run_dir());
     let (mut command, mut json, mut words) = (None, false, Vec::new());
     let mut binding = Binding::default();
-    let mut unix = None;
+    let (mut unix, mut host_key) = (None, None);
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
         let text = |parser: &mut Parser| -> Result<String, Failure> {
             parser.value().and_then(|value| value.string()).map_err(Failure::usage)
@@ -105,6 +108,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
                 binding.address = Some(text(&mut parser)?.parse().map_err(Failure::usage)?);
             }
             Arg::Long("family") => binding.six = family(&text(&mut parser)?),
+            Arg::Long("host-key") => host_key = Some(text(&mut parser)?),
             Arg::Long("unix") => unix = Some(PathBuf::from(text(&mut parser)?)),
             Arg::Long("help") | Arg::Short('h') => return print(HELP),
             Arg::Long("version") | Arg::Short('V') => {
@@ -120,6 +124,11 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match (command.as_deref(), words.as_slice()) {
         (Some("run"), []) => run::run(&config, run_dir).map(|()| 0),
+        (Some("enroll"), names @ ([] | [_])) => {
+            let name = names.first().copied();
+            let request = enroll::Request { name, host_key: host_key.as_deref() };
+            enroll::enroll(&config, &run_dir, &request)
+        }
         (Some("watch"), []) => watch::watch(&config).map(|()| 0),
         (Some("release"), ports) => {
             let ports: Result<Vec<u16>, _> = ports.iter().map(|port| port.parse()).collect();

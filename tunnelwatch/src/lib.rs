@@ -7,6 +7,7 @@ pub mod cause;
 pub mod cli;
 pub mod config;
 pub mod connect;
+pub mod enroll;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod keep;

@@ -101,6 +101,19 @@ impl Look {
     }
 }
 
+/// Looks once and waits for what is found; `None` when there is no such socket yet.
+#[must_use]
+pub fn once(socket: &Path) -> Option<Found> {
+    let mut look = Look::begin(socket).ok()?;
+    loop {
+        if let Some(found) = look.found() {
+            return Some(found);
+        }
+        let left = look.deadline().saturating_duration_since(Instant::now());
+        let _ = notifier::ffi::wait_readable(&[look.wakes()], left);
+    }
+}
+
 /// Whether a line begins as a banner does; others may stand before it.
 fn has_banner(heard: &[u8]) -> bool {
     heard.starts_with(BANNER)

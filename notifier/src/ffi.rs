@@ -174,6 +174,24 @@ pub fn take_signals(signals: &[libc::c_int]) -> io::Result<File> {
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// Has a program begin with no signal blocked. A daemon reads its signals from a descriptor, for which they are
+/// blocked; what it starts inherits that, and would not hear SIGTERM.
+#[cfg(feature = "daemon")]
+pub fn unblock_signals(command: &mut std::process::Command) {
+    let unblock = || {
+        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the pointer is to a set of ours, which the call fills.
+        unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+        // SAFETY: the set is filled; the old mask is not asked for.
+        match unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: both calls between fork and exec are async-signal-safe (signal-safety(7)).
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, unblock) };
+}
+
 /// Waits until one of the descriptors is readable, or until the time is up (poll(2)). A signal
 /// that is not blocked ends the wait as well.
 ///

@@ -51,5 +51,6 @@ pub mod search;
 pub mod sender;
 pub mod spool;
 pub mod syslog;
+pub mod tunnel;
 pub mod twilio;
 pub mod wait;

@@ -115,6 +115,9 @@ impl Work {
     /// One turn of the loop: what has happened, what is due, and sleep.
     fn turn(&mut self) {
         self.hear();
+        if self.stopping {
+            return;
+        }
         self.see_session();
         self.see_look();
         self.see_key_files();

@@ -363,10 +363,16 @@ impl Policy {
         SETTLED_MS << u32::try_from(flaps).unwrap_or(MOST_FLAPS).min(MOST_FLAPS)
     }
 
+    /// Whether somebody has to mend something.
+    fn is_for_somebody(&self) -> bool {
+        self.failing.is_some_and(|(cause, _, _)| cause.needs_somebody())
+    }
+
     /// When there is something to tell.
     fn tell_ms(&self) -> u64 {
         match (self.up_since_ms(), self.down_since_ms, self.told) {
             (Some(up), Some(_), Some(_)) => up + self.settled_ms(up),
+            (None, Some(down), None) if self.is_for_somebody() => down,
             (None, Some(down), None) => down + self.rules.alert_after_ms,
             _ => u64::MAX,
         }

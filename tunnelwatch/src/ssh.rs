@@ -179,6 +179,7 @@ pub fn command(program: &Path) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    ffi::unblock_signals(&mut command);
     end_with_us(&mut command);
     command
 }

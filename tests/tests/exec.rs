@@ -176,6 +176,16 @@ fn of_a_program_that_hangs_and_forks_nothing_is_left_and_the_next_alert_is_not_h
 }
 
 #[test]
+fn a_program_that_takes_too_long_is_asked_to_end_before_it_is_killed() {
+    // The sender has SIGTERM blocked for itself; what it starts must not.
+    let script = "trap 'echo heard >/tmp/heard; exit 75' TERM; sleep 600 & wait";
+    let (host, _sender) = start(script, "timeout = \"1s\"");
+    host.publish(&Draft::login(1, "alice"));
+    let heard = || host.path("/tmp/heard").exists();
+    assert!(wait_until(ARRIVAL, heard), "it was killed without a word");
+}
+
+#[test]
 fn what_a_program_does_with_its_pipes_costs_neither_time_nor_memory() {
     let flood = "head -c 10000000 /dev/zero | tr '\\0' '\\033'";
     let table = [

@@ -57,6 +57,22 @@ impl Stamp {
         };
         Duration::from_millis(ms)
     }
+
+    /// How much is left at `now` of a wait that was to end at `not_before_ms` by the wall clock of
+    /// this moment, in milliseconds. A wall clock that was set since, in this boot, makes it
+    /// neither shorter nor longer; no clock makes it longer than it was.
+    #[must_use]
+    pub fn left_ms(&self, not_before_ms: u64, now: &Self) -> u64 {
+        let wait_ms = not_before_ms.saturating_sub(self.unix_ms);
+        wait_ms.saturating_sub(millis(self.age(now)))
+    }
+
+    /// When this was by the wall clock as it stands at `now`, in milliseconds since 1970: in what
+    /// order things happened, whoever has set the clock between them in this boot.
+    #[must_use]
+    pub fn by_clock_of(&self, now: &Self) -> u64 {
+        now.unix_ms.saturating_sub(millis(self.age(now)))
+    }
 }
 
 /// Milliseconds since 1970 by the wall clock; 0 for a clock before that.
@@ -92,6 +108,36 @@ mod tests {
         for (then, now, want) in table {
             assert_eq!(then.age(&now), Duration::from_millis(want), "{then:?} {now:?}");
         }
+    }
+
+    #[test]
+    fn a_wait_is_as_long_as_it_was_whatever_the_wall_clock_does() {
+        const DAY: u64 = 86_400_000;
+        let written = at(DAY, Some(("a", 1000)));
+        let table = [
+            // (now, left of 50 s)
+            (at(DAY + 20_000, Some(("a", 21_000))), 30_000),
+            (at(2 * DAY, Some(("a", 21_000))), 30_000),
+            (at(0, Some(("a", 21_000))), 30_000),
+            (at(0, Some(("a", 60_000))), 0),
+            (at(DAY + 20_000, Some(("b", 5))), 30_000),
+            // A machine without a battery for its clock, after a reboot.
+            (at(0, Some(("b", 5))), 50_000),
+        ];
+        for (now, want) in table {
+            assert_eq!(written.left_ms(DAY + 50_000, &now), want, "{now:?}");
+        }
+        assert_eq!(written.left_ms(0, &written), 0);
+    }
+
+    #[test]
+    fn what_happened_first_is_told_by_the_boot_clock() {
+        let now = at(5000, Some(("a", 60_000)));
+        let down = at(90_000_000, Some(("a", 10_000)));
+        let up = at(4000, Some(("a", 59_000)));
+        assert!(down.by_clock_of(&now) < up.by_clock_of(&now));
+        assert_eq!(at(3000, Some(("b", 7))).by_clock_of(&now), 3000, "of another boot");
+        assert_eq!(at(9000, None).by_clock_of(&now), 5000, "not in the future");
     }
 
     #[test]

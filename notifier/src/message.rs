@@ -38,6 +38,12 @@ pub struct New {
 }
 
 impl New {
+    /// What is new, a word each.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let network = self.network.then_some("network");
+        network.into_iter().chain(self.key.then_some("key"))
+    }
+
     /// What is new, as `network, key`; `None` when nothing is.
     #[must_use]
     pub fn words(self) -> Option<&'static str> {

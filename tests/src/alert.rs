@@ -42,6 +42,14 @@ impl Draft {
         Self::new(number, &login)
     }
 
+    /// That a thing is down or up, as `bastion send` tells it.
+    #[must_use]
+    pub fn condition(number: u32, name: &str, is_down: bool) -> Self {
+        let status = if is_down { "down" } else { "up" };
+        let what = json!({ "kind": "condition", "name": name, "status": status, "text": "" });
+        Self::new(number, &what)
+    }
+
     fn new(number: u32, what: &Value) -> Self {
         let id = id(number);
         let severity = "warning";
@@ -50,6 +58,23 @@ impl Draft {
             "severity": severity, "what": what,
         });
         Self { id, json }
+    }
+
+    /// The same with the boot clock, as a writer of ours has it.
+    ///
+    /// # Panics
+    ///
+    /// When `/proc` cannot be read.
+    #[must_use]
+    pub fn stamped(mut self) -> Self {
+        let read = |path: &str| fs::read_to_string(path).expect("a file of proc(5)");
+        let id = read("/proc/sys/kernel/random/boot_id");
+        let uptime = read("/proc/uptime");
+        let (seconds, hundredths) =
+            uptime.split(' ').next().and_then(|up| up.split_once('.')).expect("proc(5): uptime");
+        let ms: u64 = format!("{seconds}{hundredths}0").parse().expect("digits");
+        self.json["at"]["boot"] = json!({ "id": id.trim_end(), "ms": ms });
+        self
     }
 
     /// The same, `age` earlier, in a boot before this one.

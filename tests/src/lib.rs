@@ -27,15 +27,16 @@
 //! # drop(sender);
 //! ```
 //!
-//! The tests take root, iproute2, openssh and curl (those of channels python3-aiosmtpd, and where
-//! they are to be had gammu-smsd and postfix), and what `cargo build --workspace` builds:
-//! `bastion` and `libpam_bastion.so` are taken from the directory `BASTION_ARTEFACTS`, by default
+//! The tests take root, iproute2, openssh and curl (those of clocks libfaketime, those of channels
+//! python3-aiosmtpd, and where they are to be had gammu-smsd and postfix), and what
+//! `cargo build --workspace` builds: `bastion` and `libpam_bastion.so` are taken from the directory `BASTION_ARTEFACTS`, by default
 //! the target directory of the running test. A rig that cannot work panics and
 //! says what is missing: a test that was skipped in silence proves nothing.
 #![deny(unsafe_code)]
 
 pub mod alert;
 pub mod certificates;
+pub mod clock;
 pub mod fault;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
@@ -46,11 +47,14 @@ pub mod mail;
 pub mod pam;
 pub mod process;
 pub mod provider;
+pub mod random;
 pub mod rows;
 pub mod search;
 pub mod sender;
 pub mod spool;
+pub mod storm;
 pub mod syslog;
+pub mod told;
 pub mod tunnel;
 pub mod twilio;
 pub mod wait;

@@ -249,7 +249,9 @@ impl Like {
     pub fn section(self, name: &str, url: &str, more: &str) -> String {
         let file = secret_file(self);
         let keys = match self {
-            Self::Twilio | Self::Anybody => return crate::sender::sms(url),
+            Self::Twilio | Self::Anybody => {
+                return crate::sender::section(name, url, &[crate::sender::TO]);
+            }
             Self::Telegram => {
                 format!("token-file = \"{file}\"\nto = [\"1001\"]\nbase-url = \"{url}\"")
             }

@@ -47,12 +47,19 @@ class Handler:
             server.transport.abort()
         elif wrong["do"] == "hang":
             await asyncio.sleep(3600)
+        elif wrong["do"] == "flood":
+            await flood(server)
         return wrong.get("answer", right)
 
     async def handle_EHLO(self, server, session, envelope, hostname, responses):
         write(ehlo=hostname, tls=encrypted(server))
         session.host_name = hostname
         return responses
+
+    async def handle_HELO(self, server, session, envelope, hostname):
+        write(ehlo=hostname, tls=encrypted(server))
+        session.host_name = hostname
+        return "250 mx.example"
 
     async def handle_MAIL(self, server, session, envelope, address, mail_options):
         envelope.mail_from = address
@@ -81,6 +88,13 @@ class Handler:
             user=session.auth_data,
         )
         return await self.step(server, "data", "250 2.0.0 taken as 4XyZ")
+
+
+async def flood(server):
+    """An answer of 1 GiB, in lines that have no end."""
+    for _ in range(1 << 14):
+        server.transport.write(b"x" * (1 << 16))
+        await server._writer.drain()
 
 
 def authenticate(server, session, envelope, mechanism, data):

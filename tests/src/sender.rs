@@ -20,14 +20,20 @@ pub const TOKEN_FILE: &str = "/etc/bastion/twilio-token";
 pub const ONE_BY_ONE: &str =
     "digest = false\nmax-per-hour = 1000000\nmax-segments-per-day = 1000000\n";
 
+/// `[notify.channel.NAME]`: a Twilio channel at `base_url`.
+#[must_use]
+pub fn section(name: &str, base_url: &str, to: &[&str]) -> String {
+    format!(
+        "\n[notify.channel.{name}]\ntype = \"twilio\"\naccount-sid = \"{ACCOUNT_SID}\"\n\
+         auth-token-file = \"{TOKEN_FILE}\"\nfrom = \"{FROM}\"\nto = {to:?}\n\
+         base-url = \"{base_url}\"\n{ONE_BY_ONE}"
+    )
+}
+
 /// `[notify]` with one channel, `sms`, at `base_url`.
 #[must_use]
 pub fn sms(base_url: &str) -> String {
-    format!(
-        "\n[notify]\nroute = [\"sms\"]\n\n[notify.channel.sms]\ntype = \"twilio\"\n\
-         account-sid = \"{ACCOUNT_SID}\"\nauth-token-file = \"{TOKEN_FILE}\"\n\
-         from = \"{FROM}\"\nto = [\"{TO}\"]\nbase-url = \"{base_url}\"\n{ONE_BY_ONE}"
-    )
+    format!("\n[notify]\nroute = [\"sms\"]\n{}", section("sms", base_url, &[TO]))
 }
 
 /// `[notify]` with several channels in the order of the route: name, `base_url`, recipients.
@@ -36,11 +42,7 @@ pub fn route(patience: &str, channels: &[(&str, &str, &[&str])]) -> String {
     let names: Vec<&str> = channels.iter().map(|(name, _, _)| *name).collect();
     let mut text = format!("\n[notify]\nroute = {names:?}\npatience = \"{patience}\"\n");
     for (name, base_url, to) in channels {
-        text += &format!(
-            "\n[notify.channel.{name}]\ntype = \"twilio\"\naccount-sid = \"{ACCOUNT_SID}\"\n\
-             auth-token-file = \"{TOKEN_FILE}\"\nfrom = \"{FROM}\"\nto = {to:?}\n\
-             base-url = \"{base_url}\"\n{ONE_BY_ONE}"
-        );
+        text += &section(name, base_url, to);
     }
     text
 }

@@ -1,6 +1,6 @@
 //! The sender killed at any moment, and a disk that takes no more: nothing is lost.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bastion_tests::alert::Draft;
 use bastion_tests::fault::{Act, Fault};
@@ -8,67 +8,18 @@ use bastion_tests::host::{DEADLINE, Host, SPOOL};
 use bastion_tests::provider::Provider;
 use bastion_tests::rows::each_row;
 use bastion_tests::sender::Rig;
-use bastion_tests::wait::{pause, wait_until};
+use bastion_tests::storm::{kill_again_and_again, slow_answers};
+use bastion_tests::wait::wait_until;
 
 const ARRIVAL: Duration = Duration::from_secs(60);
 
 /// How often the sender is killed.
 const KILLS: usize = 50;
 
-/// Most alerts published between two kills: with these, fewer than 200 in all, and so many of
-/// an account's latest messages does the sender look through.
-const BURST: u64 = 6;
-
-/// SplitMix64 (Steele, Lea and Flood 2014): the same numbers for the same seed, anywhere.
-struct Random(u64);
-
-impl Random {
-    /// The seed is `BASTION_SEED`, or the time; it stands in the output of a failed test.
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let seed = std::env::var("BASTION_SEED").map_or_else(
-            |_| u64::from(now.subsec_nanos()),
-            |seed| seed.parse().expect("BASTION_SEED is a number"),
-        );
-        eprintln!("to repeat this: BASTION_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
-
 /// Kills the sender [`KILLS`] times while alerts come in, and answers how many messages too
 /// many were accepted when all is out.
 fn duplicates_after_kills(rig: &mut Rig) -> usize {
-    let mut random = Random::new();
-    let mut ids = Vec::new();
-    for kill in 0..KILLS {
-        // Some lives are long enough to clear up the doubt that the deaths before have left.
-        let life_us = random.below(if kill % 10 == 9 { 4_000_000 } else { 250_000 });
-        let alerts = random.below(BURST + 1);
-        let mut moments: Vec<u64> = (0..alerts).map(|_| random.below(life_us.max(1))).collect();
-        moments.sort_unstable();
-        let mut now_us = 0;
-        for at_us in moments {
-            pause(Duration::from_micros(at_us - now_us));
-            now_us = at_us;
-            let draft = Draft::note(u32::try_from(ids.len()).expect("few") + 1, "in the storm");
-            rig.host.publish(&draft);
-            ids.push(draft.id);
-        }
-        if kill % 10 == 5 {
-            ids.push(rig.host.send("by a script"));
-        }
-        pause(Duration::from_micros(life_us - now_us));
-        rig.sender.kill();
-        rig.sender = rig.host.spawn_sender();
-    }
+    let ids = kill_again_and_again(rig, KILLS);
     rig.provider.heal();
     for id in &ids {
         rig.host.wait_room(id, "sent", ARRIVAL);
@@ -79,12 +30,6 @@ fn duplicates_after_kills(rig: &mut Rig) -> usize {
     rig.host.wait_empty_queue();
     assert_eq!(rig.host.spool_names("drop"), [""; 0]);
     copies.iter().sum::<usize>() - ids.len()
-}
-
-/// A provider that takes a message at once and answers a little later: so most kills fall
-/// between the two, which is the worst moment.
-fn slow_answers() -> Fault {
-    Fault::new(Act::Ok).after(Duration::from_millis(30))
 }
 
 #[test]

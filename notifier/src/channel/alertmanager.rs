@@ -175,6 +175,10 @@ impl Channel for Alertmanager {
     fn reader(&self) -> Reader {
         Reader::Program
     }
+
+    fn keeps_state(&self) -> bool {
+        true
+    }
 }
 
 /// What it means for the alert that the members said this. One that took it is enough; where
@@ -212,20 +216,27 @@ fn alert(message: &Message, keep: Duration, own: &[(String, String)]) -> Value {
     labels.extend(labels_of(event));
     // An empty value means no label to Alertmanager; left out, it is the same everywhere.
     labels.retain(|_, value| !value.is_empty());
+    // By the clock as it is now: an `up` of a clock that was a day ahead would end tomorrow.
+    let at_ms = event.at.by_clock_of(&message.now);
     // Counted from now where it is told late: what ends in the past is over, and never told.
-    let kept = event.at.unix_ms.max(message.now.unix_ms).saturating_add(millis(keep));
+    let kept = message.now.unix_ms.saturating_add(millis(keep));
     let ends_ms = match &event.what {
-        What::Condition(condition) if condition.status == Status::Up => event.at.unix_ms,
+        What::Condition(condition) if condition.status == Status::Up => at_ms,
         _ => kept,
     };
+    let mut annotations = json!({
+        "summary": text::subject(message),
+        "description": text::body(message),
+        "severity": event.severity.as_str(),
+    });
+    // No label: those are what the alert is known by.
+    if let Some(new) = message.new.get(&event.id).and_then(|new| new.words()) {
+        annotations["new"] = new.into();
+    }
     json!([{
         "labels": labels,
-        "annotations": {
-            "summary": text::subject(message),
-            "description": text::body(message),
-            "severity": event.severity.as_str(),
-        },
-        "startsAt": rfc3339::format(event.at.unix_ms),
+        "annotations": annotations,
+        "startsAt": rfc3339::format(at_ms),
         "endsAt": rfc3339::format(ends_ms),
     }])
 }
@@ -269,7 +280,9 @@ pub fn judge(answer: &Answer) -> Outcome {
     }
     match answer.status {
         400 | 413 | 422 => Outcome::Never { why },
-        401 | 403 => wrong(&why, "username and password-file, or token-file"),
+        401 | 403 => {
+            wrong(&why, "username and password-file, or token-file, then restart the sender")
+        }
         _ => wrong(&why, "urls, and what stands between here and there"),
     }
 }

@@ -163,8 +163,9 @@ fn judge(run: &Run, program: &Program) -> Outcome {
             let answer = last_line(&run.output).unwrap_or_else(|| "exit code 0".to_owned());
             Outcome::Delivered { id: None, answer }
         }
-        End::Code(code @ (65 | 67)) => {
-            Outcome::Never { why: format!("{name} ended with {code}{said}") }
+        End::Code(code @ 65) => Outcome::Never { why: format!("{name} ended with {code}{said}") },
+        End::Code(code @ 67) => {
+            Outcome::Never { why: format!("{name} ended with {code}{said}; check to") }
         }
         End::Code(126 | 127) => config("could not start what it needs"),
         End::Code(code @ (64 | 77 | 78)) => config(&format!("ended with {code}")),
@@ -176,7 +177,8 @@ fn judge(run: &Run, program: &Program) -> Outcome {
             Outcome::doubtful(format!("{name} was ended by signal {signal}{said}"), Fault::Message)
         }
         End::Deadline => {
-            let why = format!("{name} took more than {:?} and was ended{said}", program.timeout);
+            let most = program.timeout;
+            let why = format!("{name} took more than {most:?} and was ended{said}; check timeout");
             Outcome::doubtful(why, Fault::Channel)
         }
         End::NotFound(error) => config(&format!("cannot be started: {error}")),

@@ -1,6 +1,7 @@
 //! HTTP as every provider's channel needs it: bounded in time and size, no redirects, the
 //! administrator's own CA store, and errors told apart by whether the request went out.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,18 +11,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use ureq::http::{HeaderMap, Response};
+use ureq::http::{HeaderMap, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, Transport,
 };
 use ureq::{Agent, Body, Error, Timeout};
 
 use super::connect::{Connect, Kick};
+use super::lookup::Lookup;
 use super::outcome::{Fault, Outcome};
 pub use super::redact::Redactor;
 use super::secret::Secret;
+use super::tls;
 use crate::config::Section;
 
 /// Most time one request takes, all of it together.
@@ -63,6 +65,8 @@ pub struct Client {
     display: Redactor,
     sent: Arc<AtomicBool>,
     kick: Kick,
+    /// Host and port of the last request, for a person.
+    peer: String,
 }
 
 /// A provider's answer.
@@ -189,6 +193,7 @@ impl Client {
             display: Redactor::default(),
             sent: Arc::default(),
             kick: Kick::new(),
+            peer: "the provider".to_owned(),
         }
     }
 
@@ -247,7 +252,7 @@ impl Client {
     ///
     /// An [`Outcome`] when there is no answer.
     pub fn post_form(&mut self, url: &str, form: &[(&str, &str)]) -> Result<Answer, Outcome> {
-        let mut request = self.agent()?.post(url);
+        let mut request = self.agent(url)?.post(url);
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization.expose());
         }
@@ -266,7 +271,7 @@ impl Client {
         headers: &[(&str, &str)],
         json: &[u8],
     ) -> Result<Answer, Outcome> {
-        let mut request = self.agent()?.post(url).header("Content-Type", "application/json");
+        let mut request = self.agent(url)?.post(url).header("Content-Type", "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization.expose());
         }
@@ -283,7 +288,7 @@ impl Client {
     ///
     /// An [`Outcome`] when there is no answer.
     pub fn get(&mut self, url: &str, query: &[(&str, &str)], most: u64) -> Result<Answer, Outcome> {
-        let mut request = self.agent()?.get(url);
+        let mut request = self.agent(url)?.get(url);
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization.expose());
         }
@@ -295,7 +300,10 @@ impl Client {
     }
 
     /// The agent, made anew where there is none. Nothing has been sent when this returns.
-    fn agent(&mut self) -> Result<Agent, Outcome> {
+    fn agent(&mut self, url: &str) -> Result<Agent, Outcome> {
+        if let Some(peer) = peer(url) {
+            self.peer = peer;
+        }
         self.sent.store(false, Ordering::Relaxed);
         if let Some(agent) = &self.agent {
             return Ok(agent.clone());
@@ -309,6 +317,7 @@ impl Client {
                 RootCerts::new_with_certs(&certificates)
             }
         };
+        tls::prepare();
         let config = Agent::config_builder()
             .timeout_global(Some(self.deadline))
             .timeout_resolve(Some(CONNECT.min(self.deadline)))
@@ -328,7 +337,7 @@ impl Client {
         let connector = Connect(self.kick.clone())
             .chain(RustlsConnector::default())
             .chain(Witness(Arc::clone(&self.sent)));
-        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        let agent = Agent::with_parts(config, connector, <Lookup>::default());
         self.agent = Some(agent.clone());
         Ok(agent)
     }
@@ -356,20 +365,28 @@ impl Client {
     /// What it means that a request has no answer. Before a byte of it was sent, it cannot
     /// have been read; after that, nobody knows.
     fn outcome_of(&self, error: &Error, sent: bool) -> Outcome {
-        let key = self.address;
+        let (key, peer) = (self.address, &self.peer);
         // An error may quote the address, which may be a secret.
         let said = self.display.shown(&error.to_string());
         if sent {
             let why = match error {
-                Error::Timeout(_) => "the provider did not answer in time".into(),
-                _ => format!("the connection broke: {said}"),
+                Error::Timeout(_) => format!(
+                    "{peer} did not answer in time; check {key}, if that goes on, and what stands \
+                     between here and there"
+                ),
+                Error::Protocol(_) => {
+                    format!("what {peer} answered is no HTTP: {said}; check {key}: http or https?")
+                }
+                _ => {
+                    format!("the connection to {peer} broke: {said}; check {key}, if that goes on")
+                }
             };
             return Outcome::doubtful(why, Fault::Channel);
         }
         let store = if self.ca_file.is_some() { "ca-file" } else { "ca-certificates" };
         let why = match (error, tls_error(error)) {
             (_, Some(rustls::Error::InvalidCertificate(what))) => {
-                let why = format!("the provider's certificate: {what}");
+                let why = format!("the certificate of {peer}: {what}");
                 return wrong(&why, &format!("the clock, {store} and {key}"));
             }
             // What the verifier says when it finds no CA at all.
@@ -379,15 +396,32 @@ impl Client {
             (Error::BadUri(_) | Error::Http(_), _) => {
                 return Outcome::Config { why: format!("{key}: {said}") };
             }
-            (_, Some(tls)) => format!("TLS: {tls}"),
-            (Error::HostNotFound | Error::Timeout(Timeout::Resolve), _) => {
-                "the provider's name cannot be resolved".into()
+            (_, Some(rustls::Error::InvalidMessage(_))) => {
+                return wrong(&format!("{peer} speaks no TLS"), &format!("the port in {key}"));
             }
-            (Error::Timeout(_), _) => "no connection to the provider in time".into(),
-            _ => format!("no connection: {said}"),
+            (_, Some(tls)) => format!("TLS with {peer}: {tls}; check {key}"),
+            (Error::HostNotFound | Error::Timeout(Timeout::Resolve), _) => {
+                format!("{peer} cannot be resolved; check {key}, and this machine's DNS")
+            }
+            (Error::Io(error), _) if error.kind() == ErrorKind::UnexpectedEof => {
+                format!("{peer} closed the connection at once; check the port in {key}")
+            }
+            (Error::Timeout(_), _) => {
+                format!(
+                    "no connection to {peer} in time; check {key}, and the firewalls on the way"
+                )
+            }
+            _ => format!("no connection to {peer}: {said}; check {key}, if that goes on"),
         };
         Outcome::Later { why, fault: Fault::Channel }
     }
+}
+
+/// Host and port of an address, which are no secret.
+fn peer(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+    Some(authority?.as_str().to_owned())
 }
 
 /// The last link in the chain of connectors. What it hands on stands, TLS and all, and notes
@@ -458,11 +492,17 @@ fn read_ca_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     Ok(certificates)
 }
 
+/// A date is one of the provider's clock, as is that of its answer: ours may be wrong by a day.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get("retry-after")?.to_str().ok()?.trim();
-    let wait = match value.parse::<u64>() {
+    let value = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let wait = value("retry-after")?;
+    let wait = match wait.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
+        Err(_) => {
+            let answered = value("date").and_then(date).unwrap_or(now);
+            date(wait)?.duration_since(answered).unwrap_or_default()
+        }
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }

@@ -8,6 +8,7 @@ pub mod connect;
 pub mod discord;
 pub mod exec;
 pub mod http;
+mod lookup;
 pub mod ntfy;
 pub mod outcome;
 pub mod redact;
@@ -17,10 +18,12 @@ pub mod slack;
 #[cfg(feature = "mail")]
 pub mod smtp;
 pub mod telegram;
+pub mod tls;
 pub mod twilio;
 pub mod webhook;
 
 use crate::config::Section;
+use crate::event::AlertId;
 pub use crate::message::Message;
 pub use connect::Kick;
 pub use outcome::{Fault, Followed, Found, Outcome};
@@ -35,9 +38,9 @@ pub trait Channel: Send {
     /// Sends the message, in bounded time: [`http::DEADLINE`], where a channel says nothing else.
     fn send(&mut self, message: &Message) -> Outcome;
 
-    /// Looks whether the provider has the message already, when it is not known what became
-    /// of an earlier try.
-    fn find(&mut self, _: &Message) -> Found {
+    /// Looks whether the provider has a message with this id for this recipient already, when it
+    /// is not known what became of an earlier try.
+    fn find(&mut self, _id: AlertId, _recipient: &str) -> Found {
         Found::CannotLook
     }
 
@@ -49,6 +52,12 @@ pub trait Channel: Send {
     /// Who reads what comes out at the other end.
     fn reader(&self) -> Reader {
         Reader::Person
+    }
+
+    /// Whether what it was told of a condition stands there until it is told otherwise: then `down`
+    /// after `up` would be down for ever, and the changes of one thing go there in their order.
+    fn keeps_state(&self) -> bool {
+        false
     }
 
     /// How many SMS segments the message takes, where those are paid for.

@@ -128,7 +128,9 @@ pub fn judge(answer: &Answer, now: SystemTime) -> Outcome {
         (200, _) => answer.unreadable_yes(http::BASE_URL),
         (400, Some(code)) if BAD_TOPIC.contains(&code) => wrong(&why, "topic"),
         (400, Some(_)) | (413, _) => Outcome::Never { why },
-        (401 | 403, _) => wrong(&why, "token-file, and who may write to the topic"),
+        (401 | 403, _) => {
+            wrong(&why, "token-file and who may write to the topic, then restart the sender")
+        }
         _ => wrong(&why, "base-url, and what stands between here and ntfy"),
     }
 }

@@ -4,14 +4,15 @@
 //! {"version":1, "id":"k7f3q2", "at":"2026-11-22T02:14:07.000Z", "host":"jump",
 //!  "severity":"warning", "kind":"login", "text":"jump: login alice from .. #k7f3q2",
 //!  "login":{"user":"alice", "service":"sshd", "source":"203.0.113.9", "source-name":null,
-//!    "via-tunnel":false, "reason":"..", "pid":4711, "auth":[{"method":"publickey", "key":
+//!    "via-tunnel":false, "new":["network", "key"], "reason":"..", "pid":4711, "auth":[{"method":"publickey", "key":
 //!      {"algorithm":"ssh-ed25519", "fingerprint":"SHA256:..", "name":"alice laptop",
 //!       "certificate":{"key-id":"..", "serial":"7", "ca":"SHA256:.."}}}]}}
 //! ```
 //!
 //! `kind` names the object with the fields of its own: `login`, `"note":{"text"}`, or
 //! `"condition":{"name", "status":"down" or "up", "text"}`. Fields may be added, none will
-//! change its meaning while `version` is 1. What is not known is null. Names are visible text: a
+//! change its meaning while `version` is 1. What is not known is null. `new` names what no login
+//! before this one came from or with: `network`, `key`, both or nothing. Names are visible text: a
 //! byte that is none stands there as `\xNN`, a character that hides or reorders others as
 //! `\u{N}`. `severity` is `info`, `warning` or `critical`; a serial number is a string, because it
 //! has 64 bits.
@@ -30,8 +31,9 @@ use super::outcome::Outcome;
 use super::secret::Secret;
 use super::{Channel, Kick, Message, Reader, Secrets, address, rfc3339};
 use crate::config::Section;
-use crate::event::{Condition, Event, Factor, Key, Login, Note, Tally, What};
+use crate::event::{Condition, Factor, Key, Login, Note, Tally, What};
 use crate::foreign::visible;
+use crate::message::New;
 use crate::text;
 
 /// Version of the body.
@@ -133,7 +135,7 @@ impl Channel for Webhook {
     }
 
     fn send(&mut self, message: &Message) -> Outcome {
-        let body = body(&message.event);
+        let body = body(message);
         let signature = self.secret.as_ref().map(|secret| sign(&body, secret));
         let id = message.id();
         let mut headers = vec![("Idempotency-Key", id.as_str())];
@@ -158,7 +160,8 @@ fn sign(body: &str, secret: &Secret) -> String {
     text
 }
 
-fn body(event: &Event) -> String {
+fn body(message: &Message) -> String {
+    let event = &message.event;
     let kind = event.what.kind();
     let mut body = json!({
         "version": VERSION,
@@ -171,7 +174,7 @@ fn body(event: &Event) -> String {
         "text": text::event_line(event, &event.at),
     });
     body[kind] = match &event.what {
-        What::Login(login) => login_json(login),
+        What::Login(login) => login_json(login, message.new.get(&event.id).copied()),
         What::Note(Note { text }) => json!({ "text": text_lines(text) }),
         What::Condition(Condition { name, status, text }) => {
             json!({ "name": name.visible(), "status": status.as_str(), "text": text_lines(text) })
@@ -202,7 +205,7 @@ fn tally_json(tally: &Tally) -> Value {
     json!({ "name": name.visible(), "good": good, "all": all, "unit": unit })
 }
 
-fn login_json(login: &Login) -> Value {
+fn login_json(login: &Login, new: Option<New>) -> Value {
     json!({
         "user": login.user.visible(),
         "service": login.service.visible(),
@@ -210,6 +213,7 @@ fn login_json(login: &Login) -> Value {
         "source-name": login.source_name.as_ref().map(|name| name.visible()),
         "via-tunnel": login.via_tunnel(),
         "auth": login.auth.iter().map(factor_json).collect::<Vec<_>>(),
+        "new": new.into_iter().flat_map(New::names).collect::<Vec<_>>(),
         "reason": visible(login.reason.as_bytes()),
         "pid": if login.pid == 0 { Value::Null } else { login.pid.into() },
     })
@@ -303,14 +307,15 @@ mod tests {
                 Certificate { key_id: "id 7".into(), serial: u64::MAX, ca: "SHA256:ca".into() };
             login.auth[0].key.as_mut().unwrap().certificate = Some(certificate);
         }
-        let body: Value = serde_json::from_str(&body(&message.event)).unwrap();
+        message.new.insert(message.event.id, New { network: true, key: true });
+        let body: Value = serde_json::from_str(&body(&message)).unwrap();
         let want = json!({
             "version": 1, "id": "k7f3q2", "at": "2026-11-22T02:14:07.000Z", "host": "jump",
             "severity": "warning", "kind": "login",
             "text": "jump: login alice from 203.0.113.9, cert alice #k7f3q2",
             "login": {
                 "user": "alice", "service": "sshd", "source": "203.0.113.9", "source-name": null,
-                "via-tunnel": false, "reason": "in no rule", "pid": 42,
+                "via-tunnel": false, "new": ["network", "key"], "reason": "in no rule", "pid": 42,
                 "auth": [{ "method": "publickey", "key": {
                     "algorithm": "ssh-ed25519", "fingerprint": "SHA256:abc", "name": "alice",
                     "certificate":
@@ -323,8 +328,7 @@ mod tests {
 
     #[test]
     fn each_kind_has_an_object_of_its_own() {
-        let json =
-            |message: &Message| serde_json::from_str::<Value>(&body(&message.event)).unwrap();
+        let json = |message: &Message| serde_json::from_str::<Value>(&body(message)).unwrap();
         let down = json(&condition(Status::Down, Severity::Critical));
         let want = json!({ "name": "tunnel office", "status": "down", "text": "no reply" });
         assert_eq!((&down["kind"], &down["condition"]), (&json!("condition"), &want));
@@ -344,8 +348,7 @@ mod tests {
 
     #[test]
     fn nothing_hostile_leaves_its_string() {
-        let json =
-            |message: &Message| serde_json::from_str::<Value>(&body(&message.event)).unwrap();
+        let json = |message: &Message| serde_json::from_str::<Value>(&body(message)).unwrap();
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         for message in hostile() {
             let body = json(&message);

@@ -71,7 +71,9 @@ fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Vec<Fai
         let said = format!("{name} to {recipient}: {outcome}");
         match outcome {
             Outcome::Delivered { .. } => print(&format!("{said}\n")),
-            Outcome::Later { .. } | Outcome::Doubtful { .. } => failures.push(Failure::later(said)),
+            Outcome::Later { .. } | Outcome::Doubtful { .. } => {
+                failures.push(Failure::later(format!("{said} (the sender would try again)")));
+            }
             Outcome::Config { .. } => failures.push(Failure::config(said)),
             Outcome::Never { .. } => failures.push(Failure::refused(said)),
         }

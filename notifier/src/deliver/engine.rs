@@ -17,7 +17,7 @@ use super::silence::{self, Mark};
 use super::wakeup::{Request, Wakeup};
 use super::worker::{Answer, Worker};
 use crate::channel::{Outcome, Secrets};
-use crate::clock::millis;
+use crate::clock::{Stamp, millis};
 use crate::config::{Finding, host::Host};
 use crate::spool::Spool;
 use crate::spool::queue::Queue;
@@ -83,6 +83,10 @@ pub struct Engine {
     systemd: Systemd,
     heartbeat: Option<Heartbeat>,
     mark: Mark,
+    /// Whether something has changed since it was last looked what is due, and when that has to be
+    /// looked at in any case.
+    changed: bool,
+    look_ms: u64,
     stopping: bool,
     reloading: bool,
     _lock: Lock,
@@ -137,12 +141,17 @@ impl Engine {
             systemd: Systemd::from_environment(),
             heartbeat: None,
             mark,
+            changed: true,
+            look_ms: 0,
             stopping: false,
             reloading: false,
             _lock: lock,
         };
         engine.employ(notify).map_err(failed("start a thread for each channel".into()))?;
-        engine.outbox.load(0).map_err(failed("read the queue".into()))?;
+        // In this order: a wait that is taken up may end late by what lies between, never early.
+        let now = Stamp::now();
+        let now_ms = engine.now_ms();
+        engine.outbox.load(&now, now_ms).map_err(failed("read the queue".into()))?;
         Ok(engine)
     }
 
@@ -162,7 +171,8 @@ impl Engine {
             while let Ok(answer) = self.answers.try_recv() {
                 self.learn(answer);
             }
-            let more = self.outbox.claim(self.now_ms());
+            let taken = self.outbox.claim(self.now_ms());
+            self.changed |= taken.any;
             if self.reloading || self.stopping {
                 self.take_back_all();
             }
@@ -182,7 +192,7 @@ impl Engine {
                 self.outbox.sync();
             }
             let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms()));
-            let wait = wait.min(if more { Duration::ZERO } else { self.show_life() });
+            let wait = wait.min(if taken.more { Duration::ZERO } else { self.show_life() });
             let requests = self.wakeup.sleep(wait).map_err(|source| EngineError::Io {
                 what: "wait for something to do".into(),
                 source,
@@ -224,12 +234,19 @@ impl Engine {
         loop {
             let now_ms = self.now_ms();
             self.go_on();
+            // All that waits is gone through, and in the middle of a run nothing else can be due.
+            if !self.changed && now_ms < self.look_ms {
+                return self.look_ms.min(self.follow_due());
+            }
+            self.changed = false;
             let idle = self.workers.iter().filter(|worker| !worker.busy);
             let idle: Vec<&str> = idle.map(|worker| worker.name.as_str()).collect();
             let (due, wake_ms) = self.outbox.due(now_ms, &idle);
+            self.look_ms = wake_ms.min(now_ms.saturating_add(millis(RESCAN)));
             if due.is_empty() {
                 return wake_ms.min(self.follow_due());
             }
+            self.changed = true;
             for (channel, job) in self.outbox.begin(&due, now_ms) {
                 let worker = self.workers.iter_mut().find(|worker| worker.name == channel);
                 if let Some(worker) = worker {
@@ -277,12 +294,15 @@ impl Engine {
             Answer::Followed(..) => false,
         };
         let mut back = VecDeque::new();
+        let mut goes_on = false;
         if let Some(worker) = worker {
             worker.busy = false;
             if run_is_over {
                 back = std::mem::take(&mut worker.ready);
             }
+            goes_on = !worker.ready.is_empty();
         }
+        self.changed |= !goes_on;
         match answer {
             Answer::Sent(report) => {
                 self.outbox.take_back(&report.channel, back.into_iter(), now_ms);
@@ -293,6 +313,7 @@ impl Engine {
     }
 
     fn take_back_all(&mut self) {
+        self.changed = true;
         let now_ms = self.now_ms();
         for worker in &mut self.workers {
             let jobs = std::mem::take(&mut worker.ready);
@@ -301,6 +322,7 @@ impl Engine {
     }
 
     fn obey(&mut self, request: Request) {
+        self.changed = true;
         match request {
             Request::Stop => self.stopping = true,
             Request::Reload => self.reloading = true,
@@ -314,6 +336,7 @@ impl Engine {
 
     fn reload(&mut self) {
         self.reloading = false;
+        self.changed = true;
         let file = self.config.display().to_string();
         let loaded = Settings::load(&self.config, &self.secrets).map_err(|error| error.to_string());
         let result = loaded.and_then(|settings| {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backoff;
 use crate::channel::{Fault, Outcome};
-use crate::clock::millis;
+use crate::clock::{Stamp, millis};
 
 /// How often a channel with wrong settings is tried: somebody has to mend them first, and
 /// may have done so at the provider's, where nobody tells us.
@@ -14,6 +14,10 @@ const CONFIG_PROBE: Duration = Duration::from_secs(15 * 60);
 
 /// Longest wait that a provider asked for and that is believed after a restart.
 const MAX_ASKED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// Shortest wait that a provider can ask for; of a shorter one [`backoff`] makes one that grows.
+/// `Retry-After: 0`, and a date that is over by its own clock, are seen in the wild.
+const LEAST_ASKED_FOR: Duration = Duration::from_secs(1);
 
 /// Longest wait of our own: the longest of [`backoff`], and its fifth. A machine without a
 /// battery-backed clock comes up in the past, where every moment written down is far ahead.
@@ -40,6 +44,9 @@ pub struct Health {
     pub failures: u32,
     /// Not to be used before this moment of the wall clock, in milliseconds since 1970.
     pub not_before_ms: u64,
+    /// When that was written down, so that it can be taken up on the boot clock.
+    #[serde(default)]
+    pub written: Stamp,
     /// What happened last, in words.
     pub last: String,
     /// The same as `not_before_ms` on the sender's own monotonic clock.
@@ -66,7 +73,9 @@ impl Health {
             }
             Outcome::Later { fault: Fault::RateLimit(wait), .. }
             | Outcome::Doubtful { fault: Fault::RateLimit(wait), .. } => {
-                // Never a moment early, whatever the clocks' grains.
+                // "At once" would be asked for again and again. And never a moment early, whatever
+                // the clocks' grains.
+                let wait = wait.filter(|wait| *wait >= LEAST_ASKED_FOR);
                 let wait = wait.map(|wait| wait + Duration::from_millis(50));
                 (
                     Trouble::RateLimit,
@@ -90,37 +99,40 @@ impl Health {
     }
 
     /// Prepares it for being written: the wall clock's form of the wait.
-    pub fn before_write(&mut self, now_ms: u64, unix_ms: u64) {
+    pub fn before_write(&mut self, now_ms: u64, now: &Stamp) {
         self.not_before_ms = match self.until_ms.saturating_sub(now_ms) {
             0 => 0,
-            wait => unix_ms.saturating_add(wait),
+            wait => now.unix_ms.saturating_add(wait),
         };
+        self.written = now.clone();
     }
 
     /// Takes up the wait after a restart. Wrong settings are tried at once: a restart is
     /// what somebody does who has mended them.
-    pub fn after_read(&mut self, now_ms: u64, unix_ms: u64) {
+    pub fn after_read(&mut self, now_ms: u64, now: &Stamp) {
+        let left_ms = self.written.left_ms(self.not_before_ms, now);
         self.until_ms = match self.trouble {
             Some(Trouble::Config) => now_ms,
-            Some(Trouble::RateLimit) => ahead(self.not_before_ms, now_ms, unix_ms, MAX_ASKED_FOR),
-            _ => resume(self.not_before_ms, now_ms, unix_ms),
+            Some(Trouble::RateLimit) => ahead(left_ms, now_ms, MAX_ASKED_FOR),
+            _ => resume(left_ms, now_ms),
         };
     }
 }
 
-/// A moment of the wall clock, to which we wanted to wait, on the monotonic clock.
+/// The end of a wait of our own of which so much is left, on the monotonic clock.
 #[must_use]
-pub fn resume(not_before_ms: u64, now_ms: u64, unix_ms: u64) -> u64 {
-    ahead(not_before_ms, now_ms, unix_ms, MAX_OWN)
+pub fn resume(left_ms: u64, now_ms: u64) -> u64 {
+    ahead(left_ms, now_ms, MAX_OWN)
 }
 
-fn ahead(not_before_ms: u64, now_ms: u64, unix_ms: u64, most: Duration) -> u64 {
-    now_ms.saturating_add(not_before_ms.saturating_sub(unix_ms).min(millis(most)))
+fn ahead(left_ms: u64, now_ms: u64, most: Duration) -> u64 {
+    now_ms.saturating_add(left_ms.min(millis(most)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::BootStamp;
 
     impl Health {
         fn is_usable(&self, now_ms: u64) -> bool {
@@ -167,21 +179,40 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_survives_a_restart_but_no_clock_makes_it_longer_than_a_day() {
+    fn a_provider_that_says_at_once_again_and_again_is_not_believed() {
+        let mut health = Health::default();
+        for seconds in [1, 2, 4] {
+            health.learn(&later(Fault::RateLimit(Some(Duration::ZERO))), 1000, 200);
+            assert_eq!(health.until_ms, 1000 + seconds * 1000);
+        }
+    }
+
+    #[test]
+    fn a_wait_survives_a_restart_and_no_clock_makes_it_shorter_or_longer() {
+        const DAY: u64 = 86_400_000;
+        let at =
+            |unix_ms, id: &str, ms| Stamp { unix_ms, boot: Some(BootStamp { id: id.into(), ms }) };
         let mut health = Health::default();
         health.learn(&later(Fault::RateLimit(Some(Duration::from_secs(100)))), 0, 0);
-        health.before_write(0, 1_000_000);
-        let mut back: Health =
-            serde_json::from_str(&serde_json::to_string(&health).unwrap()).unwrap();
-        back.after_read(7, 1_000_000 + 60_000);
-        assert_eq!(back.until_ms, 7 + 40_050);
-        back.after_read(7, 0);
-        assert_eq!(back.until_ms, 7 + 1_100_050);
+        health.before_write(0, &at(2 * DAY, "a", 0));
+        let json = serde_json::to_string(&health).unwrap();
+        let mut back: Health = serde_json::from_str(&json).unwrap();
+        for (now, left_ms) in [
+            (at(2 * DAY + 60_000, "a", 60_000), 40_050),
+            (at(3 * DAY, "a", 60_000), 40_050),
+            (at(DAY, "a", 60_000), 40_050),
+            (at(2 * DAY + 60_000, "b", 1), 40_050),
+            (at(DAY, "b", 1), 100_050),
+        ] {
+            back.after_read(7, &now);
+            assert_eq!(back.until_ms, 7 + left_ms, "{now:?}");
+        }
+        // A file that holds anything at all.
         back.not_before_ms = u64::MAX;
-        back.after_read(7, 0);
-        assert_eq!(back.until_ms, 7 + 86_400_000);
+        back.after_read(7, &at(0, "b", 1));
+        assert_eq!(back.until_ms, 7 + DAY);
         back.trouble = Some(Trouble::Network);
-        back.after_read(7, 0);
-        assert_eq!(back.until_ms, 7 + 360_000, "a clock that starts in the past");
+        back.after_read(7, &at(0, "b", 1));
+        assert_eq!(back.until_ms, 7 + 360_000);
     }
 }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Limits;
+use crate::clock::{Stamp, millis};
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -19,12 +20,15 @@ const CRITICAL: u32 = 2;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     minutes: VecDeque<Minute>,
+    /// When it was written down, so that it can be taken up on the boot clock.
+    #[serde(default)]
+    written: Stamp,
 }
 
 /// What was sent within a minute, which is as exact as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Minute {
-    /// When the last of it was sent, in milliseconds since 1970.
+    /// When the last of it was sent, in milliseconds since 1970, by the clock of `written`.
     unix_ms: u64,
     messages: u32,
     segments: u32,
@@ -95,17 +99,21 @@ impl Usage {
     }
 
     /// Prepares it for being written.
-    pub fn before_write(&mut self, now_ms: u64, unix_ms: u64) {
+    pub fn before_write(&mut self, now_ms: u64, now: &Stamp) {
         for minute in &mut self.minutes {
             let age = u64::try_from(signed(now_ms) - minute.at_ms).unwrap_or(0);
-            minute.unix_ms = unix_ms.saturating_sub(age);
+            minute.unix_ms = now.unix_ms.saturating_sub(age);
         }
+        self.written = now.clone();
     }
 
-    /// Takes it up after a restart. What the clock says is in the future was just now.
-    pub fn after_read(&mut self, now_ms: u64, unix_ms: u64) {
+    /// Takes it up after a restart. A wall clock that was set in this boot changes nothing; across
+    /// boots there is no other, and where it went back no time has passed.
+    pub fn after_read(&mut self, now_ms: u64, now: &Stamp) {
+        let since_ms = millis(self.written.age(now));
         for minute in &mut self.minutes {
-            minute.at_ms = signed(now_ms) - signed(unix_ms.saturating_sub(minute.unix_ms));
+            let age_ms = self.written.unix_ms.saturating_sub(minute.unix_ms);
+            minute.at_ms = signed(now_ms) - signed(age_ms.saturating_add(since_ms));
         }
     }
 }
@@ -117,6 +125,7 @@ fn signed(ms: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::BootStamp;
 
     const HOURLY: Limits = Limits {
         per_hour: Some(3),
@@ -159,18 +168,24 @@ mod tests {
 
     #[test]
     fn usage_survives_a_restart_and_a_clock_that_jumps() {
+        let at =
+            |unix_ms, id: &str, ms| Stamp { unix_ms, boot: Some(BootStamp { id: id.into(), ms }) };
         let mut usage = used(&[(0, 1), (60_000, 1), (120_000, 1)]);
-        usage.before_write(180_000, 1_000_000_000);
+        usage.before_write(180_000, &at(1_000_000_000, "a", 180_000));
         let json = serde_json::to_string(&usage).unwrap();
-        for (unix_ms, want) in [
-            // Ten minutes later; a day back, when everything counts as just now; a day on.
-            (1_000_600_000, 5000 + HOUR_MS - 780_000),
-            (1_000_000_000 - DAY_MS, 5000 + HOUR_MS),
-            (1_000_000_000 + DAY_MS, 0),
+        for (now, want) in [
+            // Ten minutes later; and the wall clock a day back, a day on.
+            (at(1_000_600_000, "a", 780_000), 5000 + HOUR_MS - 780_000),
+            (at(1_000_600_000 - DAY_MS, "a", 780_000), 5000 + HOUR_MS - 780_000),
+            (at(1_000_600_000 + DAY_MS, "a", 780_000), 5000 + HOUR_MS - 780_000),
+            // After a reboot.
+            (at(1_000_600_000, "b", 1), 5000 + HOUR_MS - 780_000),
+            (at(1_000_600_000 - DAY_MS, "b", 1), 5000 + HOUR_MS - 180_000),
+            (at(1_000_600_000 + DAY_MS, "b", 1), 0),
         ] {
             let mut back: Usage = serde_json::from_str(&json).unwrap();
-            back.after_read(5000, unix_ms);
-            assert_eq!(back.free_at(&HOURLY, 1, false, 5000), want, "{unix_ms}");
+            back.after_read(5000, &now);
+            assert_eq!(back.free_at(&HOURLY, 1, false, 5000), want, "{now:?}");
         }
     }
 

@@ -11,7 +11,7 @@ mod intake;
 mod learn;
 mod pick;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::policy::Policy;
 use super::route::{Gates, Step, View};
 use super::seen::{self, Seen};
 use super::throttle::Throttle;
-use crate::clock::{Stamp, millis, unix_ms};
+use crate::clock::{Stamp, millis};
 use crate::event::{AlertId, Severity};
 use crate::foreign::Foreign;
 use crate::message::New;
@@ -32,6 +32,7 @@ use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
 use books::Books;
 pub use follow::Follow;
+pub use intake::Taken;
 pub use pick::Due;
 
 /// How long the provider gets to list a message of which nobody knows whether it has it.
@@ -51,12 +52,17 @@ struct Entry {
     id: AlertId,
     /// [`crate::event::What::kind`].
     kind: &'static str,
+    /// Of a condition: what it is of.
+    subject: Option<Subject>,
     severity: Severity,
     at: Stamp,
     /// What of it was never seen before.
     new: New,
     state: State,
 }
+
+/// What a condition is of: a host, and a name there.
+type Subject = (Foreign, Foreign);
 
 /// All messages that are not yet out, and the channels' health.
 pub struct Outbox {
@@ -67,6 +73,8 @@ pub struct Outbox {
     entries: BTreeMap<String, Entry>,
     /// The names of `entries` by their ids.
     ids: BTreeMap<AlertId, String>,
+    /// The names of those `entries` that are of one subject.
+    changes: HashMap<Subject, Vec<String>>,
     /// How many of `entries` are logins.
     logins: usize,
     /// Names of `entries` that are perhaps out.
@@ -87,6 +95,8 @@ pub struct Outbox {
     books: Books,
     /// How many alerts have expired since somebody was told of it.
     expired: usize,
+    /// Files of `state_dir` that could not be written when that was last tried.
+    unwritten: BTreeSet<&'static str>,
     /// What is wrong now and has been told, by the thing that is wrong.
     told: BTreeMap<Thing, String>,
 }
@@ -115,6 +125,7 @@ impl Outbox {
             state_dir,
             entries: BTreeMap::new(),
             ids: BTreeMap::new(),
+            changes: HashMap::new(),
             logins: 0,
             doubtful: BTreeSet::new(),
             refusals: Throttle::default(),
@@ -126,6 +137,7 @@ impl Outbox {
             policy: Policy::default(),
             books: Books::default(),
             expired: 0,
+            unwritten: BTreeSet::new(),
             told: BTreeMap::new(),
         }
     }
@@ -135,27 +147,27 @@ impl Outbox {
         self.policy = policy;
     }
 
-    /// Takes up what a sender before this one has left.
+    /// Takes up what a sender before this one has left. `now_ms` is `now` on the monotonic clock, or
+    /// a little later.
     ///
     /// # Errors
     ///
     /// When `queue/` cannot be read.
-    pub fn load(&mut self, now_ms: u64) -> io::Result<()> {
-        let wall_ms = unix_ms();
+    pub fn load(&mut self, now: &Stamp, now_ms: u64) -> io::Result<()> {
         self.health = self.read_state_file(HEALTH_FILE);
         for health in self.health.values_mut() {
-            health.after_read(now_ms, wall_ms);
+            health.after_read(now_ms, now);
         }
         self.usage = self.read_state_file(USAGE_FILE);
         for usage in self.usage.values_mut() {
-            usage.after_read(now_ms, wall_ms);
+            usage.after_read(now_ms, now);
         }
         self.take_up_follows(now_ms);
         self.seen = Seen::read(&self.state_dir);
         self.load_books();
         for name in self.queue.names()? {
             match self.queue.take_up(&name) {
-                Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, wall_ms), now_ms),
+                Ok((one, state)) => self.take_in(one, wake_up(state, now_ms, now), now_ms),
                 // One bad file must not keep the others from getting out.
                 Err(error) => {
                     let line = Line::new("queue-file-stuck").text("file", &name);
@@ -310,6 +322,14 @@ impl Outbox {
         if self.ids.get(&entry.id).is_some_and(|of| of == name) {
             self.ids.remove(&entry.id);
         }
+        if let Some(subject) = &entry.subject {
+            if let Some(names) = self.changes.get_mut(subject) {
+                names.retain(|of| of != name);
+                if names.is_empty() {
+                    self.changes.remove(subject);
+                }
+            }
+        }
         self.logins -= usize::from(entry.is_login());
         self.doubtful.remove(name);
         Some(entry)
@@ -341,13 +361,14 @@ impl Outbox {
     }
 
     fn write(&mut self, names: &[String], now_ms: u64) {
-        let wall_ms = unix_ms();
+        let now = Stamp::now();
         for name in names {
             let Some(entry) = self.entries.get_mut(name) else { continue };
+            entry.state.written = now.clone();
             for leg in entry.state.channels.values_mut().flat_map(BTreeMap::values_mut) {
                 leg.not_before_ms = match leg.due_ms.saturating_sub(now_ms) {
                     0 => 0,
-                    wait => wall_ms.saturating_add(wait),
+                    wait => now.unix_ms.saturating_add(wait),
                 };
             }
         }
@@ -362,18 +383,18 @@ impl Outbox {
     }
 
     fn write_health(&mut self, now_ms: u64) {
-        let wall_ms = unix_ms();
+        let now = Stamp::now();
         for health in self.health.values_mut() {
-            health.before_write(now_ms, wall_ms);
+            health.before_write(now_ms, &now);
         }
         let json = serde_json::to_vec(&self.health);
         self.write_state_file(HEALTH_FILE, json);
     }
 
     fn write_usage(&mut self, now_ms: u64) {
-        let wall_ms = unix_ms();
+        let now = Stamp::now();
         for usage in self.usage.values_mut() {
-            usage.before_write(now_ms, wall_ms);
+            usage.before_write(now_ms, &now);
         }
         let json = serde_json::to_vec(&self.usage);
         self.write_state_file(USAGE_FILE, json);
@@ -398,13 +419,21 @@ impl Outbox {
     }
 
     /// Answers whether it has been written.
-    fn write_state_file(&mut self, file: &str, json: serde_json::Result<Vec<u8>>) -> bool {
+    fn write_state_file(&mut self, file: &'static str, json: serde_json::Result<Vec<u8>>) -> bool {
         let written = json
             .map_err(io::Error::from)
             .and_then(|json| files::write_durably(&self.state_dir, file, &json))
             .map_err(|error| format!("cannot write into {}: {error}", self.state_dir.display()));
         let is_written = written.is_ok();
-        self.tell_once(Thing::StateFile, written);
+        if is_written {
+            self.unwritten.remove(file);
+        } else {
+            self.unwritten.insert(file);
+        }
+        // One file that can be written does not mean that all is well again.
+        if !is_written || self.unwritten.is_empty() {
+            self.tell_once(Thing::StateFile, written);
+        }
         is_written
     }
 
@@ -459,9 +488,10 @@ impl Entry {
 }
 
 /// A state as a new sender takes it up: of what was being sent, nobody knows.
-fn wake_up(mut state: State, now_ms: u64, wall_ms: u64) -> State {
-    for leg in state.channels.values_mut().flat_map(BTreeMap::values_mut) {
-        leg.due_ms = resume(leg.not_before_ms, now_ms, wall_ms);
+fn wake_up(mut state: State, now_ms: u64, now: &Stamp) -> State {
+    let State { channels, written } = &mut state;
+    for leg in channels.values_mut().flat_map(BTreeMap::values_mut) {
+        leg.due_ms = resume(written.left_ms(leg.not_before_ms, now), now_ms);
         if leg.phase == Phase::Sending {
             leg.phase = Phase::Doubtful;
             leg.due_ms = leg.due_ms.max(now_ms.saturating_add(millis(SETTLE)));

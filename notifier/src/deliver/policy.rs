@@ -52,6 +52,8 @@ pub struct Way {
     pub together: bool,
     /// Whether messages are prepared many at a time, because a program reads them.
     pub in_runs: bool,
+    /// Whether the changes of one thing go there in their order.
+    pub in_order: bool,
     /// What it may send.
     pub limits: Limits,
     /// The most SMS segments of a message.

@@ -235,6 +235,7 @@ fn read_channel(
     way.in_runs = channel.reader() == Reader::Program;
     way.together = digest && !way.in_runs;
     way.segments = channel.most_segments();
+    way.in_order = channel.keeps_state();
     way.follows = channel.follows();
     Some((channel, way))
 }

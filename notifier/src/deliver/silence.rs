@@ -44,9 +44,12 @@ impl Mark {
         if !last && self.written.is_some_and(|at| at.elapsed() < EVERY) {
             return;
         }
-        // A directory that takes nothing is told by those for whom it matters more.
+        // A directory that takes nothing is told by those for whom it matters more. On a full disk
+        // the file's own bytes are still there to be used: or the next sender would tell of hours in
+        // which this one was at work.
         if let Ok(json) = serde_json::to_vec(&Stamp::now()) {
-            let _ = files::replace(&self.state_dir, FILE, &json);
+            let replaced = files::replace(&self.state_dir, FILE, &json);
+            let _ = replaced.or_else(|_| files::overwrite(&self.state_dir.join(FILE), &json));
         }
         self.written = Some(Instant::now());
     }
@@ -77,16 +80,19 @@ fn words(last: &Stamp, now: &Stamp) -> Option<String> {
     if gap < GAP {
         return None;
     }
+    // The wall clock may have been set in the gap; then the boot clock knows how long it was.
+    let from = Stamp { unix_ms: last.by_clock_of(now), boot: None };
     // EVERY: it may have been at work for that much longer.
     Some(format!(
         "alerts were off from {} (the sender did not run); what happened then is told now",
-        text::span(last, now)
+        text::span(&from, now)
     ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::BootStamp;
 
     #[test]
     fn only_a_long_gap_is_told() {
@@ -95,5 +101,17 @@ mod tests {
         assert_eq!(words(&at(1000), &at(900)), None, "a clock that was set back");
         let told = words(&at(1000), &at(1100)).unwrap();
         assert!(told.starts_with("alerts were off from ") && told.contains(" to "), "{told}");
+        // A wall clock that was set by a day in the gap makes it no longer, and none of a restart.
+        let day = |unix_ms, minutes: u64| Stamp {
+            unix_ms,
+            boot: Some(BootStamp { id: "a".into(), ms: minutes * 60_000 }),
+        };
+        let (before, noon) = (day(86_400_000, 0), 86_400_000 + 43_200_000);
+        for unix_ms in [0, 2 * 86_400_000] {
+            assert_eq!(words(&before, &day(unix_ms, 5)), None, "{unix_ms}");
+        }
+        let told = words(&before, &day(noon, 30)).unwrap();
+        let span = text::span(&Stamp { unix_ms: noon - 1_800_000, boot: None }, &day(noon, 30));
+        assert!(told.contains(&span), "{told}");
     }
 }

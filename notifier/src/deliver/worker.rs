@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::outbox::Follow;
 use crate::channel::{Channel, Fault, Followed, Found, Kick, Message, Outcome};
+use crate::event::AlertId;
 
 /// How many looks may reach the provider and fail, in a row, before a doubtful message is sent again all the same.
 const MAX_LOOKS: u32 = 3;
@@ -24,6 +25,9 @@ pub struct Job {
     pub message: Message,
     /// Whether an earlier try may have got through.
     pub doubtful: bool,
+    /// The id of that try, where it is not the message's: who gave it may have been taken out of
+    /// the queue since, or have expired.
+    pub told_as: Option<AlertId>,
     /// How often the provider has said, then, that it had taken it.
     pub accepted: u32,
     /// How many looks for it have failed in a row.
@@ -45,6 +49,8 @@ pub struct Report {
     pub unresolved: bool,
     /// How many SMS segments it took.
     pub segments: u32,
+    /// The id under which the provider has it, or may have it: that of the last try that went out.
+    pub told_as: Option<AlertId>,
 }
 
 /// What a channel's thread is asked to do.
@@ -144,6 +150,7 @@ impl Worker {
             outcome: gone(),
             unresolved: job.doubtful,
             segments: 0,
+            told_as: job.told_as,
         }))
     }
 
@@ -191,11 +198,14 @@ fn run(
 
 fn send(name: &str, channel: &mut dyn Channel, job: Job) -> Report {
     let tried = panic::catch_unwind(AssertUnwindSafe(|| {
-        let (outcome, unresolved) = attempt(channel, &job);
-        (outcome, unresolved, channel.segments(&job.message))
+        let tried = attempt(channel, &job);
+        (tried, channel.segments(&job.message))
     }));
-    let (outcome, unresolved, segments) = tried.unwrap_or_else(|_| (own_fault(), true, 0));
+    let unknown = || (Tried { outcome: own_fault(), unresolved: true, sent: false }, 0);
+    let (Tried { outcome, unresolved, sent }, segments) = tried.unwrap_or_else(|_| unknown());
+    let own_id = || (job.names.len() > 1).then(|| job.message.id());
     Report {
+        told_as: if sent { own_id() } else { job.told_as },
         names: job.names,
         channel: name.to_owned(),
         recipient: job.message.recipient,
@@ -210,11 +220,23 @@ fn own_fault() -> Outcome {
     Outcome::doubtful(why, Fault::Message)
 }
 
-fn attempt(channel: &mut dyn Channel, job: &Job) -> (Outcome, bool) {
+/// What became of an attempt.
+struct Tried {
+    outcome: Outcome,
+    /// As in [`Report`].
+    unresolved: bool,
+    /// Whether it was sent, and not only looked for.
+    sent: bool,
+}
+
+fn attempt(channel: &mut dyn Channel, job: &Job) -> Tried {
+    let (recipient, id) = (&job.message.recipient, job.told_as.unwrap_or(job.message.id()));
+    let looked = |outcome, unresolved| Tried { outcome, unresolved, sent: false };
+    let sent = |outcome, unresolved| Tried { outcome, unresolved, sent: true };
     if !job.doubtful {
-        return (channel.send(&job.message), false);
+        return sent(channel.send(&job.message), false);
     }
-    let found = channel.find(&job.message);
+    let found = channel.find(id, recipient);
     // Said twice and never listed: the list leaves it out, and a third SMS would, too.
     let believed = match found {
         Found::CannotLook => job.accepted > 0,
@@ -224,20 +246,20 @@ fn attempt(channel: &mut dyn Channel, job: &Job) -> (Outcome, bool) {
     match found {
         Found::Yes(id) => {
             let answer = format!("found at the provider as {id}");
-            (Outcome::Delivered { id: Some(id), answer }, false)
+            looked(Outcome::Delivered { id: Some(id), answer }, false)
         }
         _ if believed => {
             let answer = "taken, by what the provider said; its list does not show it".into();
-            (Outcome::Delivered { id: None, answer }, false)
+            looked(Outcome::Delivered { id: None, answer }, false)
         }
-        Found::No | Found::CannotLook => (channel.send(&job.message), false),
+        Found::No | Found::CannotLook => sent(channel.send(&job.message), false),
         Found::Failed(outcome) if job.looks < MAX_LOOKS || !was_asked(&outcome) => {
-            (of_a_look(outcome), true)
+            looked(of_a_look(outcome), true)
         }
         // Twice is better than never. If this does not go out either, the doubt remains.
         Found::Failed(_) => match channel.send(&job.message) {
-            sent @ (Outcome::Delivered { .. } | Outcome::Never { .. }) => (sent, false),
-            failed => (failed, true),
+            over @ (Outcome::Delivered { .. } | Outcome::Never { .. }) => sent(over, false),
+            failed => sent(failed, true),
         },
     }
 }
@@ -269,12 +291,13 @@ fn of_a_look(outcome: Outcome) -> Outcome {
 mod tests {
     use super::*;
     use crate::clock::Stamp;
-    use crate::event::{AlertId, Event, FORMAT, Note, Severity, What};
+    use crate::event::{Event, FORMAT, Note, Severity, What};
     use crate::foreign::Foreign;
 
     struct Scripted {
         found: Found,
         sent: u32,
+        asked: Option<AlertId>,
     }
 
     impl Channel for Scripted {
@@ -285,7 +308,8 @@ mod tests {
             self.sent += 1;
             Outcome::Delivered { id: None, answer: "sent".into() }
         }
-        fn find(&mut self, _: &Message) -> Found {
+        fn find(&mut self, id: AlertId, _: &str) -> Found {
+            self.asked = Some(id);
             self.found.clone()
         }
     }
@@ -295,6 +319,7 @@ mod tests {
         let job = |doubtful, accepted, looks| Job {
             names: vec!["n".into()],
             doubtful,
+            told_as: doubtful.then_some(AlertId::from_bits(7)),
             accepted,
             looks,
             message: Message {
@@ -332,9 +357,13 @@ mod tests {
             (true, 0, 3, unreached(), 0, true),
         ];
         for (doubtful, accepted, looks, found, sent, unresolved) in table {
-            let mut channel = Scripted { found: found.clone(), sent: 0 };
-            let (_, still) = attempt(&mut channel, &job(doubtful, accepted, looks));
-            assert_eq!((channel.sent, still), (sent, unresolved), "{doubtful} {found:?}");
+            let mut channel = Scripted { found: found.clone(), sent: 0, asked: None };
+            let tried = attempt(&mut channel, &job(doubtful, accepted, looks));
+            let got = (channel.sent, tried.unresolved);
+            assert_eq!(got, (sent, unresolved), "{doubtful} {found:?}");
+            assert_eq!(tried.sent, sent > 0, "{doubtful} {found:?}");
+            let asked = doubtful.then_some(AlertId::from_bits(7));
+            assert_eq!(channel.asked, asked, "under the id of the try that is in doubt");
         }
     }
 }

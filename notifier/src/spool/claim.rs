@@ -1,13 +1,14 @@
 //! From `drop/` into the sender's own hands: what is an event is claimed and made durable, and
 //! what is none goes to `failed/` under a name of ours.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::files::{self, ReadError};
 use super::queue::{Queue, STATE};
@@ -23,6 +24,10 @@ const ROUND: usize = 128;
 /// How long a writer may take between creating a hidden file and publishing it. After that
 /// it was killed in between, and what it wrote is looked at all the same.
 const ABANDONED: Duration = Duration::from_secs(60);
+
+/// How long a file that looks abandoned by its date is watched first: the clock may just have been
+/// set, and a writer takes some microseconds.
+const WATCHED: Duration = Duration::from_secs(5);
 
 /// The kind in the name of a file that was refused.
 pub(super) const REFUSED: &str = "refused";
@@ -73,7 +78,7 @@ impl Queue {
     /// When `drop/` cannot be listed.
     pub fn claim(&mut self, room: Room) -> io::Result<(Vec<Claimed>, bool)> {
         let dir = self.spool.drop();
-        let files = waiting(&dir)?;
+        let files = self.waiting(&dir)?;
         let there = |name: &OsString| {
             [false, true].iter().any(|kind| files.binary_search(&(*kind, name.clone())).is_ok())
         };
@@ -115,6 +120,27 @@ impl Queue {
             }
         }
         Ok((claimed, more))
+    }
+
+    /// What waits in `drop/`: root's first, then by name, which begins with the time.
+    fn waiting(&mut self, dir: &Path) -> io::Result<Vec<(bool, OsString)>> {
+        let (mut files, mut hidden) = (Vec::new(), HashMap::new());
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.as_bytes().starts_with(b".") {
+                let since = *self.hidden.get(&name).unwrap_or(&Instant::now());
+                hidden.insert(name.clone(), since);
+                if !is_abandoned(&entry.path(), since.elapsed()) {
+                    continue;
+                }
+            }
+            let foreign = entry.metadata().is_ok_and(|meta| meta.uid() != 0);
+            files.push((foreign, name));
+        }
+        self.hidden = hidden;
+        files.sort_unstable();
+        Ok(files)
     }
 
     fn claim_one(&self, name: &OsStr) -> io::Result<Claimed> {
@@ -170,22 +196,6 @@ pub(super) fn read_named(path: &Path, name: &str) -> Result<Event, ReadError> {
     }
 }
 
-/// What waits in `drop/`: root's first, then by name, which begins with the time.
-fn waiting(dir: &Path) -> io::Result<Vec<(bool, OsString)>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.as_bytes().starts_with(b".") && !abandoned(&entry.path()) {
-            continue;
-        }
-        let foreign = entry.metadata().is_ok_and(|meta| meta.uid() != 0);
-        files.push((foreign, name));
-    }
-    files.sort_unstable();
-    Ok(files)
-}
-
 /// Whether an error only says that the file is not there any more, as opposed to a directory
 /// of ours that is not there.
 fn is_gone(error: &io::Error, path: &Path) -> bool {
@@ -193,8 +203,12 @@ fn is_gone(error: &io::Error, path: &Path) -> bool {
     absent(error) && fs::symlink_metadata(path).is_err_and(|error| absent(&error))
 }
 
-fn abandoned(path: &Path) -> bool {
-    fs::symlink_metadata(path)
-        .and_then(|meta| meta.modified())
-        .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ABANDONED))
+/// Whether the writer of a hidden file, which has been there for `seen`, must be dead.
+fn is_abandoned(path: &Path, seen: Duration) -> bool {
+    let is_old = || {
+        fs::symlink_metadata(path)
+            .and_then(|meta| meta.modified())
+            .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ABANDONED))
+    };
+    seen > ABANDONED || (seen > WATCHED && is_old())
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::MAX_FILE;
 use crate::event::{Event, FORMAT, What};
@@ -146,40 +146,100 @@ pub fn write_public_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<
 ///
 /// What the system said; the old file is as it was.
 pub fn replace_public(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    replace_with(dir, name, bytes, 0o644)
+    Hidden::write(dir, name, bytes, 0o644)?.publish()
 }
 
-/// [`write_durably`], but for the name, which is durable only after a [`sync_dir`]: one does for
-/// many files.
+/// Most files that are open at once in [`write_all_durably`].
+const TOGETHER: usize = 64;
+
+/// [`write_durably`] of several files: names and contents. Many are written before the first of them
+/// is made durable, so that the file system does it for all at once; none has its name before that.
+/// One that cannot be written does not keep the others from it.
+///
+/// # Errors
+///
+/// What the system said first; of some files the old one may be as it was.
+pub fn write_all_durably(dir: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+    let mut result = Ok(());
+    for files in files.chunks(TOGETHER) {
+        let written = files.iter().map(|(name, bytes)| Hidden::write(dir, name, bytes, OWN));
+        let written: Vec<_> = written.collect();
+        for hidden in written {
+            result = result.and(hidden.and_then(Hidden::publish));
+        }
+    }
+    result.and(sync_dir(dir))
+}
+
+/// [`write_durably`], but for the name, which is durable only after a [`sync_dir`].
 ///
 /// # Errors
 ///
 /// What the system said; the old file is as it was.
 pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    replace_with(dir, name, bytes, 0o600)
+    Hidden::write(dir, name, bytes, OWN)?.publish()
 }
 
-fn replace_with(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let hidden = dir.join(format!(".{name}"));
-    let written = (|| {
-        let mut file = OpenOptions::new()
+/// Mode of what is the sender's own.
+const OWN: u32 = 0o600;
+
+/// A file that is written and does not have its name yet. Removed when it never gets it.
+struct Hidden {
+    file: File,
+    path: PathBuf,
+    name: PathBuf,
+    published: bool,
+}
+
+impl Hidden {
+    fn write(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<Self> {
+        let path = dir.join(format!(".{name}"));
+        let opened = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o600)
+            .mode(OWN)
             .custom_flags(libc::O_NOFOLLOW)
-            .open(&hidden)?;
-        file.write_all(bytes)?;
-        if mode != 0o600 {
-            file.set_permissions(Permissions::from_mode(mode))?;
+            .open(&path);
+        let file = opened.inspect_err(|_| {
+            let _ = fs::remove_file(&path);
+        })?;
+        let hidden = Self { file, path, name: dir.join(name), published: false };
+        (&hidden.file).write_all(bytes)?;
+        if mode != OWN {
+            hidden.file.set_permissions(Permissions::from_mode(mode))?;
         }
-        file.sync_all()?;
-        fs::rename(&hidden, dir.join(name))
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&hidden);
+        Ok(hidden)
     }
-    written
+
+    /// Makes it durable, then gives it its name, which is durable only after a [`sync_dir`].
+    fn publish(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.path, &self.name)?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes `bytes` over those of a file that is there: needs no room that it has not, and leaves
+/// half of each where it is interrupted.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
+    file.write_all(bytes)?;
+    file.set_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
 }
 
 /// Makes the names in a directory durable (fsync(2) of the directory).
@@ -209,6 +269,22 @@ mod tests {
 
     const NOTE: &str = r#"{"version":1,"id":"k7f3q2","at":{"unix_ms":5},"host":"h",
         "severity":"info","what":{"kind":"note","text":"hi"}}"#;
+
+    #[test]
+    fn of_several_files_one_that_cannot_be_written_does_not_keep_the_others_out() {
+        let dir = std::env::temp_dir().join(format!("notifier-files-all-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        // In the place of its hidden file, and of its name.
+        fs::create_dir(dir.join(".b")).unwrap();
+        fs::create_dir_all(dir.join("c/x")).unwrap();
+        let files = ["a", "b", "c", "d"].map(|name| (name.to_owned(), name.as_bytes().to_vec()));
+        assert!(write_all_durably(&dir, &files).is_err());
+        let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
+        assert_eq!(["a", "b", "d"].map(read), [Some("a".into()), None, Some("d".into())]);
+        assert!(!dir.join(".c").exists(), "nothing is left of what got no name");
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn what_is_no_event_is_told_apart_without_repeating_it() {

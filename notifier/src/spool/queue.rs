@@ -8,17 +8,19 @@
 //! sent/<name>.json          delivered, with its last state
 //! ```
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::claim::{Claimed, read_named};
 use super::files::{self, ReadError};
 use super::{Spool, id_of};
+use crate::clock::Stamp;
 use crate::event::{AlertId, Event};
 
 /// Most messages taken into the queue. More stay in `drop/` until there is room.
@@ -32,6 +34,9 @@ pub(super) const REASON: &str = ".reason";
 pub struct State {
     /// Channel name, then recipient.
     pub channels: BTreeMap<String, BTreeMap<String, Leg>>,
+    /// When it was written down, so that its waits can be taken up on the boot clock.
+    #[serde(default)]
+    pub written: Stamp,
 }
 
 impl State {
@@ -143,6 +148,9 @@ pub struct Queue {
     pub(super) spool: Spool,
     /// Files in `drop/` that could not be taken, and of which that has been told.
     pub(super) stuck: HashSet<OsString>,
+    /// Hidden files in `drop/`, which are being written or were left there, and when each was
+    /// seen first.
+    pub(super) hidden: HashMap<OsString, Instant>,
     /// Whether names have changed that may be the old ones after a power cut.
     unsynced: bool,
 }
@@ -151,7 +159,7 @@ impl Queue {
     /// The queue of a spool.
     #[must_use]
     pub fn new(spool: Spool) -> Self {
-        Self { spool, stuck: HashSet::new(), unsynced: false }
+        Self { spool, stuck: HashSet::new(), hidden: HashMap::new(), unsynced: false }
     }
 
     /// The directories.
@@ -243,13 +251,14 @@ impl Queue {
     /// What the system said first; of some messages the state before may be as it was.
     pub fn write_states(&self, states: &[(&str, &State)]) -> io::Result<()> {
         let mut result = Ok(());
+        let mut files = Vec::with_capacity(states.len());
         for (name, state) in states {
-            let written = serde_json::to_vec(state).map_err(io::Error::from).and_then(|json| {
-                files::replace(&self.spool.queue(), &format!("{name}{STATE}"), &json)
-            });
-            result = result.and(written);
+            match serde_json::to_vec(state) {
+                Ok(json) => files.push((format!("{name}{STATE}"), json)),
+                Err(error) => result = result.and(Err(error.into())),
+            }
         }
-        result.and(files::sync_dir(&self.spool.queue()))
+        files::write_all_durably(&self.spool.queue(), &files).and(result)
     }
 
     /// Puts a delivered message away, with its last state. Survives a kill at once, and a power

@@ -82,7 +82,8 @@ pub(super) fn line(
 /// `22 Nov 02:14 to 02:16 UTC`.
 fn span(events: &[&Event], context: &Context<'_>) -> String {
     let at = |pick: fn(&u64, &u64) -> std::cmp::Ordering| {
-        events.iter().map(|event| &event.at).max_by(|a, b| pick(&a.unix_ms, &b.unix_ms))
+        let when = |at: &Stamp| at.by_clock_of(context.now);
+        events.iter().map(|event| &event.at).max_by(|a, b| pick(&when(a), &when(b)))
     };
     match (at(|a, b| b.cmp(a)), at(u64::cmp)) {
         (Some(from), Some(to)) => between(from, to, context),
@@ -106,7 +107,7 @@ pub(super) fn between(from: &Stamp, to: &Stamp, context: &Context<'_>) -> String
 }
 
 fn lateness(events: &[&Event], context: &Context<'_>) -> String {
-    let newest = events.iter().map(|event| &event.at).max_by_key(|at| at.unix_ms);
+    let newest = events.iter().map(|event| &event.at).max_by_key(|at| at.by_clock_of(context.now));
     newest
         .and_then(|at| context.lateness(at))
         .map(|late| format!(", told {late} late"))
@@ -183,7 +184,8 @@ fn conditions(events: &[&Event], context: &Context<'_>, alphabet: &Alphabet) -> 
     let mut pieces: Vec<(bool, Piece)> = by_name
         .into_iter()
         .filter_map(|(name, mut changes)| {
-            changes.sort_by_key(|(event, _)| event.at.unix_ms);
+            // Not by the wall clock alone: one that was set back would tell the end before the start.
+            changes.sort_by_key(|(event, _)| event.at.by_clock_of(context.now));
             let down = changes.last().is_some_and(|(_, now)| now.status == Status::Down);
             let text = changed(&name, &changes, context)?;
             Some((!down, Piece { text, events: changes.len() }))

@@ -18,7 +18,7 @@ pub use sms::sms;
 
 use std::time::Duration;
 
-use crate::clock::Stamp;
+use crate::clock::{Stamp, millis};
 use crate::event::{Condition, Event, Factor, Key, Login, Severity, Status, What};
 use crate::ffi::{self, LocalTime};
 use crate::foreign::{self, Foreign};
@@ -26,6 +26,10 @@ use crate::message::{Marks, Message};
 
 /// Age from which a message says how late it is; before that, nobody would call it late.
 const LATE_AFTER: Duration = Duration::from_secs(60);
+
+/// By how much the wall clock has to have been set that a time is told by what it says now: less is
+/// what keeping it right comes to.
+const CLOCK_SET: Duration = Duration::from_secs(60);
 
 /// Longest zone name shown. POSIX guarantees six characters, and tzdata has no longer one.
 const MAX_ZONE: usize = 6;
@@ -61,10 +65,13 @@ impl<'a> Context<'a> {
         self.new.get(&event.id).and_then(|new| new.words())
     }
 
-    /// `at` as `write` puts its parts, and the zone; or `@` and the seconds since 1970, as
+    /// `at`, by the clock as it stands now where it was set since, as `write` puts its parts, and the zone; or `@` and the seconds since 1970, as
     /// date(1) takes them.
     fn moment(&self, at: &Stamp, write: fn(&LocalTime) -> String) -> String {
-        let unix_s = at.unix_ms / 1000;
+        let by_clock_now = at.by_clock_of(self.now);
+        let was_set = by_clock_now.abs_diff(at.unix_ms) > millis(CLOCK_SET);
+        let unix_ms = if was_set && at.is_same_boot(self.now) { by_clock_now } else { at.unix_ms };
+        let unix_s = unix_ms / 1000;
         let Some(local) = i64::try_from(unix_s).ok().and_then(self.local) else {
             return format!("@{unix_s}");
         };

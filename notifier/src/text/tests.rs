@@ -1,4 +1,5 @@
 mod new;
+mod set_clock;
 
 use super::plain::{body_in, subject_in};
 use super::sms::compose;

@@ -1,13 +1,20 @@
 //! What the commands of `bench` share, and the way to each of them.
 
 mod artefact;
+mod case;
+mod crash;
 mod delivery;
 mod disk;
+mod faults;
 mod flood;
 mod login;
 mod memory;
+mod nullmailer;
+mod ours;
 mod outage;
+mod peers;
 mod probe;
+mod receiver;
 mod recovery;
 mod report;
 mod rig;
@@ -16,6 +23,7 @@ mod send;
 mod sender;
 mod ssh;
 mod stats;
+mod wrong;
 
 use std::error::Error;
 
@@ -74,7 +82,10 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         sender::measure(&mut table, effort);
         send::measure(&mut table, effort);
         flood::measure(&mut table, effort);
-        recovery::measure(&mut table, effort);
+        let faults = faults::run(effort);
+        faults.add(&mut table);
+        crash::measure(&mut table, effort);
+        recovery::measure(&mut table, effort, &faults);
     }
     table.note_load();
     if json {

@@ -73,16 +73,31 @@ impl Rig {
 
     /// From now on packets to the provider vanish.
     pub fn drop_packets(&self) {
-        let (_, port) = self.provider.address().rsplit_once(':').expect("an address and a port");
-        let chain = "nft add chain inet t in '{ type filter hook input priority 0; }'";
-        let rule = format!("nft add rule inet t in tcp dport {port} drop");
-        self.host.sh(&format!("nft add table inet t; {chain}; {rule}"));
+        packets(&self.host, port_of(self.provider.address()), "drop");
     }
 
     /// From now on they arrive.
     pub fn pass_packets(&self) {
-        self.host.sh("nft delete table inet t");
+        pass_packets(&self.host);
     }
+}
+
+/// The port of `127.0.0.1:4010`.
+pub fn port_of(address: &str) -> u16 {
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    port.expect("an address and a port")
+}
+
+/// From now on this becomes of packets to `port`: `drop`, or `reject with tcp reset`.
+pub fn packets(host: &Host, port: u16, fate: &str) {
+    let chain = "nft add chain inet t in '{ type filter hook input priority 0; }'";
+    let rule = format!("nft add rule inet t in tcp dport {port} {fate}");
+    host.sh(&format!("nft add table inet t; {chain}; {rule}"));
+}
+
+/// From now on they arrive.
+pub fn pass_packets(host: &Host) {
+    host.sh("nft delete table inet t");
 }
 
 /// The line of the documentation.

@@ -1,12 +1,11 @@
 //! `bastion send`, what a script waits for, beside other ways to get a text out of its hands.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bastion_tests::host::CONFIG;
-use bastion_tests::process::Output;
 
 use super::Effort;
+use super::nullmailer;
 use super::probe::run_spawn;
 use super::report::{Row, Table, mebibytes};
 use super::rig::Rig;
@@ -28,7 +27,7 @@ pub fn measure(table: &mut Table, effort: Effort) {
         ("/bin/true", vec!["/bin/true"]),
         ("sh -c curl, in clear", vec!["/bin/sh", "-c", &curl]),
     ];
-    let absent = match install_nullmailer(&rig) {
+    let absent = match nullmailer(&rig) {
         Ok(()) => {
             commands.push(("nullmailer-inject", vec!["/usr/bin/env", "nullmailer-inject"]));
             String::new()
@@ -83,35 +82,15 @@ pub fn measure(table: &mut Table, effort: Effort) {
     rig.settle();
 }
 
-/// Its programs, under `/`.
-const NULLMAILER: [&str; 3] =
-    ["usr/bin/nullmailer-inject", "usr/sbin/nullmailer-queue", "usr/sbin/nullmailer-send"];
-
-/// Puts nullmailer's programs and folders into the machine: those that are installed, or those
-/// under `BASTION_PEERS`.
-pub fn install_nullmailer(rig: &Rig) -> Result<(), String> {
-    let host = &rig.host;
-    let done = |output: Output| if output.code == Some(0) { Ok(()) } else { Err(output.errors()) };
-    if !script::installed(host, "nullmailer-inject") {
-        let peers = std::env::var_os("BASTION_PEERS").map(PathBuf::from);
-        let peers = peers.ok_or("not installed, and no BASTION_PEERS")?;
-        host.sh("mkdir -p /peers/usr/bin /peers/usr/sbin");
-        for program in NULLMAILER {
-            let bytes = std::fs::read(peers.join(program))
-                .map_err(|error| format!("{program}: {error}"))?;
-            host.write(&format!("/peers/{program}"), bytes, 0o755);
-        }
-        for dir in ["/usr/bin", "/usr/sbin"] {
-            let layers = format!("lowerdir=/peers{dir}:{dir}");
-            done(host.run(&["mount", "-t", "overlay", "-o", &layers, "overlay", dir]))?;
-        }
+/// nullmailer in the machine, its queue on the same disk as ours.
+pub fn nullmailer(rig: &Rig) -> Result<(), String> {
+    nullmailer::install(&rig.host)?;
+    nullmailer::configure(&rig.host, 25);
+    rig.disk.bind(&rig.host, nullmailer::SPOOL);
+    let inject =
+        rig.host.run_with(Duration::from_secs(10), &["nullmailer-inject"], TEXT.as_bytes());
+    if nullmailer::count(&rig.host, "queue") == 0 {
+        return Err(format!("it queues nothing: {}", inject.errors()));
     }
-    host.sh("mkdir -p /etc/nullmailer /var/spool/nullmailer/{queue,tmp,failed}
-        echo jump.example.net >/etc/mailname
-        echo '127.0.0.1 smtp' >/etc/nullmailer/remotes
-        mkfifo /var/spool/nullmailer/trigger");
-    rig.disk.bind(host, "/var/spool/nullmailer");
-    done(host.run_with(Duration::from_secs(10), &["nullmailer-inject"], TEXT.as_bytes()))?;
-    let queued = host.sh("ls /var/spool/nullmailer/queue");
-    if queued.trim().is_empty() { Err("it queues nothing".to_owned()) } else { Ok(()) }
+    Ok(())
 }

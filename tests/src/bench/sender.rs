@@ -10,7 +10,7 @@ use super::Effort;
 use super::probe::Turns;
 use super::report::{Row, Table, mebibytes};
 use super::rig::{Rig, our_line, with};
-use super::send::install_nullmailer;
+use super::send;
 use super::stats::short;
 
 /// Most memory, in KiB.
@@ -105,7 +105,7 @@ fn cpu_by_ticks(sender: &Daemon) -> Duration {
 
 /// The peer's daemon, waiting for mail.
 fn nullmailer(rig: &Rig) -> String {
-    if let Err(why) = install_nullmailer(rig) {
+    if let Err(why) = send::nullmailer(rig) {
         return format!("nullmailer-send absent: {why}");
     }
     let daemon = rig.host.spawn(&["nullmailer-send"]);

@@ -10,8 +10,8 @@
 //! works, and its numbers are worth little. Wants a quiet machine: the load is printed.
 //!
 //! A peer that is not installed is said to be absent. nullmailer would take the place of
-//! the machine's mail server, so it can also lie in a folder that `BASTION_PEERS` names:
-//! `apt-get download nullmailer && dpkg -x nullmailer_*.deb DIR`.
+//! the machine's mail server, so it can also lie in a folder that `BASTION_PEERS` names, where
+//! `./dev bench` puts it: `apt-get download nullmailer && dpkg -x nullmailer_*.deb DIR`.
 //!
 //! Two further commands are run by the bench itself, inside the throwaway machine: `open` and
 //! `spawn`, see `bench/probe.rs`.

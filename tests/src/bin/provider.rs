@@ -188,7 +188,16 @@ impl Provider {
     ) -> io::Result<()> {
         let mut buffer = Vec::new();
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
-        while let Some((request, at)) = read_request(stream, &mut buffer)? {
+        loop {
+            let read = read_request(stream, &mut buffer);
+            let is_no_http = |error: &io::Error| {
+                error.get_ref().is_some_and(|error| error.is::<httparse::Error>())
+            };
+            if read.as_ref().is_err_and(is_no_http) {
+                // As nginx says it, to TLS as well.
+                return stream.write_all(&http(400, &[("Connection", "close")], "no HTTP"));
+            }
+            let Some((request, at)) = read? else { break };
             if request.path == "/control" {
                 let answer = match self.control(&request.body, address) {
                     Ok(()) => Answer { status: 200, body: Value::Null, accepted: None },
@@ -391,7 +400,9 @@ fn huge<S: Write>(stream: &mut S, status: u16) -> io::Result<()> {
 }
 
 fn http(status: u16, extra: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {status} Answer\r\nContent-Type: application/json\r\n");
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let mut head = format!("HTTP/1.1 {status} Answer\r\nDate: {date}\r\n");
+    head.push_str("Content-Type: application/json\r\n");
     for (name, value) in extra {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -2,7 +2,9 @@ use super::*;
 use crate::channel::chat::tests::{HOSTILE, condition, hostile, login, note};
 use crate::channel::http::tests::{answer, class, client, server};
 use crate::channel::outcome::Fault;
+use crate::clock::{BootStamp, Stamp};
 use crate::event::Severity;
+use crate::message::New;
 
 #[test]
 fn each_answer_has_its_class() {
@@ -75,6 +77,7 @@ fn an_up_resolves_its_down_however_urgent_either_is() {
     let mut up = condition(Status::Up, Severity::Info);
     up.event.id = crate::event::AlertId::from_bits(7);
     up.event.at.unix_ms += 60_000;
+    up.now = up.event.at.clone();
     assert_eq!(labels(&down), labels(&up));
     assert_eq!(
         labels(&down),
@@ -94,6 +97,30 @@ fn what_is_told_late_still_stands_when_it_is_told() {
     let alert = alert(&message, KEEP, &[]);
     assert_eq!(alert[0]["startsAt"], "2026-11-22T02:14:07.000Z");
     assert_eq!(alert[0]["endsAt"], "2026-11-26T02:14:07.000Z");
+}
+
+#[test]
+fn an_up_of_a_clock_that_was_a_day_ahead_resolves_now() {
+    let mut up = condition(Status::Up, Severity::Info);
+    let at = |ms, boot_ms| {
+        let boot = Some(BootStamp { id: "b".into(), ms: boot_ms });
+        Stamp { unix_ms: up.event.at.unix_ms + ms, boot }
+    };
+    (up.event.at, up.now) = (at(86_400_000, 1000), at(5000, 6000));
+    let alert = alert(&up, KEEP, &[]);
+    assert_eq!(alert[0]["startsAt"], "2026-11-22T02:14:07.000Z");
+    assert_eq!(alert[0]["endsAt"], "2026-11-22T02:14:07.000Z");
+}
+
+#[test]
+fn what_is_new_of_a_login_stands_beside_the_labels() {
+    let mut message = login("alice");
+    let annotation = |message: &Message| alert(message, KEEP, &[])[0]["annotations"]["new"].clone();
+    assert_eq!(annotation(&message), Value::Null);
+    let labelled = labels(&message);
+    message.new.insert(message.event.id, New { network: true, key: false });
+    assert_eq!(annotation(&message), "network");
+    assert_eq!(labels(&message), labelled);
 }
 
 #[test]

@@ -152,6 +152,18 @@ fn retry_after_is_seconds_or_a_date_and_has_a_ceiling() {
             HeaderMap::from_iter([("retry-after".parse().unwrap(), value.parse().unwrap())]);
         assert_eq!(retry_after(&headers, now), want.map(Duration::from_secs), "{value}");
     }
+    // A clock of ours that is a day off, and the provider's own.
+    for off in ["Sat, 21 Nov 2026 10:00:00 GMT", "Mon, 23 Nov 2026 10:00:00 GMT"] {
+        let headers = HeaderMap::from_iter(
+            [
+                ("retry-after", "Sun, 22 Nov 2026 10:01:00 GMT"),
+                ("date", "Sun, 22 Nov 2026 10:00:30 GMT"),
+            ]
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())),
+        );
+        let now = httpdate::parse_http_date(off).unwrap();
+        assert_eq!(retry_after(&headers, now), Some(Duration::from_secs(30)), "{off}");
+    }
 }
 
 #[test]
@@ -169,6 +181,8 @@ fn before_a_byte_is_sent_nothing_is_doubtful_and_after_it_everything_is() {
         (tls(rustls::Error::DecryptError), "later"),
         (tls(rustls::Error::General("no CA certificates".into())), "config"),
         (tls(expired), "config"),
+        (tls(rustls::InvalidMessage::InvalidContentType.into()), "config"),
+        (io(io::ErrorKind::UnexpectedEof), "later"),
         (Error::BadUri("x".into()), "config"),
     ];
     for (error, want) in table {

@@ -132,7 +132,11 @@ impl Attempts {
                 let step = seen.give_up();
                 // It may have ended in this moment.
                 outcome.try_recv().unwrap_or_else(|_| {
-                    unfinished(step, format!("{step}: {host} takes more than {:?}", self.deadline))
+                    let most = self.deadline;
+                    let why = format!(
+                        "{step}: {host} takes more than {most:?}; check host and port, if that goes on"
+                    );
+                    unfinished(step, why)
                 })
             }
             // It panicked, and whatever it was about may have been done.

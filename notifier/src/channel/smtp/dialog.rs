@@ -19,6 +19,7 @@ use super::letter::Letter;
 use super::verdict::{Failure, Step, judge};
 use crate::channel::http::Redactor;
 use crate::channel::outcome::Outcome;
+use crate::channel::tls;
 
 /// Longest wait for one answer. The library counts it anew with each byte that comes.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -225,6 +226,7 @@ fn expect(
 impl Trust {
     /// Made anew for each try: the CA store may have been mended since the last one.
     pub(super) fn parameters(&self, host: &str) -> Result<TlsParameters, Failure> {
+        tls::prepare();
         let mut builder = TlsParameters::builder(host.to_owned());
         if let Some(path) = &self.ca_file {
             let wrong = |what: String| Failure::Roots(format!("{}: {what}", path.display()));

@@ -164,7 +164,11 @@ fn parse_username(text: &str) -> Result<String, &'static str> {
 }
 
 fn parse_address(text: &str) -> Result<Address, String> {
-    let wrong = || format!("{text:?} is no address; write name@host.example, in ASCII");
+    let wrong = || {
+        format!(
+            "{text:?} is no address; write name@host.example, in ASCII (xn--.. for other letters)"
+        )
+    };
     // What is not ASCII needs SMTPUTF8, which few servers have.
     if !text.bytes().all(|c| c.is_ascii_graphic()) {
         return Err(wrong());
@@ -255,6 +259,9 @@ mod tests {
         ] {
             assert!(parse_address(bad).is_err(), "{bad:?}");
         }
+        assert!(parse_address("ops@xn--mnchen-3ya.example").is_ok());
+        let why = parse_address("ops@m\u{fc}nchen.example").unwrap_err();
+        assert!(why.contains("xn--"), "{why}");
         for bad in ["A\nB <a@b.example>", "a@b.example\r\nBcc: c@d.example", "A <a b@c.example>"] {
             assert!(parse_mailbox(bad).is_err(), "{bad:?}");
         }

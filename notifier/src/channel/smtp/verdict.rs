@@ -110,6 +110,10 @@ pub(super) fn judge(step: Step, failure: &Failure, names: &Names, display: &Reda
                 Failure::Nonsense(said) => {
                     format!("{step}: no answer that is SMTP from {host}: {}", display.shown(said))
                 }
+                Failure::Network(wrong) if step == Step::Connect => {
+                    let wrong = display.shown(wrong);
+                    format!("{step} to {host}, port {port}: {wrong}; check host and port")
+                }
                 Failure::Network(wrong) => format!("{step} to {host}: {}", display.shown(wrong)),
                 _ => format!("{step}: {host}: {failure:?}"),
             };
@@ -151,7 +155,8 @@ fn reply(step: Step, code: u16, why: String, names: &Names) -> Outcome {
         (_, 400..500) => Outcome::Later { why, fault: Fault::Message },
         // The sender is the same for all messages: not one of them would get out.
         (Step::Mail, _) => check("from and envelope-from"),
-        (Step::Rcpt | Step::Data | Step::Content, _) => Outcome::Never { why },
+        (Step::Rcpt, _) => Outcome::Never { why: format!("{why}; check to") },
+        (Step::Data | Step::Content, _) => Outcome::Never { why },
     }
 }
 

@@ -8,10 +8,18 @@ use crate::spool::queue::{MAX_QUEUED, State};
 use crate::syslog::{Level, Line};
 use crate::text;
 
+/// What a round has brought.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    /// Whether there was anything.
+    pub any: bool,
+    /// Whether there is more to be had at once.
+    pub more: bool,
+}
+
 impl Outbox {
-    /// Takes in a round of what is in `drop/`, as far as there is room, and answers whether there
-    /// is more.
-    pub fn claim(&mut self, now_ms: u64) -> bool {
+    /// Takes in a round of what is in `drop/`, as far as there is room.
+    pub fn claim(&mut self, now_ms: u64) -> Taken {
         let used = self.entries.len();
         let room = Room {
             root: MAX_QUEUED.saturating_sub(used),
@@ -22,6 +30,7 @@ impl Outbox {
         });
         self.tell_once(Thing::Drop, claimed.as_ref().map(|_| ()).map_err(Clone::clone));
         let (claimed, more) = claimed.unwrap_or_default();
+        let any = !claimed.is_empty();
         for one in claimed {
             if let Claimed::Event { event, .. } = &one {
                 self.books.ledger.came(event);
@@ -33,7 +42,7 @@ impl Outbox {
             let line = Line::new("drop-file-refused").word("not-told", withheld);
             self.log.say(Level::Error, &line);
         }
-        more
+        Taken { any, more }
     }
 
     pub(super) fn take_in(&mut self, claimed: Claimed, state: State, now_ms: u64) {
@@ -97,7 +106,14 @@ impl Outbox {
         self.ids.insert(event.id, name.to_owned());
         self.logins += usize::from(is_login);
         let (id, severity, at) = (event.id, event.severity, event.at.clone());
-        let entry = Entry { id, kind, severity, at, new, state };
+        let subject = match &event.what {
+            What::Condition(condition) => Some((event.host.clone(), condition.name.clone())),
+            _ => None,
+        };
+        if let Some(subject) = &subject {
+            self.changes.entry(subject.clone()).or_default().push(name.to_owned());
+        }
+        let entry = Entry { id, kind, subject, severity, at, new, state };
         self.entries.insert(name.to_owned(), entry);
         self.see_doubt(name);
     }

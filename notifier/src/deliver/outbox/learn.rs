@@ -177,6 +177,7 @@ fn settle(leg: &mut Leg, report: &Report, now_ms: u64, random: u32) {
         false => 0,
     };
     leg.last = report.outcome.to_string();
+    leg.told_as = report.told_as;
     leg.phase = match &report.outcome {
         Outcome::Delivered { id, .. } => {
             leg.provider_id.clone_from(id);

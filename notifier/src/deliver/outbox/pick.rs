@@ -63,7 +63,11 @@ impl Outbox {
             match route::next(&self.view(entry, &gates, &now, now_ms)) {
                 Step::Wait(at_ms) => wake_ms = wake_ms.min(at_ms),
                 Step::Try(tries) => {
-                    let tries = tries.into_iter().filter(|(to, _)| idle.contains(&to.as_str()));
+                    let now = &now;
+                    let tries = tries.into_iter().filter(|(to, whom)| {
+                        idle.contains(&to.as_str())
+                            && !self.comes_after_another(name, to, whom, now)
+                    });
                     for (channel, recipient) in tries {
                         let rank = (!entry.is_login(), entry.rank(&channel, &recipient));
                         let most = self.run_of(&channel);
@@ -107,6 +111,29 @@ impl Outbox {
             self.put_away(&name, &step);
         }
         (due, wake_ms)
+    }
+
+    /// Whether an earlier change of the same thing has to go this way first. Where what was told
+    /// last stands, a `down` that is tried again after its `up` would be down for ever.
+    fn comes_after_another(&self, name: &str, channel: &str, recipient: &str, now: &Stamp) -> bool {
+        if !self.policy.ways.get(channel).is_some_and(|way| way.in_order) {
+            return false;
+        }
+        let Some(entry) = self.entries.get(name) else { return false };
+        let when = entry.at.by_clock_of(now);
+        let is_open = |other: &Entry| {
+            let stops = &self.policy.route(other.kind, other.severity).stops;
+            stops.iter().any(|stop| stop.channel == channel)
+                && other.state.leg(channel, recipient).is_none_or(|leg| !leg.phase.is_final())
+        };
+        // Oldest first, by and large: of many changes the first one answers.
+        let others = entry.subject.as_ref().and_then(|subject| self.changes.get(subject));
+        others.into_iter().flatten().any(|other_name| {
+            self.entries.get(other_name).is_some_and(|other| {
+                let earlier = (other.at.by_clock_of(now), other_name.as_str()) < (when, name);
+                earlier && is_open(other)
+            })
+        })
     }
 
     /// How many messages are prepared at once for a channel.
@@ -188,9 +215,13 @@ impl Outbox {
         let mut events = events.into_iter();
         let event = events.next()?;
         let lead = names.first().and_then(|name| self.entries.get(name))?;
-        let told_as = (names.len() > 1).then_some(lead.id);
         let leg = lead.state.leg(&due.channel, &due.recipient);
         let doubtful = leg.is_some_and(|leg| leg.phase == Phase::Doubtful);
+        let told_as = match leg.and_then(|leg| leg.told_as).filter(|_| doubtful) {
+            // It is looked for first, and only what went out can be found.
+            Some(id) => Some(id),
+            None => (names.len() > 1).then_some(lead.id),
+        };
         let (accepted, looks) = leg.map_or((0, 0), |leg| (leg.accepted, leg.looks));
         let mut new = Marks::new();
         for name in &names {
@@ -212,7 +243,7 @@ impl Outbox {
             now: Stamp::now(),
             recipient: due.recipient.clone(),
         };
-        Some(Job { names, message, doubtful, accepted, looks })
+        Some(Job { names, message, doubtful, told_as, accepted, looks })
     }
 
     fn hint(&self, event: &Event) -> Option<String> {

@@ -1,3 +1,5 @@
+mod order;
+
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 
@@ -46,7 +48,7 @@ impl Rig {
             ways: ways.into(),
             ..Policy::default()
         });
-        outbox.load(0).unwrap();
+        outbox.load(&Stamp::now(), 0).unwrap();
         outbox
     }
 
@@ -98,7 +100,8 @@ fn delivered() -> Outcome {
 
 fn report(due: &Due, outcome: Outcome) -> Report {
     let Due { names, channel, recipient } = due.clone();
-    Report { names, channel, recipient, outcome, unresolved: false, segments: 1 }
+    let told_as = crate::spool::id_of(&names[0]).filter(|_| names.len() > 1);
+    Report { names, channel, recipient, outcome, unresolved: false, segments: 1, told_as }
 }
 
 /// The only try that is due, begun.
@@ -246,7 +249,14 @@ impl Rig {
         let mut outbox = self.outbox();
         let mut policy = outbox.policy.clone();
         policy.route.stops[0].recipients.truncate(1);
-        let way = Way { together: true, limits, segments: 1, follows: true, in_runs: false };
+        let way = Way {
+            together: true,
+            limits,
+            segments: 1,
+            follows: true,
+            in_runs: false,
+            in_order: false,
+        };
         policy.ways.insert("sms".into(), way);
         outbox.set_policy(policy);
         outbox

@@ -1,0 +1,46 @@
+//! The benches with few samples: each row is there, and what does not hang on the machine is as it
+//! has to be.
+
+use std::path::Path;
+use std::process::Command;
+
+use bastion_tests::host::{require, rigs};
+use serde_json::Value;
+
+fn quick(what: &str) -> Vec<Value> {
+    require("bastion");
+    let program = rigs().join("bench");
+    assert!(Path::new(&program).exists(), "cargo build --workspace makes it");
+    let output = Command::new(program)
+        .args([what, "--quick", "--json"])
+        .output()
+        .expect("the bench can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report in JSON");
+    report["rows"].as_array().expect("rows").clone()
+}
+
+#[test]
+fn the_bench_of_the_sender_has_all_rows_and_loses_nothing() {
+    let rows = quick("notify");
+    let row = |start: &str| {
+        let found = rows.iter().find(|row| row["what"].as_str().unwrap_or("").starts_with(start));
+        found.unwrap_or_else(|| panic!("no row {start}: {rows:#?}"))
+    };
+    for start in [
+        "session open to request",
+        "sender, CPU",
+        "bastion send",
+        "1000 queued",
+        "429",
+        "arrival after an outage of 2 s, no kick",
+        "arrival after an outage of 4 s, with a kick",
+        "arrival after an outage of 4 s, without a kick",
+    ] {
+        assert_ne!(row(start)["measured"], "", "{start}");
+    }
+    // Times are the machine's; these are not.
+    for start in ["lost, 11 faults", "duplicates", "burst of 100", "kill -9"] {
+        assert_eq!(row(start)["met"], true, "{:#?}", row(start));
+    }
+}

@@ -80,14 +80,14 @@ pub fn watch_network() -> io::Result<OwnedFd> {
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: all zero is a sockaddr_nl for no group.
     let mut address: libc::sockaddr_nl = unsafe { MaybeUninit::zeroed().assume_init() };
-    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or_default();
     let groups = libc::RTMGRP_LINK
         | libc::RTMGRP_IPV4_IFADDR
         | libc::RTMGRP_IPV6_IFADDR
         | libc::RTMGRP_IPV4_ROUTE
         | libc::RTMGRP_IPV6_ROUTE;
-    address.nl_groups = groups.cast_unsigned();
-    let size = size_of_val(&address) as libc::socklen_t;
+    address.nl_groups = u32::try_from(groups).unwrap_or_default();
+    let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or_default();
     // SAFETY: the pointer and the size are those of one value of ours.
     match unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) } {
         0 => Ok(socket),

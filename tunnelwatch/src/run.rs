@@ -96,7 +96,7 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
         let mut fds = vec![signals.as_fd()];
         fds.extend(network.as_ref().map(AsFd::as_fd));
         wait_readable(&fds, most).map_err(failed("wait for something to do".into()))?;
-        if network.as_ref().is_some_and(|network| drain(network)) {
+        if network.as_ref().is_some_and(drain) {
             changed.get_or_insert_with(Instant::now);
         }
         if changed.is_some_and(|at| at.elapsed() >= SETTLE) {

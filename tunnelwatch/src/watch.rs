@@ -136,7 +136,7 @@ impl Desk {
             }
             let seen = one.look(&table);
             if let Some((status, text)) = one.learn(seen, Instant::now()) {
-                tell(&self.host, &self.log, &one.watch, status, text);
+                tell(&self.host, &self.log, &one.watch, status, &text);
             }
         }
     }
@@ -254,7 +254,7 @@ fn ask(port: u16) -> bool {
     heard().is_ok_and(|heard| &heard == b"SSH-")
 }
 
-fn tell(host: &Host, log: &Log, watch: &Watch, status: Status, text: String) {
+fn tell(host: &Host, log: &Log, watch: &Watch, status: Status, text: &str) {
     let down = status == Status::Down;
     let name = Foreign::from(format!("tunnel {}", watch.name).as_str());
     let at = Stamp::now();
@@ -264,10 +264,10 @@ fn tell(host: &Host, log: &Log, watch: &Watch, status: Status, text: String) {
         at,
         host: host.name.clone(),
         severity: if down { Severity::Critical } else { Severity::Info },
-        what: What::Condition(Condition { name, status, text: text.clone() }),
+        what: What::Condition(Condition { name, status, text: text.to_owned() }),
     };
     let word = if down { "tunnel-down" } else { "tunnel-up" };
-    let line = Line::new(word).text("tunnel", &watch.name).text("message", &text);
+    let line = Line::new(word).text("tunnel", &watch.name).text("message", text);
     let _ = log.write(if down { Level::Error } else { Level::Info }, &line);
     if let Err(error) = drop::publish(&Spool::new(&host.spool), &event, drop::Sync::Now) {
         let line = Line::new("not-spooled").text("message", &error.to_string());

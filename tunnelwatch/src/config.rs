@@ -5,11 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notifier::config::{self, ConfigError, Document, Finding, Section, duration, host};
+use notifier::config::{self, ConfigError, Document, Finding, SECTIONS, Section, duration, host};
 use notifier::known_good::parse_fingerprint;
-
-/// Sections of the file that any program of the project reads.
-const SECTIONS: &[&str] = &["host", "login", "notify", "tunnel", "tunnel-watch", "link"];
 
 /// Most tunnels: each has a thread and an ssh.
 const MAX_TUNNELS: usize = 16;
@@ -342,6 +339,11 @@ fn parse_option(text: &str) -> Result<String, String> {
     if OURS.contains(&key.as_str()) {
         return Err(format!("{key} is set by tunnelwatch itself; leave it out"));
     }
+    let of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-' | '_');
+    let ours_to_pass = ["bindinterface", "bindaddress", "addressfamily"].contains(&key.as_str());
+    if ours_to_pass && !value.trim().chars().all(of_name) {
+        return Err(format!("{text:?}: the value is a name or an address"));
+    }
     if key.is_empty() || value.is_empty() || text.contains(|c: char| c.is_control()) {
         return Err(format!("{text:?}: write Option=value, as ssh_config(5) names it"));
     }
@@ -410,6 +412,7 @@ alert-after = "5m"
             ("/etc/tunnelwatch/id", "/etc/tunnel watch", "write a whole path"),
             ("BindInterface=wwan0", "BindInterface", "write Option=value"),
             ("BindInterface=wwan0", "LogLevel=QUIET", "set by tunnelwatch itself"),
+            ("BindInterface=wwan0", "BindInterface=a;id", "a name or an address"),
             ("metered", "meterd", "no such key"),
             ("[[tunnel-watch]]", "[[tunnel-wach]]", "no such section"),
         ];
@@ -422,6 +425,36 @@ alert-after = "5m"
         let twice =
             WHOLE.to_owned() + "[[tunnel]]\nname = \"cloud\"\njump = \"t@h\"\nremote-ports = [1]\n";
         assert!(findings(&twice)[0].contains("stands there twice"));
+    }
+
+    #[test]
+    fn the_example_file_has_every_key_and_each_example_in_it_is_valid() {
+        const EXAMPLE: &str = include_str!("../../etc/bastion.toml");
+        let ours = EXAMPLE.split_once("#[[tunnel]]").unwrap().1;
+        let text: String = ("#[[tunnel]]".to_owned() + ours)
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if !rest.starts_with(' ') => rest.to_owned() + "\n",
+                _ => "\n".to_owned(),
+            })
+            .collect();
+        let settings = Settings::parse(&text).unwrap_or_else(|findings| panic!("{findings:?}"));
+        let least = "[[tunnel]]\nname = \"cloud\"\njump = \"tunnel@203.0.113.50\"\n\
+                     remote-ports = [2222, 2223]\n[[tunnel-watch]]\nname = \"home\"\nports = [2222]\n";
+        let defaults = Settings::parse(least).unwrap();
+        let ssh_options = settings.tunnels[0].ssh_options.clone();
+        assert_eq!(settings.tunnels[0], Tunnel { ssh_options, ..defaults.tunnels[0].clone() });
+        let Watch { check_every, alert_after, .. } = settings.watches[0];
+        assert_eq!(check_every, defaults.watches[0].check_every);
+        assert_eq!(alert_after, defaults.watches[0].alert_after);
+        let mut document = Document::parse(&text);
+        document.tables("tunnel", |_, section| tunnel(section));
+        document.tables("tunnel-watch", |_, section| watch(section));
+        for known in document.known_keys() {
+            let key = known.rsplit('.').next().unwrap();
+            let stands = ours.lines().any(|line| line.starts_with(&format!("#{key} = ")));
+            assert!(stands, "{known} is read and not in etc/bastion.toml");
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ const MOST: Duration = Duration::from_secs(20);
 /// How long the test of the tunnel may take.
 const MOST_TEST: Duration = Duration::from_secs(30);
 
+/// Looks in vain after which the forward does not work.
+const MOST_LOOKS: u32 = 10;
+
 /// What was asked for.
 pub struct Request<'a> {
     /// The tunnel's name; of one tunnel it may be left out.
@@ -172,21 +175,22 @@ fn test(tunnel: &Tunnel, run_dir: &Path) -> Result<Duration, (Cause, String)> {
     let arguments = ssh::arguments(tunnel, port, &files, &own);
     let mut session = Session::start(&tunnel.ssh, &arguments).map_err(no_ssh)?;
     let until = Instant::now() + MOST_TEST;
+    let mut looks = 0;
     let result = loop {
         if session.listen() {
             session.drain();
             break Err(cause::of_end(session.lines(0)));
         }
-        if let Some(found) = proof::once(&files.probe) {
-            break match found {
-                proof::Found::Banner(took) => Ok(took),
-                _ if !proof::answers(tunnel.target) => Err(Cause::TargetDown),
-                _ => {
-                    session.listen();
-                    let said = session.lines(0).filter_map(cause::of_probe).last();
-                    Err(said.unwrap_or(Cause::ForwardBroken))
-                }
-            };
+        match proof::once(&files.probe) {
+            Some(proof::Found::Banner(took)) => break Ok(took),
+            // ssh may be about to end: the way for the look is there before the port is asked for.
+            Some(_) => looks += 1,
+            None => {}
+        }
+        if looks >= MOST_LOOKS {
+            let said = session.lines(0).filter_map(cause::of_probe).last();
+            let here = proof::answers(tunnel.target);
+            break Err(if here { said.unwrap_or(Cause::ForwardBroken) } else { Cause::TargetDown });
         }
         if Instant::now() >= until {
             break Err(Cause::Silent);
@@ -206,8 +210,8 @@ fn remedy(cause: Cause) -> &'static str {
             " Is the line of step 2 there, and the file its user's own, mode 600?"
         }
         Cause::PortBusy => {
-            " Is the port taken (ss -tln on the jump host), or not in permitlisten? A plain \
-             permitlisten=\"2222\" is another one than \"127.0.0.1:2222\"."
+            " Is the port taken (ss -tln on the jump host), or not in permitlisten? There \
+             \"localhost:2222\" is another one than \"127.0.0.1:2222\"."
         }
         Cause::ProbeDenied => " permitopen of step 2 is missing, or names another port.",
         Cause::TargetDown => " Does sshd run here, at the address in target?",

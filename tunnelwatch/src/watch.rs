@@ -4,7 +4,7 @@
 //! A port whose session has lost its client must not be touched: sshd looks after such a session only
 //! when nothing happens on it for a while (serverloop.c, `client_alive_check`), and each connection is
 //! something. So a port that has not answered is left alone until its listener is another one, or
-//! for minutes; what the kernel says of listeners costs nothing.
+//! for longer and longer; what the kernel says of listeners costs nothing.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -29,9 +29,10 @@ use crate::tell::words;
 /// How long a port that accepts may take to say who is behind it.
 const MOST: Duration = Duration::from_secs(5);
 
-/// How long a port that has not answered is left alone. sshd of Debian 12 takes two minutes to end a
+/// How long a port that has not answered is left alone: twice as long each time, as it may have been a
+/// moment's silence; and in the end longer than the two minutes that sshd of Debian 12 takes to end a
 /// session by `ClientAliveInterval 15` and `ClientAliveCountMax 3`.
-const LEFT_ALONE: Duration = Duration::from_secs(240);
+const LEFT_ALONE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(240)];
 
 /// How often it is looked for other listeners.
 const STEP: Duration = Duration::from_secs(2);
@@ -66,6 +67,17 @@ impl Seen {
 struct Quiet {
     inode: u64,
     since: Instant,
+    /// How often it was asked in vain.
+    asked: u32,
+}
+
+impl Quiet {
+    /// Whether this listener is best left alone for now.
+    fn rests(&self, inode: u64) -> bool {
+        let [least, most] = LEFT_ALONE;
+        let rest = least.saturating_mul(1 << self.asked.min(10)).min(most);
+        self.inode == inode && self.since.elapsed() < rest
+    }
 }
 
 /// What is remembered of a tunnel.
@@ -195,10 +207,11 @@ impl Watched {
                 continue;
             };
             let quiet = self.quiet.get(&port);
-            if quiet.is_some_and(|was| was.inode == inode && was.since.elapsed() < LEFT_ALONE) {
+            if quiet.is_some_and(|was| was.rests(inode)) {
                 worst = Seen::Silent;
                 continue;
             }
+            let quiet = quiet.copied();
             match ask(port) {
                 true if self.is_wrong_host(port) => worst = Seen::WrongHost,
                 true => {
@@ -206,7 +219,9 @@ impl Watched {
                     return Seen::Up(port);
                 }
                 false => {
-                    self.quiet.insert(port, Quiet { inode, since: Instant::now() });
+                    let asked =
+                        quiet.filter(|was| was.inode == inode).map_or(0, |was| was.asked + 1);
+                    self.quiet.insert(port, Quiet { inode, since: Instant::now(), asked });
                     worst = Seen::Silent;
                 }
             }
@@ -317,7 +332,7 @@ mod tests {
         let table = |inode: u64| {
             format!("head\n 0: 0100007F:{port:04X} 00000000:0000 0A 0:0 00:0 0 2003 0 {inode} 1\n")
         };
-        one.quiet.insert(port, Quiet { inode: 7, since: Instant::now() });
+        one.quiet.insert(port, Quiet { inode: 7, since: Instant::now(), asked: 0 });
         assert_eq!(one.look(&table(7)), Seen::Silent);
         listener.set_nonblocking(true).unwrap();
         assert!(listener.accept().is_err(), "it was touched");

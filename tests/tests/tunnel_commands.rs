@@ -72,6 +72,34 @@ fn enroll_makes_what_is_missing_and_says_what_is_to_be_done_until_it_works() {
     }
 }
 
+#[test]
+fn the_examples_for_the_jump_host_are_what_sshd_takes() {
+    let line = Line::new();
+    line.jump.write(
+        "/etc/ssh/drop-in",
+        include_str!("../../etc/ssh/sshd_config.d/tunnel.conf"),
+        0o644,
+    );
+    line.jump.sh("cat /etc/ssh/drop-in >>/etc/ssh/sshd_config");
+    let effective =
+        line.jump.sh("sshd -T -C user=tunnel,host=x,addr=10.1.0.2 -f /etc/ssh/sshd_config");
+    for setting in
+        ["clientaliveinterval 15", "clientalivecountmax 3", "permittty no", "maxsessions 2"]
+    {
+        assert!(effective.lines().any(|found| found == setting), "{setting}: {effective}");
+    }
+    // The line beside the key, with our own key in the place of the example's.
+    let example = include_str!("../../etc/ssh/authorized_keys.tunnel");
+    let options = example.lines().find(|line| line.starts_with("restrict")).expect("a line");
+    let (options, _) = options.split_once(" ssh-ed25519").expect("a key");
+    let key = line.inside.read("/var/lib/tunnelwatch/id.pub");
+    line.jump.write("/home/tunnel/.ssh/authorized_keys", format!("{options} {key}"), 0o644);
+    let mut line = line;
+    line.jump.restart_sshd();
+    line.start();
+    line.wait_up(PORTS[0]);
+}
+
 /// `tunnelwatch watch` on the jump host.
 fn watch(jump: &Host, more: &str) -> Daemon {
     jump.write_config(&format!(

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::time::Duration;
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 use std::{
     ffi::CString,
     fs::File,
@@ -15,7 +15,7 @@ use std::{
 };
 
 /// `-1` from a system call as the error that `errno` holds.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 fn cerr(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -135,7 +135,7 @@ pub fn local_time(unix_s: i64) -> Option<LocalTime> {
 /// # Errors
 ///
 /// What the system said.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn watch_renames_into(dir: &Path) -> io::Result<File> {
     let path = CString::new(dir.as_os_str().as_bytes())?;
     // SAFETY: takes flags alone.
@@ -153,7 +153,7 @@ pub fn watch_renames_into(dir: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// What the system said.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn take_signals(signals: &[libc::c_int]) -> io::Result<File> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the pointer is to a set of ours, which the call fills.
@@ -174,18 +174,50 @@ pub fn take_signals(signals: &[libc::c_int]) -> io::Result<File> {
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// Has a program begin with no signal blocked. A daemon reads its signals from a descriptor, for which they are
+/// blocked; what it starts inherits that, and would not hear SIGTERM.
+#[cfg(feature = "daemon")]
+pub fn unblock_signals(command: &mut std::process::Command) {
+    let unblock = || {
+        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the pointer is to a set of ours, which the call fills.
+        unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+        // SAFETY: the set is filled; the old mask is not asked for.
+        match unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: both calls between fork and exec are async-signal-safe (signal-safety(7)).
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, unblock) };
+}
+
 /// Waits until one of the descriptors is readable, or until the time is up (poll(2)). A signal
 /// that is not blocked ends the wait as well.
 ///
 /// # Errors
 ///
 /// What the system said.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn wait_readable(fds: &[BorrowedFd<'_>], most: Duration) -> io::Result<()> {
-    let mut polled: Vec<libc::pollfd> = fds
-        .iter()
-        .map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 })
-        .collect();
+    wait(fds, libc::POLLIN, most)
+}
+
+/// Waits until one of the descriptors can be written to, or has failed, or until the time is up: how
+/// a connect(2) that does not wait is waited for. A signal that is not blocked ends the wait as well.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "daemon")]
+pub fn wait_writable(fds: &[BorrowedFd<'_>], most: Duration) -> io::Result<()> {
+    wait(fds, libc::POLLOUT, most)
+}
+
+#[cfg(feature = "daemon")]
+fn wait(fds: &[BorrowedFd<'_>], events: libc::c_short, most: Duration) -> io::Result<()> {
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }).collect();
     // Rounded up: a wait of 0.4 ms that became 0 would be a busy loop.
     let ms = most.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
     let count = polled.len().try_into().unwrap_or(libc::nfds_t::MAX);
@@ -197,7 +229,7 @@ pub fn wait_readable(fds: &[BorrowedFd<'_>], most: Duration) -> io::Result<()> {
 }
 
 /// Which of two descriptors is ready.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Either {
     /// The first can be written to, or has failed.
@@ -214,7 +246,7 @@ pub enum Either {
 /// # Errors
 ///
 /// What the system said.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn wait_for_either(
     writable: BorrowedFd<'_>,
     readable: Option<BorrowedFd<'_>>,
@@ -244,7 +276,7 @@ pub fn wait_for_either(
 /// # Errors
 ///
 /// What the system said.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn try_lock(file: &File) -> io::Result<bool> {
     // SAFETY: the descriptor is open for as long as the borrow lasts.
     match cerr(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
@@ -260,7 +292,7 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
 /// # Errors
 ///
 /// What the system said; the process must not go on then.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     // SAFETY: the pointer and the count are those of one slice.
     cerr(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
@@ -277,7 +309,7 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
 /// # Errors
 ///
 /// What the system said.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn forbid_core_dumps() -> io::Result<()> {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: this option takes one number.
@@ -292,7 +324,7 @@ pub fn forbid_core_dumps() -> io::Result<()> {
 /// # Errors
 ///
 /// What the system said.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn memory_file(name: &CStr, content: &[u8]) -> io::Result<File> {
     // SAFETY: the name ends with a NUL and outlives the call.
     let fd = cerr(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
@@ -308,7 +340,7 @@ pub fn memory_file(name: &CStr, content: &[u8]) -> io::Result<File> {
 /// # Errors
 ///
 /// What the system said.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as the borrow lasts.
     let flags = cerr(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
@@ -323,7 +355,7 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 ///
 /// What the system said, as when there is no such child.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn has_ended(child: u32) -> io::Result<bool> {
     // All zero is a siginfo_t, and what stays so when no child has ended (waitid(2), "NOTES").
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -341,7 +373,7 @@ pub fn has_ended(child: u32) -> io::Result<bool> {
 /// # Errors
 ///
 /// What the system said.
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub fn signal_group(leader: u32, signal: libc::c_int) -> io::Result<()> {
     let leader = libc::pid_t::try_from(leader).map_err(io::Error::other)?;
     if leader < 2 {

@@ -15,6 +15,8 @@ pub mod foreign;
 pub mod known_good;
 pub mod spool;
 pub mod syslog;
+#[cfg(feature = "daemon")]
+pub mod systemd;
 
 #[cfg(feature = "deliver")]
 pub mod channel;

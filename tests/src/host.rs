@@ -103,6 +103,12 @@ impl Host {
         Path::new(&format!("/proc/{}/root", self.pid)).join(inside)
     }
 
+    /// Process 1 of the machine, by whose namespaces it can be wired to others.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// A command that will run in the machine, as root, in `/`, with a bare environment.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {

@@ -55,5 +55,6 @@ pub mod spool;
 pub mod storm;
 pub mod syslog;
 pub mod told;
+pub mod tunnel;
 pub mod twilio;
 pub mod wait;

@@ -133,7 +133,8 @@ fn a_program_that_cannot_work_is_told_as_wrong_settings_and_holds_the_alert() {
         ("not executable", "chmod 644 PROGRAM", "ermission denied"),
         ("a directory", "rm PROGRAM; mkdir PROGRAM", "ermission denied"),
         ("no such interpreter", "echo '#!/nonexistent' >PROGRAM", "No such file"),
-        ("a format of another machine", "printf 'MZ' >PROGRAM", "Exec format"),
+        // What is no program is a script for sh, as for a shell.
+        ("a format of another machine", "printf 'MZ' >PROGRAM", "not found"),
         ("78", "printf '#!/bin/sh\\nexit 78' >PROGRAM", "ended with 78"),
         ("127", "printf '#!/bin/sh\\nabsent' >PROGRAM", "not found"),
     ];
@@ -173,6 +174,16 @@ fn of_a_program_that_hangs_and_forks_nothing_is_left_and_the_next_alert_is_not_h
     host.wait_room(&good.id, "sent", ARRIVAL);
     let zombies = || host.run(&["pgrep", "--runstates", "Z", "-u", "_bastion"]).text();
     assert!(wait_until(DEADLINE, || zombies().is_empty()), "{}", zombies());
+}
+
+#[test]
+fn a_program_that_takes_too_long_is_asked_to_end_before_it_is_killed() {
+    // The sender has SIGTERM blocked for itself; what it starts must not.
+    let script = "trap 'echo heard >/tmp/heard; exit 75' TERM; sleep 600 & wait";
+    let (host, _sender) = start(script, "timeout = \"1s\"");
+    host.publish(&Draft::login(1, "alice"));
+    let heard = || host.path("/tmp/heard").exists();
+    assert!(wait_until(ARRIVAL, heard), "it was killed without a word");
 }
 
 #[test]

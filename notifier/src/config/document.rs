@@ -342,6 +342,16 @@ impl<'t> Section<'_, 't> {
         Some(values)
     }
 
+    /// The list of whole numbers at `key`. An entry that is none is a finding of its own.
+    pub fn numbers(&mut self, key: &str) -> Option<Vec<Value<u32>>> {
+        let list = self.take(key)?;
+        let Some(entries) = list.get_ref().as_array() else {
+            self.mistyped(key, &list, "a list: [1, 2]");
+            return None;
+        };
+        Some(entries.iter().filter_map(|entry| self.read(key, entry)).collect())
+    }
+
     /// The table of strings at `key`, in the order of its keys. A value that is no string is a
     /// finding of its own.
     pub fn strings(&mut self, key: &str) -> Vec<(String, Value<String>)> {

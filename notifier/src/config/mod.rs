@@ -33,6 +33,9 @@ pub const DEFAULT_PATH: &str = "/etc/bastion/bastion.toml";
 /// not wait for more than that to be parsed.
 pub const MAX_BYTES: u64 = 256 * 1024;
 
+/// The sections of the file. Each program reads its own, and leaves the others to theirs.
+pub const SECTIONS: &[&str] = &["host", "login", "notify", "tunnel", "tunnel-watch", "link"];
+
 /// Something in the file that is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {

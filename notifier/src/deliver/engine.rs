@@ -14,7 +14,6 @@ use super::lock::Lock;
 use super::outbox::Outbox;
 use super::settings::{Notify, Settings};
 use super::silence::{self, Mark};
-use super::systemd::Systemd;
 use super::wakeup::{Request, Wakeup};
 use super::worker::{Answer, Worker};
 use crate::channel::{Outcome, Secrets};
@@ -23,6 +22,7 @@ use crate::config::{Finding, host::Host};
 use crate::spool::Spool;
 use crate::spool::queue::Queue;
 use crate::syslog::{Level, Line, Log};
+use crate::systemd::Systemd;
 
 /// How often `drop/` is looked at when nothing says that there is something. A notification
 /// is a hint and can be lost; the directory is the truth.

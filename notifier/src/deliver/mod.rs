@@ -18,7 +18,6 @@ pub mod route;
 pub mod seen;
 pub mod settings;
 pub mod silence;
-pub mod systemd;
 pub mod throttle;
 mod wakeup;
 pub mod weekly;

@@ -10,12 +10,9 @@ use super::route::{Route, Stop};
 use super::weekly::Weekly;
 use crate::channel::{self, Channel, Reader, Secrets};
 use crate::config::{
-    self, ConfigError, Document, Finding, Section, duration, host::Host, login::Login,
+    self, ConfigError, Document, Finding, SECTIONS, Section, duration, host::Host, login::Login,
 };
 use crate::event::Severity;
-
-/// Sections of the file that any program of the project reads.
-const SECTIONS: &[&str] = &["host", "login", "notify"];
 
 /// Kinds of event, as in rules and under `expiry`.
 const KINDS: [&str; 4] = ["login", "note", "condition", "report"];

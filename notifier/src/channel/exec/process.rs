@@ -104,7 +104,9 @@ impl Program {
     }
 
     fn spawn(&self, facts: &[(&'static str, String)], input: std::fs::File) -> io::Result<Child> {
-        Command::new(&self.path)
+        let mut command = Command::new(&self.path);
+        ffi::unblock_signals(&mut command);
+        command
             .args(&self.arguments)
             .env_clear()
             .env("PATH", PATH)

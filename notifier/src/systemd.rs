@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)): that the sender is at work, and that its loop still turns.
+//! What systemd is told (sd_notify(3)): that a daemon is at work, and that its loop still turns.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -35,7 +35,7 @@ impl Systemd {
         Self { socket, every: every.map(|usec| Duration::from_micros(usec / 2)), told: None }
     }
 
-    /// Says that the sender is at work.
+    /// Says that the daemon is at work.
     pub fn say_ready(&self) {
         self.say(b"READY=1");
     }

@@ -1,0 +1,181 @@
+//! The `tunnelwatch` command line.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use lexopt::{Arg, Parser, ValueExt};
+use notifier::config::DEFAULT_PATH;
+
+use crate::connect::{self, Binding};
+use crate::ffi::send_descriptor;
+use crate::{enroll, release, run, status, watch};
+
+const HELP: &str = "\
+tunnelwatch - a reverse SSH forward that is proved to work
+
+usage: tunnelwatch [--config PATH] COMMAND [...]
+
+commands:
+  run              on the internal host: keeps the tunnels of [[tunnel]]
+  enroll [NAME] [--host-key SHA256:...]
+                   on the internal host: makes the key, pins the jump host's, prints what to
+                   write there and into your ~/.ssh/config, and tests it all
+  watch            on the jump host: sees whether the ports of [[tunnel-watch]] answer
+  release PORT...  on the jump host, as the command beside the tunnel's key: ends a session
+                   of the same user that holds one of these ports and whose client is gone
+  status [--json]  how they are; exit code 0 up, 1 one of several down, 2 down, 3 unknown
+  retry            try now: after a repair, or when the line is back
+
+options of every command:
+  --config PATH    the configuration file (default /etc/bastion/bastion.toml)
+  --run-dir PATH   where the state is (default $RUNTIME_DIRECTORY, else /run/tunnelwatch)
+  --help           this text
+  --version        the version
+
+exit codes but those of status: 0 done, 64 usage, 69 unavailable, 75 try again later, 78 configuration
+";
+
+/// Why a command could not do what it was told: an exit code (sysexits(3)), and words.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+
+    /// The command line is wrong.
+    pub fn usage(message: impl Display) -> Self {
+        Self::new(64, message)
+    }
+
+    /// Something that is needed is not there.
+    pub fn unavailable(message: impl Display) -> Self {
+        Self::new(69, message)
+    }
+
+    /// It may work later.
+    pub fn later(message: impl Display) -> Self {
+        Self::new(75, message)
+    }
+
+    /// The configuration is wrong.
+    pub fn config(message: impl Display) -> Self {
+        Self::new(78, message)
+    }
+
+    /// The system would not.
+    #[must_use]
+    pub fn io(what: &str, error: &io::Error) -> Self {
+        let code = if error.kind() == io::ErrorKind::PermissionDenied { 77 } else { 71 };
+        Self::new(code, format!("{what}: {error}"))
+    }
+}
+
+/// Runs the command line and answers the exit code.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    match dispatch(Parser::from_iter(args)) {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure { code, message }) => {
+            let _ = writeln!(io::stderr(), "tunnelwatch: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
+    let (mut config, mut run_dir) = (PathBuf::from(DEFAULT_PATH), default_run_dir());
+    let (mut command, mut json, mut words) = (None, false, Vec::new());
+    let mut binding = Binding::default();
+    let (mut unix, mut host_key) = (None, None);
+    while let Some(arg) = parser.next().map_err(Failure::usage)? {
+        let text = |parser: &mut Parser| -> Result<String, Failure> {
+            parser.value().and_then(|value| value.string()).map_err(Failure::usage)
+        };
+        match arg {
+            Arg::Long("config") => config = text(&mut parser)?.into(),
+            Arg::Long("run-dir") => run_dir = text(&mut parser)?.into(),
+            Arg::Long("json") => json = true,
+            Arg::Long("interface") => binding.interface = Some(text(&mut parser)?),
+            Arg::Long("bind") => {
+                binding.address = Some(text(&mut parser)?.parse().map_err(Failure::usage)?);
+            }
+            Arg::Long("family") => binding.six = family(&text(&mut parser)?),
+            Arg::Long("host-key") => host_key = Some(text(&mut parser)?),
+            Arg::Long("unix") => unix = Some(PathBuf::from(text(&mut parser)?)),
+            Arg::Long("help") | Arg::Short('h') => return print(HELP),
+            Arg::Long("version") | Arg::Short('V') => {
+                return print(concat!("tunnelwatch ", env!("CARGO_PKG_VERSION"), "\n"));
+            }
+            Arg::Value(word) if command.is_none() => {
+                command = Some(word.string().map_err(Failure::usage)?);
+            }
+            Arg::Value(word) => words.push(word.string().map_err(Failure::usage)?),
+            arg => return Err(Failure::usage(arg.unexpected())),
+        }
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match (command.as_deref(), words.as_slice()) {
+        (Some("run"), []) => run::run(&config, run_dir).map(|()| 0),
+        (Some("enroll"), names @ ([] | [_])) => {
+            let name = names.first().copied();
+            let request = enroll::Request { name, host_key: host_key.as_deref() };
+            enroll::enroll(&config, &run_dir, &request)
+        }
+        (Some("watch"), []) => watch::watch(&config).map(|()| 0),
+        (Some("release"), ports) => {
+            let ports: Result<Vec<u16>, _> = ports.iter().map(|port| port.parse()).collect();
+            release::release(&ports.map_err(Failure::usage)?).map(|()| 0)
+        }
+        (Some("status"), []) => status::status(&run_dir, json),
+        (Some("retry"), []) => status::retry(&run_dir).map(|()| 0),
+        (Some("connect"), words) => hand_over(words, unix.as_deref(), &binding).map(|()| 0),
+        (Some(other), []) => Err(Failure::usage(format!("there is no command {other:?}"))),
+        (Some(_), _) => Err(Failure::usage("there are words too many")),
+        (None, _) => Err(Failure::usage("a command is missing; --help lists them")),
+    }
+}
+
+fn default_run_dir() -> PathBuf {
+    std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| "/run/tunnelwatch".into(), PathBuf::from)
+}
+
+/// `AddressFamily` of ssh_config(5).
+fn family(word: &str) -> Option<bool> {
+    match word {
+        "inet6" => Some(true),
+        "inet" => Some(false),
+        _ => None,
+    }
+}
+
+/// `connect HOST PORT`, for ssh: hands the connection to who is at the other end of standard output.
+fn hand_over(words: &[&str], unix: Option<&Path>, binding: &Binding) -> Result<(), Failure> {
+    let sent = match (unix, words) {
+        (Some(path), []) => {
+            let socket = std::os::unix::net::UnixStream::connect(path)
+                .map_err(|error| Failure::io(&path.display().to_string(), &error))?;
+            send_descriptor(io::stdout().as_fd(), socket.as_fd())
+        }
+        (None, [host, port]) => {
+            let port = port.parse().map_err(Failure::usage)?;
+            let socket = connect::connect(host, port, binding).map_err(Failure::unavailable)?;
+            send_descriptor(io::stdout().as_fd(), socket.as_fd())
+        }
+        _ => return Err(Failure::usage("connect has HOST and PORT, and is for ssh alone")),
+    };
+    sent.map_err(|error| Failure::io("hand the connection to ssh", &error))
+}
+
+/// Prints to standard output; that nobody reads it is no failure.
+pub fn print(text: &str) -> Result<u8, Failure> {
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(0)
+}

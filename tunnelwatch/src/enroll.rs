@@ -1,0 +1,259 @@
+//! `tunnelwatch enroll`: everything that a new tunnel needs, in the order in which it is needed: the key,
+//! the jump host's key, what to write there, and a test of it all.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use notifier::known_good::parse_fingerprint;
+
+use crate::cause::{self, Cause};
+use crate::cli::{Failure, print};
+use crate::config::{Settings, Tunnel};
+use crate::keys;
+use crate::proof::{self, run};
+use crate::ssh::{self, Files, Session};
+
+/// How long each program may take.
+const MOST: Duration = Duration::from_secs(20);
+
+/// How long the test of the tunnel may take.
+const MOST_TEST: Duration = Duration::from_secs(30);
+
+/// Looks in vain after which the forward does not work.
+const MOST_LOOKS: u32 = 10;
+
+/// What was asked for.
+pub struct Request<'a> {
+    /// The tunnel's name; of one tunnel it may be left out.
+    pub name: Option<&'a str>,
+    /// The fingerprint that the jump host's key has to have, as its administrator read it out.
+    pub host_key: Option<&'a str>,
+}
+
+/// Enrolls a tunnel of the file.
+///
+/// # Errors
+///
+/// What is missing, with what to do.
+pub fn enroll(config: &Path, run_dir: &Path, request: &Request<'_>) -> Result<u8, Failure> {
+    let settings = Settings::load(config).map_err(Failure::config)?;
+    let tunnel = pick(&settings.tunnels, request.name)?;
+    let public = make_key(&tunnel.identity)?;
+    pin(tunnel, request.host_key)?;
+    print(&instructions(tunnel, &public))?;
+    match test(tunnel, run_dir) {
+        Ok(took) => print(&format!(
+            "\nTested: through {} port {} and back in {} ms. Now: systemctl enable --now tunnelwatch\n",
+            tunnel.jump.host,
+            tunnel.remote_ports.first().copied().unwrap_or_default(),
+            took.as_millis()
+        )),
+        Err((cause, said)) => {
+            print(&format!("\nNot yet: {cause}.{}\n{}\n", remedy(cause), said))?;
+            Ok(69)
+        }
+    }
+}
+
+fn pick<'a>(tunnels: &'a [Tunnel], name: Option<&str>) -> Result<&'a Tunnel, Failure> {
+    let names = || tunnels.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (name, tunnels) {
+        (_, []) => Err(Failure::config("there is no [[tunnel]] in the configuration")),
+        (None, [tunnel]) => Ok(tunnel),
+        (None, _) => Err(Failure::usage(format!("which one? there are: {}", names()))),
+        (Some(name), _) => tunnels.iter().find(|one| one.name == name).ok_or_else(|| {
+            Failure::usage(format!("there is no tunnel {name:?}; there are: {}", names()))
+        }),
+    }
+}
+
+/// Makes the key where there is none, and answers its public half.
+fn make_key(identity: &Path) -> Result<String, Failure> {
+    let public = identity.with_extension("pub");
+    if !identity.exists() {
+        let mut command = ssh::command(Path::new("/usr/bin/ssh-keygen"));
+        command.args(["-q", "-t", "ed25519", "-N", "", "-C", "tunnelwatch", "-f"]).arg(identity);
+        let said = run(&mut command, Instant::now() + MOST).unwrap_or_default();
+        if !identity.exists() {
+            let what = format!("cannot make the key {}: {}", identity.display(), said.trim());
+            return Err(Failure::unavailable(what));
+        }
+    }
+    let mode = fs::metadata(identity).map(|meta| meta.permissions().mode()).unwrap_or_default();
+    if mode & 0o077 != 0 {
+        let file = identity.display();
+        return Err(Failure::config(format!(
+            "{file} can be read by others; run: chmod 600 {file}"
+        )));
+    }
+    fs::read_to_string(&public)
+        .map(|key| key.trim().to_owned())
+        .map_err(|error| Failure::io(&format!("read {}", public.display()), &error))
+}
+
+/// Sees to it that the jump host's key is in known_hosts. What is there already is believed.
+fn pin(tunnel: &Tunnel, wanted: Option<&str>) -> Result<(), Failure> {
+    let file = &tunnel.known_hosts;
+    if fs::read_to_string(file).is_ok_and(|lines| !lines.trim().is_empty()) {
+        return print(&format!("{} has the jump host's key already.\n", file.display()))
+            .map(|_| ());
+    }
+    let deadline = Instant::now() + MOST;
+    let scan = tunnel.ssh.with_file_name("ssh-keyscan");
+    let (host, port) = (&tunnel.jump.host, tunnel.jump.port);
+    let lines = keys::scan(&scan, host, port, deadline)
+        .ok_or_else(|| Failure::unavailable(format!("{host} port {port} shows no host key")))?;
+    let shown: Vec<(&str, String)> = lines
+        .lines()
+        .filter_map(|line| Some((line, keys::fingerprints_of(line, deadline).into_iter().next()?)))
+        .collect();
+    let Some(wanted) = wanted else {
+        let list: String = shown.iter().map(|(_, key)| format!("  {key}\n")).collect();
+        return Err(Failure::usage(format!(
+            "{host} shows these keys:\n{list}Whether they are its own can only be seen there: ssh-keygen -lf \
+             /etc/ssh/ssh_host_ed25519_key.pub\nThen come back with --host-key SHA256:..."
+        )));
+    };
+    let wanted = parse_fingerprint(wanted).map_err(Failure::usage)?;
+    let Some((line, _)) = shown.iter().find(|(_, key)| *key == wanted) else {
+        let what = "none of the keys that it shows has this fingerprint";
+        return Err(Failure::config(format!("{host}: {what}; somebody else may answer there")));
+    };
+    let failed = |error| Failure::io(&format!("write {}", file.display()), &error);
+    let mut out = fs::OpenOptions::new().create(true).append(true).mode(0o644).open(file);
+    let written = out.as_mut().map_err(|error| std::io::Error::from(error.kind()));
+    written.and_then(|out| writeln!(out, "{line}")).map_err(failed)
+}
+
+/// What stands beside the key on the jump host: nothing but this forward, and the probe of it.
+#[must_use]
+pub fn authorized_key(tunnel: &Tunnel, public: &str) -> String {
+    let mut options = vec!["restrict".to_owned(), "port-forwarding".to_owned()];
+    for port in &tunnel.remote_ports {
+        options.push(format!("permitlisten=\"127.0.0.1:{port}\""));
+        options.push(format!("permitopen=\"127.0.0.1:{port}\""));
+    }
+    let ports: Vec<String> = tunnel.remote_ports.iter().map(u16::to_string).collect();
+    options.push(match tunnel.release {
+        true => format!("command=\"/usr/bin/tunnelwatch release {}\"", ports.join(" ")),
+        false => "command=\"/bin/false\"".to_owned(),
+    });
+    format!("{} {public}", options.join(","))
+}
+
+/// What is to be done on the jump host and on the administrator's laptop.
+fn instructions(tunnel: &Tunnel, public: &str) -> String {
+    let user = &tunnel.jump.user;
+    let (host, port) = (&tunnel.jump.host, tunnel.jump.port);
+    let home = tunnel.remote_ports.first().copied().unwrap_or_default();
+    format!(
+        "1. On the jump host, a user for this tunnel alone:\n\n\
+         useradd --system --create-home --shell /usr/sbin/nologin {user}\n\n\
+         2. One line in its ~/.ssh/authorized_keys:\n\n{key}\n\n\
+         3. At the end of its /etc/ssh/sshd_config, so that a session without a client ends in a minute:\n\n\
+         Match User {user}\n    ClientAliveInterval 15\n    ClientAliveCountMax 3\n    MaxSessions 2\n    \
+         AllowTcpForwarding yes\n    GatewayPorts no\n    X11Forwarding no\n    PermitTTY no\n\n\
+         4. On your laptop, in ~/.ssh/config; then: ssh {name}\n\n\
+         Host {name}\n    HostName 127.0.0.1\n    Port {home}\n    HostKeyAlias {name}\n    \
+         ProxyJump YOU@{host}:{port}\n",
+        key = authorized_key(tunnel, public),
+        name = tunnel.name,
+    )
+}
+
+/// Opens the tunnel once, looks through it, and ends it.
+fn test(tunnel: &Tunnel, run_dir: &Path) -> Result<Duration, (Cause, String)> {
+    let files = Files::new(run_dir, &format!("{}-test", tunnel.name));
+    let own = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/tunnelwatch".into());
+    let port = tunnel.remote_ports.first().copied().unwrap_or_default();
+    let _ = fs::create_dir_all(run_dir);
+    files.remove();
+    let no_ssh = |error: std::io::Error| (Cause::NoSsh, error.to_string());
+    let arguments = ssh::arguments(tunnel, port, &files, &own);
+    let mut session = Session::start(&tunnel.ssh, &arguments).map_err(no_ssh)?;
+    let until = Instant::now() + MOST_TEST;
+    let mut looks = 0;
+    let result = loop {
+        if session.listen() {
+            session.drain();
+            break Err(cause::of_end(session.lines(0)));
+        }
+        match proof::once(&files.probe) {
+            Some(proof::Found::Banner(took)) => break Ok(took),
+            // ssh may be about to end: the way for the look is there before the port is asked for.
+            Some(_) => looks += 1,
+            None => {}
+        }
+        if looks >= MOST_LOOKS {
+            let said = session.lines(0).filter_map(cause::of_probe).last();
+            let here = proof::answers(tunnel.target);
+            break Err(if here { said.unwrap_or(Cause::ForwardBroken) } else { Cause::TargetDown });
+        }
+        if Instant::now() >= until {
+            break Err(Cause::Silent);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let said: Vec<String> = session.lines(0).map(|line| format!("  ssh: {line}\n")).collect();
+    session.stop();
+    files.remove();
+    result.map_err(|cause| (cause, said.concat()))
+}
+
+/// What to do about it.
+fn remedy(cause: Cause) -> &'static str {
+    match cause {
+        Cause::KeyRejected => {
+            " Is the line of step 2 there, and the file its user's own, mode 600?"
+        }
+        Cause::PortBusy => {
+            " Is the port taken (ss -tln on the jump host), or not in permitlisten? There \
+             \"localhost:2222\" is another one than \"127.0.0.1:2222\"."
+        }
+        Cause::ProbeDenied => " permitopen of step 2 is missing, or names another port.",
+        Cause::TargetDown => " Does sshd run here, at the address in target?",
+        Cause::HostKey => " Remove the old line from known-hosts when you know why it changed.",
+        Cause::Refused => " Is this the right port, and does sshd run there?",
+        Cause::Unreachable | Cause::Silent => " Does a firewall let us out, and in there?",
+        Cause::Dns => " Write its address instead of its name: names may be gone when it counts.",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tunnel(more: &str) -> Tunnel {
+        let text = format!(
+            "[[tunnel]]\nname = \"home\"\njump = \"t@203.0.113.50\"\nremote-ports = [2222, 2223]\n{more}"
+        );
+        Settings::parse(&text).unwrap().tunnels.remove(0)
+    }
+
+    #[test]
+    fn the_key_may_do_this_and_nothing_else() {
+        let line = authorized_key(&tunnel(""), "ssh-ed25519 AAAA x");
+        assert_eq!(
+            line,
+            "restrict,port-forwarding,permitlisten=\"127.0.0.1:2222\",permitopen=\"127.0.0.1:2222\",\
+             permitlisten=\"127.0.0.1:2223\",permitopen=\"127.0.0.1:2223\",command=\"/bin/false\" \
+             ssh-ed25519 AAAA x"
+        );
+        let line = authorized_key(&tunnel("release = true"), "k");
+        assert!(line.contains("command=\"/usr/bin/tunnelwatch release 2222 2223\" k"), "{line}");
+    }
+
+    #[test]
+    fn of_several_tunnels_one_has_to_be_named() {
+        let two = [tunnel(""), Tunnel { name: "b".into(), ..tunnel("") }];
+        assert_eq!(pick(&two, Some("b")).unwrap().name, "b");
+        assert_eq!(pick(&two[..1], None).unwrap().name, "home");
+        for (tunnels, name) in [(&two[..], None), (&two[..], Some("c")), (&[][..], None)] {
+            assert!(pick(tunnels, name).is_err());
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Foreign calls that std and the shared crate lack.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr;
+
+/// Hands a descriptor to who is at the other end of a Unix socket, with one byte, as OpenSSH's
+/// `ProxyUseFdpass` wants it (`mm_send_fd` in monitor_fdpass.c; unix(7), `SCM_RIGHTS`).
+///
+/// # Errors
+///
+/// What the system said.
+pub fn send_descriptor(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    // Aligned as cmsghdr has to be, and larger than one descriptor needs (24 bytes).
+    let mut control = [0_u64; 8];
+    let mut byte = [0_u8; 1];
+    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
+    let fd = descriptor.as_raw_fd();
+    let size = u32::try_from(size_of_val(&fd)).unwrap_or(4);
+    // SAFETY: all zero is an empty msghdr.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: computes a number from a number.
+    let space = unsafe { libc::CMSG_SPACE(size) };
+    message.msg_controllen = space as _;
+    // SAFETY: the message points to a control buffer of ours that is large enough for one header.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    if header.is_null() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: computes a number from a number.
+    let length = unsafe { libc::CMSG_LEN(size) };
+    // SAFETY: the header lies in the control buffer, which is aligned for it.
+    let header = unsafe { &mut *header };
+    header.cmsg_level = libc::SOL_SOCKET;
+    header.cmsg_type = libc::SCM_RIGHTS;
+    header.cmsg_len = length as _;
+    // SAFETY: the header is in the control buffer, with room for one descriptor behind it.
+    let data = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: as above; the data may not be aligned for an int.
+    unsafe { ptr::write_unaligned(data.cast::<libc::c_int>(), fd) };
+    // SAFETY: all that the message points to outlives the call.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+    if sent == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the program ended by the kernel when the thread that starts it ends (`PR_SET_PDEATHSIG` in
+/// prctl(2)): ssh without anybody to watch it would hold the port.
+pub fn end_with_us(command: &mut Command) {
+    let ask = || {
+        let signal = libc::SIGTERM as libc::c_ulong;
+        // SAFETY: this option takes one number.
+        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec it makes one call, which is async-signal-safe.
+    unsafe { command.pre_exec(ask) };
+}
+
+/// A socket that becomes readable when a link, an address or a route changes (rtnetlink(7)).
+///
+/// # Errors
+///
+/// What the system said.
+pub fn watch_network() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes numbers.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just given this descriptor to us, and nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: all zero is a sockaddr_nl for no group.
+    let mut address: libc::sockaddr_nl = unsafe { MaybeUninit::zeroed().assume_init() };
+    address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or_default();
+    let groups = libc::RTMGRP_LINK
+        | libc::RTMGRP_IPV4_IFADDR
+        | libc::RTMGRP_IPV6_IFADDR
+        | libc::RTMGRP_IPV4_ROUTE
+        | libc::RTMGRP_IPV6_ROUTE;
+    address.nl_groups = u32::try_from(groups).unwrap_or_default();
+    let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or_default();
+    // SAFETY: the pointer and the size are those of one value of ours.
+    match unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) } {
+        0 => Ok(socket),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sends a signal to a process (kill(2)).
+///
+/// # Errors
+///
+/// What the system said.
+pub fn signal(process: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    match unsafe { libc::kill(process, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

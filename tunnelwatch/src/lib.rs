@@ -1,0 +1,22 @@
+//! Keeps a reverse SSH forward alive, and proves end to end that it works: `tunnelwatch run` on the
+//! internal host starts the system's ssh, looks through the very forward that people will use, and
+//! decides ([`policy`], pure) by what it finds and by what ssh says ([`cause`], pure).
+#![deny(unsafe_code)]
+
+pub mod cause;
+pub mod cli;
+pub mod config;
+pub mod connect;
+pub mod enroll;
+#[allow(unsafe_code, reason = "the one module with foreign calls")]
+pub mod ffi;
+pub mod keep;
+pub mod keys;
+pub mod policy;
+pub mod proof;
+pub mod release;
+pub mod run;
+pub mod ssh;
+pub mod status;
+pub mod tell;
+pub mod watch;

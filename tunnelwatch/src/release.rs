@@ -1,0 +1,174 @@
+//! `tunnelwatch release`: on the jump host, as the command beside the tunnel's key, ends a session of
+//! the same user that still holds a port after its client is gone.
+//!
+//! sshd's session processes may not be looked into, not even by their own user, so nobody can say which of
+//! them has the port. They are ended one by one, the oldest first, until the port is free; one that
+//! was well and had to go comes back within a second.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use notifier::config::host::Host;
+use notifier::syslog::{Level, Line, Log, Source};
+
+use crate::cli::{Failure, print};
+use crate::ffi;
+
+/// How long a port may take to become free after its session was ended.
+const FREE: Duration = Duration::from_secs(2);
+
+/// A session of sshd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Session {
+    pid: libc::pid_t,
+    /// When it was started, in ticks since the boot (proc_pid_stat(5)).
+    started: u64,
+}
+
+/// Does what `SSH_ORIGINAL_COMMAND` asks for, of the ports that may be released here.
+///
+/// # Errors
+///
+/// When it asks for something else, or the port stays held.
+pub fn release(ports: &[u16]) -> Result<(), Failure> {
+    let asked = std::env::var("SSH_ORIGINAL_COMMAND").unwrap_or_default();
+    let port = parse(&asked, ports).map_err(Failure::usage)?;
+    let log = Log::new(&Host::default().syslog, "tunnelwatch", Source::Daemon);
+    if !is_held(port) {
+        print(&format!("port {port} is free\n"))?;
+        return Ok(());
+    }
+    let uid = notifier::ffi::geteuid();
+    let own = ancestors();
+    for session in sessions(uid).into_iter().filter(|session| !own.contains(&session.pid)) {
+        let line = Line::new("released").word("port", port).word("uid", uid);
+        let _ = log.write(Level::Warning, &line.word("pid", session.pid));
+        let _ = ffi::signal(session.pid, libc::SIGTERM);
+        let until = Instant::now() + FREE;
+        while is_held(port) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+        if !is_held(port) {
+            print(&format!("port {port} is free now\n"))?;
+            return Ok(());
+        }
+    }
+    Err(Failure::unavailable(format!(
+        "port {port} is held by something that is no session of ours"
+    )))
+}
+
+/// The port of `release 2222`, if it is one of these.
+fn parse(asked: &str, ports: &[u16]) -> Result<u16, String> {
+    let port = asked.strip_prefix("release ").and_then(|port| port.trim().parse().ok());
+    let port = port.ok_or("only \"release PORT\" can be asked for here")?;
+    if ports.contains(&port) {
+        Ok(port)
+    } else {
+        Err(format!("port {port} is not ours to release"))
+    }
+}
+
+/// Whether somebody listens on the port on loopback.
+fn is_held(port: u16) -> bool {
+    fs::read_to_string("/proc/net/tcp").is_ok_and(|table| listener(&table, port).is_some())
+}
+
+/// The inode of the socket that listens on a port of 127.0.0.1, in a table as /proc/net/tcp has it
+/// (proc_net(5)).
+#[must_use]
+pub fn listener(table: &str, port: u16) -> Option<u64> {
+    // The address is in the machine's byte order, the port is not.
+    let local = u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets());
+    let wanted = format!("{local:08X}:{port:04X}");
+    table.lines().skip(1).find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let listens = words.get(1) == Some(&wanted.as_str()) && words.get(3) == Some(&"0A");
+        if listens { words.get(9)?.parse().ok() } else { None }
+    })
+}
+
+/// The sessions of a user, the oldest first.
+fn sessions(uid: u32) -> Vec<Session> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut sessions: Vec<Session> = pids
+        .filter(|pid: &libc::pid_t| is_session_of(*pid, uid))
+        .map(|pid| Session { pid, started: stat(pid).map_or(0, |(_, started)| started) })
+        .collect();
+    sessions.sort_by_key(|session| session.started);
+    sessions
+}
+
+/// Whether a process is an sshd that serves a user: it says so in its title, and runs as him.
+fn is_session_of(pid: libc::pid_t, uid: u32) -> bool {
+    let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let named = title.starts_with(b"sshd: ") || title.starts_with(b"sshd-session: ");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    named && effective_uid(&status) == Some(uid)
+}
+
+/// The effective user of a process, of what its status file says (proc_pid_status(5)).
+fn effective_uid(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The parent of a process, and when it was started.
+fn stat(pid: libc::pid_t) -> Option<(libc::pid_t, u64)> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Fields 4 and 22 of proc_pid_stat(5). The second is the program's name, which may hold anything.
+fn parse_stat(stat: &str) -> Option<(libc::pid_t, u64)> {
+    let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    Some((words.get(1)?.parse().ok()?, words.get(19)?.parse().ok()?))
+}
+
+/// This process and those that it descends from: the session that asks is among them.
+fn ancestors() -> Vec<libc::pid_t> {
+    let mut all = Vec::new();
+    let mut pid = libc::pid_t::try_from(std::process::id()).unwrap_or(0);
+    while pid > 1 && !all.contains(&pid) {
+        all.push(pid);
+        pid = stat(pid).map_or(0, |(parent, _)| parent);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_release_of_a_named_port_can_be_asked_for() {
+        let ports = [2222, 2223];
+        assert_eq!(parse("release 2222", &ports), Ok(2222));
+        for asked in ["", "release", "release 22", "release 2222; id", "id", "release -1"] {
+            assert!(parse(asked, &ports).is_err(), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_found_by_its_port_and_address() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+             0: 0100007F:08AE 00000000:0000 0A 00000000:00000000 00:00000000 00000000  2003        0 4711 1 0 100 0 0 10 0\n   \
+             1: 0100007F:08AF 0100007F:1234 01 00000000:00000000 00:00000000 00000000  2003        0 4712 1 0 100 0 0 10 0\n   \
+             2: 00000000:08B0 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0        0 4713 1 0 100 0 0 10 0\n";
+        let find = |port| listener(table, port);
+        let here = cfg!(target_endian = "little").then_some(4711);
+        assert_eq!((find(2222), find(2223), find(2224)), (here, None, None));
+    }
+
+    #[test]
+    fn what_proc_says_is_understood() {
+        assert_eq!(effective_uid("Name:\tsshd\nUid:\t0\t2003\t0\t2003\n"), Some(2003));
+        let stat = "17 (a ) b) S 3 17 17 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 990 1000 10";
+        assert_eq!(parse_stat(stat), Some((3, 990)));
+        let own = ancestors();
+        assert!(own.len() > 1 && own.contains(&libc::pid_t::try_from(std::process::id()).unwrap()));
+        assert!(sessions(u32::MAX).is_empty());
+    }
+}

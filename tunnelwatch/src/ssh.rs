@@ -1,0 +1,379 @@
+//! One ssh with its forwards: how it is called, what it says, and how it is ended. Never a zombie,
+//! never an orphan.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use notifier::ffi;
+
+use crate::config::Tunnel;
+use crate::ffi::end_with_us;
+
+/// Where ssh finds what it runs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Time to end in peace after SIGTERM; then SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Most that is read of what it says in one go, and most of a line that is kept, in bytes.
+const CHUNK: usize = 16 * 1024;
+const MAX_LINE: usize = 400;
+
+/// Lines that are kept.
+const LINES: usize = 20;
+
+/// Files of a tunnel in the run directory.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// ssh's control socket.
+    pub control: PathBuf,
+    /// What is looked through.
+    pub probe: PathBuf,
+    /// The target's own keys, as known_hosts.
+    pub target_keys: PathBuf,
+}
+
+impl Files {
+    /// Those of the tunnel `name`.
+    #[must_use]
+    pub fn new(run_dir: &Path, name: &str) -> Self {
+        let file = |what: &str| run_dir.join(format!("{name}.{what}"));
+        Self { control: file("ctl"), probe: file("probe"), target_keys: file("keys") }
+    }
+
+    /// Removes what an ssh that was killed has left behind.
+    pub fn remove(&self) {
+        for file in [&self.control, &self.probe] {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// Arguments with which ssh opens the forward on `port`. `own` is this program.
+#[must_use]
+pub fn arguments(tunnel: &Tunnel, port: u16, files: &Files, own: &Path) -> Vec<OsString> {
+    let alive = if tunnel.metered { 120 } else { 10 };
+    let options = [
+        "ControlMaster=yes".to_owned(),
+        "ControlPersist=no".to_owned(),
+        "ExitOnForwardFailure=yes".to_owned(),
+        format!("ServerAliveInterval={alive}"),
+        "ServerAliveCountMax=2".to_owned(),
+        "StreamLocalBindUnlink=yes".to_owned(),
+        format!("ControlPath={}", files.control.display()),
+    ];
+    let mut words = vec!["-N".into()];
+    words.extend(to_the_jump_host(tunnel, &options, own));
+    words.extend(["-R".into(), remote(tunnel, port).into()]);
+    words.extend(["-L".into(), local(port, files)]);
+    words.extend(["--".into(), tunnel.jump.host.clone().into()]);
+    words
+}
+
+/// Arguments with which the jump host is asked to end what holds `port`, by the command that stands
+/// beside the key there.
+#[must_use]
+pub fn release_arguments(tunnel: &Tunnel, port: u16, own: &Path) -> Vec<OsString> {
+    let mut words = to_the_jump_host(tunnel, &["ControlPath=none".to_owned()], own);
+    words.extend(["--".into(), tunnel.jump.host.clone().into()]);
+    words.push(format!("release {port}").into());
+    words
+}
+
+/// How the jump host is reached, whatever for: whom to believe, who to be, and by which socket.
+fn to_the_jump_host(tunnel: &Tunnel, more: &[String], own: &Path) -> Vec<OsString> {
+    let mut options = vec![
+        "BatchMode=yes".to_owned(),
+        "CheckHostIP=no".to_owned(),
+        "ConnectTimeout=10".to_owned(),
+        "GlobalKnownHostsFile=/dev/null".to_owned(),
+        "IdentitiesOnly=yes".to_owned(),
+        "LogLevel=INFO".to_owned(),
+        "StrictHostKeyChecking=yes".to_owned(),
+        "UpdateHostKeys=no".to_owned(),
+        format!("IdentityFile={}", tunnel.identity.display()),
+        format!("UserKnownHostsFile={}", tunnel.known_hosts.display()),
+    ];
+    options.extend_from_slice(more);
+    let mut words: Vec<OsString> = ["-F", "none", "-T"].map(OsString::from).into();
+    // The first of two equal options counts, so the administrator's go before ours where both
+    // may stand.
+    if !tunnel.has_option(&["proxycommand", "proxyjump"]) {
+        options.push("ProxyUseFdpass=yes".to_owned());
+        options.push(format!("ProxyCommand={}", connector(tunnel, own)));
+    }
+    for option in tunnel.ssh_options.iter().chain(&options) {
+        words.push("-o".into());
+        words.push(option.into());
+    }
+    words.extend(["-p".into(), tunnel.jump.port.to_string().into()]);
+    words.extend(["-l".into(), tunnel.jump.user.clone().into()]);
+    words
+}
+
+/// `-R`: with an explicit address, as ssh takes a port that is bound by half for a success
+/// otherwise, and sshd a plain port for `localhost`.
+fn remote(tunnel: &Tunnel, port: u16) -> String {
+    let target = tunnel.target;
+    format!("127.0.0.1:{port}:{target}")
+}
+
+/// `-L`: the way back through the jump host to the port that people use.
+fn local(port: u16, files: &Files) -> OsString {
+    let mut word = files.probe.clone().into_os_string();
+    word.push(format!(":127.0.0.1:{port}"));
+    word
+}
+
+/// The command that connects, for a shell: no word of it has a space or a quote, as
+/// [`crate::config`] has seen to that.
+fn connector(tunnel: &Tunnel, own: &Path) -> String {
+    let mut command = format!("{} connect", own.display());
+    for (option, flag) in
+        [("bindinterface", "--interface"), ("bindaddress", "--bind"), ("addressfamily", "--family")]
+    {
+        if let Some(value) = tunnel.option(option) {
+            command.push_str(&format!(" {flag} {value}"));
+        }
+    }
+    command + " %h %p"
+}
+
+/// Arguments with which the session is asked for a forward on `port` as well, and then to be rid of
+/// the one on `old`.
+#[must_use]
+pub fn move_arguments(tunnel: &Tunnel, port: u16, old: u16, files: &Files) -> [Vec<OsString>; 4] {
+    let ask = |what: &str, flag: &str, word: OsString| -> Vec<OsString> {
+        let mut control = OsString::from("ControlPath=");
+        control.push(&files.control);
+        let jump = tunnel.jump.host.clone();
+        let words = ["-F", "none", "-o", "BatchMode=yes", "-o"].map(OsString::from);
+        let rest = [control, "-O".into(), what.into(), flag.into(), word, "--".into(), jump.into()];
+        words.into_iter().chain(rest).collect()
+    };
+    [
+        ask("forward", "-R", remote(tunnel, port).into()),
+        ask("cancel", "-L", local(old, files)),
+        ask("forward", "-L", local(port, files)),
+        ask("cancel", "-R", remote(tunnel, old).into()),
+    ]
+}
+
+/// A command that is run without anything of ours in its environment.
+#[must_use]
+pub fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    ffi::unblock_signals(&mut command);
+    end_with_us(&mut command);
+    command
+}
+
+/// A running ssh.
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+    stderr: Option<ChildStderr>,
+    partial: Vec<u8>,
+    lines: VecDeque<String>,
+    /// Lines in all, so that news can be told from what was there.
+    said: usize,
+}
+
+impl Session {
+    /// Starts `program`.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn start(program: &Path, arguments: &[OsString]) -> io::Result<Self> {
+        let mut child = command(program).args(arguments).spawn()?;
+        let stderr = child.stderr.take();
+        if let Some(pipe) = &stderr {
+            ffi::set_nonblocking(pipe.as_fd())?;
+        }
+        Ok(Self { child, stderr, partial: Vec::new(), lines: VecDeque::new(), said: 0 })
+    }
+
+    /// What becomes readable when it says something or ends.
+    #[must_use]
+    pub fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        self.stderr.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Takes in what it has said, a limited amount at a time, and answers whether it has ended.
+    pub fn listen(&mut self) -> bool {
+        let mut chunk = [0; CHUNK];
+        if let Some(pipe) = &mut self.stderr {
+            match pipe.read(&mut chunk) {
+                Ok(0) => self.stderr = None,
+                Ok(read) => self.take(chunk.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => self.stderr = None,
+            }
+        }
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' | b'\r' => self.end_line(),
+                _ if self.partial.len() < MAX_LINE => self.partial.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        if self.partial.is_empty() {
+            return;
+        }
+        let line = notifier::foreign::visible(&std::mem::take(&mut self.partial));
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+        self.said = self.said.saturating_add(1);
+    }
+
+    /// How many lines it has said.
+    #[must_use]
+    pub fn said(&self) -> usize {
+        self.said
+    }
+
+    /// The last lines, of those after the first `after`.
+    pub fn lines(&self, after: usize) -> impl Iterator<Item = &str> {
+        let news = self.said.saturating_sub(after).min(self.lines.len());
+        self.lines.iter().skip(self.lines.len() - news).map(String::as_str)
+    }
+
+    /// Reads what is left after its end.
+    pub fn drain(&mut self) {
+        let until = Instant::now() + Duration::from_millis(200);
+        while self.stderr.is_some() && Instant::now() < until {
+            let before = (self.said, self.partial.len());
+            self.listen();
+            if before == (self.said, self.partial.len()) {
+                break;
+            }
+        }
+        self.end_line();
+    }
+
+    /// Ends it and what it has started: SIGTERM, and SIGKILL for what does not hear.
+    pub fn stop(&mut self) {
+        let until = Instant::now() + GRACE;
+        let mut signal = libc::SIGTERM;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            let _ = ffi::signal_group(self.child.id(), signal);
+            if Instant::now() >= until {
+                signal = libc::SIGKILL;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    fn tunnel(more: &str) -> Tunnel {
+        let text = format!(
+            "[[tunnel]]\nname = \"cloud\"\njump = \"t@2001:db8::1\"\nremote-ports = [2222, 2223]\n{more}"
+        );
+        Settings::parse(&text).unwrap().tunnels.remove(0)
+    }
+
+    fn said(tunnel: &Tunnel) -> String {
+        let files = Files::new(Path::new("/run/tunnelwatch"), "cloud");
+        let words = arguments(tunnel, 2222, &files, Path::new("/usr/bin/tunnelwatch"));
+        let words = words.iter().map(|word| word.to_string_lossy().into_owned());
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn ssh_is_called_with_a_bound_forward_and_a_way_to_look_through_it() {
+        let line = said(&tunnel(""));
+        for words in [
+            "-N -F none -T",
+            "-R 127.0.0.1:2222:127.0.0.1:22",
+            "-L /run/tunnelwatch/cloud.probe:127.0.0.1:2222",
+            "ExitOnForwardFailure=yes",
+            "ProxyCommand=/usr/bin/tunnelwatch connect %h %p",
+            "-l t",
+            "-- 2001:db8::1",
+        ] {
+            assert!(line.contains(words), "{words}: {line}");
+        }
+    }
+
+    #[test]
+    fn the_socket_s_options_are_the_connector_s_and_a_proxy_of_yours_is_left_alone() {
+        let line = said(&tunnel("ssh-options = [\"BindInterface=wwan0\", \"AddressFamily=inet\"]"));
+        assert!(line.contains("connect --interface wwan0 --family inet %h %p"), "{line}");
+        let line = said(&tunnel("ssh-options = [\"ProxyCommand=nc %h %p\"]"));
+        assert!(!line.contains("tunnelwatch connect") && !line.contains("Fdpass"), "{line}");
+    }
+
+    #[test]
+    fn a_gigabyte_of_words_is_a_few_lines() {
+        let arguments = [
+            "-c".into(),
+            "yes this is a line >&2 & sleep 0.3; kill $!; wait; echo last >&2".into(),
+        ];
+        let mut session = Session::start(Path::new("/bin/sh"), &arguments).unwrap();
+        while !session.listen() {}
+        while session.stderr.is_some() {
+            session.listen();
+        }
+        assert!(session.lines.len() <= LINES && session.said > 1000, "{}", session.said);
+        assert_eq!(session.lines(0).last(), Some("last"));
+        assert_eq!(session.lines(session.said()).count(), 0);
+    }
+
+    #[test]
+    fn who_does_not_hear_is_ended_with_all_that_it_started() {
+        let arguments =
+            ["-c".into(), "trap '' TERM; echo ready >&2; sleep 60 & wait; sleep 60".into()];
+        let mut session = Session::start(Path::new("/bin/sh"), &arguments).unwrap();
+        while session.said() == 0 {
+            session.listen();
+        }
+        let pid = session.pid();
+        session.stop();
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        session.drain();
+        assert!(session.stderr.is_none(), "nobody has its end of the pipe");
+    }
+}

@@ -1,0 +1,151 @@
+//! `tunnelwatch status` and `retry`: beside a `run` that is at work.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::cli::{Failure, print};
+use crate::tell::{Book, STATE, State, words};
+
+/// Age from which a state file says nothing any more: `run` writes it each 20 s.
+const STALE: Duration = Duration::from_secs(90);
+
+/// Exit codes of the monitoring plugins.
+const OK: u8 = 0;
+const WARNING: u8 = 1;
+const CRITICAL: u8 = 2;
+const UNKNOWN: u8 = 3;
+
+/// Prints how the tunnels are and answers the exit code.
+///
+/// # Errors
+///
+/// Never; what is not known has a code of its own.
+pub fn status(run_dir: &Path, json: bool) -> Result<u8, Failure> {
+    let path = run_dir.join(STATE);
+    let read = fs::read(&path).map_err(|error| error.to_string());
+    let book = read.and_then(|bytes| {
+        serde_json::from_slice::<Book>(&bytes).map_err(|error| error.to_string())
+    });
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let book = book.and_then(|book| {
+        let age = Duration::from_secs(now_s.saturating_sub(book.written_s));
+        if age > STALE { Err(format!("it is {} old", words(age))) } else { Ok(book) }
+    });
+    match book {
+        Ok(book) => {
+            if json {
+                let text = serde_json::to_string_pretty(&book).unwrap_or_default();
+                print(&(text + "\n"))?;
+            } else {
+                print(&lines(&book, now_s))?;
+            }
+            Ok(code(&book))
+        }
+        Err(why) => {
+            let text = format!("UNKNOWN: {}: {why}; does tunnelwatch run?", path.display());
+            if json {
+                print(&format!("{}\n", serde_json::json!({ "unknown": text })))?;
+            } else {
+                print(&format!("{text}\n"))?;
+            }
+            Ok(UNKNOWN)
+        }
+    }
+}
+
+fn code(book: &Book) -> u8 {
+    let up = book.tunnels.values().filter(|state| state.up).count();
+    match (up, book.tunnels.len()) {
+        (_, 0) => UNKNOWN,
+        (up, all) if up == all => OK,
+        (0, _) => CRITICAL,
+        _ => WARNING,
+    }
+}
+
+/// A line for each tunnel.
+fn lines(book: &Book, now_s: u64) -> String {
+    let mut text = String::new();
+    for (name, state) in &book.tunnels {
+        let State { up, port, jump, cause, .. } = state;
+        let since = words(Duration::from_secs(now_s.saturating_sub(state.since_s)));
+        let place = if state.home { "" } else { " (not its first)" };
+        let _ = match (up, state.proof_ms) {
+            (true, proof_ms) => {
+                let took = proof_ms.unwrap_or(0);
+                let ago = now_s.saturating_sub(state.proved_s.unwrap_or(now_s));
+                writeln!(
+                    text,
+                    "OK: {name} up for {since} on port {port}{place} of {jump}, proved {ago} s ago in {took} ms"
+                )
+            }
+            (false, _) => {
+                let why = cause.map_or("it has not worked yet", |cause| cause.text());
+                writeln!(text, "DOWN: {name} for {since}, port {port}{place} of {jump}: {why}")
+            }
+        };
+    }
+    text
+}
+
+/// Tells `run` to try now.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn retry(run_dir: &Path) -> Result<(), Failure> {
+    let none = |_| Failure::unavailable(format!("no tunnelwatch runs in {}", run_dir.display()));
+    let pid = fs::read_to_string(run_dir.join("lock")).map_err(none)?;
+    let pid: libc::pid_t = pid.trim().parse().unwrap_or(0);
+    if pid < 2 {
+        return Err(Failure::unavailable(format!("no tunnelwatch runs in {}", run_dir.display())));
+    }
+    crate::ffi::signal(pid, libc::SIGUSR1)
+        .map_err(|error| Failure::io(&format!("signal process {pid}"), &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::Cause;
+
+    fn state(up: bool) -> State {
+        State {
+            up,
+            cause: (!up).then_some(Cause::Refused),
+            port: 2222,
+            home: true,
+            jump: "t@h port 22".into(),
+            since_s: 40,
+            proved_s: Some(95),
+            proof_ms: Some(15),
+            ssh_pid: None,
+        }
+    }
+
+    #[test]
+    fn the_code_is_that_of_a_monitoring_plugin() {
+        for (ups, want) in [
+            (&[true][..], OK),
+            (&[true, false], WARNING),
+            (&[false, false], CRITICAL),
+            (&[false], CRITICAL),
+            (&[], UNKNOWN),
+        ] {
+            let tunnels = ups.iter().enumerate().map(|(at, up)| (at.to_string(), state(*up)));
+            let book = Book { tunnels: tunnels.collect(), ..Book::default() };
+            assert_eq!(code(&book), want, "{ups:?}");
+        }
+    }
+
+    #[test]
+    fn a_tunnel_is_a_line() {
+        let tunnels = [("a".to_owned(), state(true)), ("b".to_owned(), state(false))].into();
+        let book = Book { tunnels, ..Book::default() };
+        let want = "OK: a up for 60 s on port 2222 of t@h port 22, proved 5 s ago in 15 ms\n\
+                    DOWN: b for 60 s, port 2222 of t@h port 22: the jump host refuses connections\n";
+        assert_eq!(lines(&book, 100), want);
+    }
+}

@@ -1,0 +1,297 @@
+//! What others hear of the tunnels: alerts by the spool, records in the log, a state file for
+//! `status`, metrics, and what is added up for the weekly report.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use notifier::clock::Stamp;
+use notifier::config::host::Host;
+use notifier::event::{Condition, Event, FORMAT, Note, Severity, Status, Tally, Unit, What};
+use notifier::foreign::Foreign;
+use notifier::spool::{Spool, drop};
+use notifier::syslog::{Level, Line, Log};
+use serde::{Deserialize, Serialize};
+
+use crate::cause::Cause;
+use crate::config::Tunnel;
+use crate::policy::Policy;
+
+/// The state file, and the metrics, in the run directory.
+pub const STATE: &str = "status.json";
+const METRICS: &str = "tunnelwatch.prom";
+
+/// How often the state is written though nothing has changed: an old one is no state.
+const EVERY: Duration = Duration::from_secs(20);
+
+/// How often what was up is handed over for the weekly report.
+const TALLY_EVERY: Duration = Duration::from_secs(3600);
+
+/// The state of one tunnel, as `status --json` prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct State {
+    /// Whether the forward works.
+    pub up: bool,
+    /// Why not.
+    pub cause: Option<Cause>,
+    /// The port on the jump host that it is on, or is tried on.
+    pub port: u16,
+    /// Whether that is the first of `remote-ports`.
+    pub home: bool,
+    /// Where it leads to.
+    pub jump: String,
+    /// Seconds since when it is as it is, 1970-based.
+    pub since_s: u64,
+    /// When it was last proved to work, in seconds since 1970.
+    pub proved_s: Option<u64>,
+    /// How long the proof took, in milliseconds.
+    pub proof_ms: Option<u64>,
+    /// Process id of ssh.
+    pub ssh_pid: Option<u32>,
+}
+
+/// What is in the state file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Book {
+    /// When it was written, in seconds since 1970.
+    pub written_s: u64,
+    /// Process id of `tunnelwatch run`.
+    pub pid: u32,
+    /// The tunnels, by name.
+    pub tunnels: BTreeMap<String, State>,
+}
+
+/// Who tells.
+pub struct Teller {
+    host: Host,
+    run_dir: PathBuf,
+    log: Log,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    book: Book,
+    written: Option<Instant>,
+    /// By tunnel: since when the seconds are counted, and those that it was up.
+    counted: BTreeMap<String, Counted>,
+    proved_once: bool,
+}
+
+struct Counted {
+    begun: Instant,
+    last: Instant,
+    up: Duration,
+}
+
+impl Teller {
+    /// One for the host, with its files in `run_dir`.
+    #[must_use]
+    pub fn new(host: Host, run_dir: PathBuf, log: Log) -> Self {
+        let book = Book { pid: std::process::id(), ..Book::default() };
+        let inner = Mutex::new(Inner { book, ..Inner::default() });
+        Self { host, run_dir, log, inner }
+    }
+
+    /// Writes a record.
+    pub fn log(&self, level: Level, line: &Line) {
+        let _ = self.log.write(level, line);
+    }
+
+    /// Whether a tunnel has been proved since this began.
+    #[must_use]
+    pub fn has_proved(&self) -> bool {
+        self.inner.lock().is_ok_and(|inner| inner.proved_once)
+    }
+
+    /// Tells that a tunnel is down: critical when no other is up.
+    pub fn down(&self, tunnel: &Tunnel, cause: Cause) {
+        let another = self.inner.lock().is_ok_and(|inner| {
+            let mut others = inner.book.tunnels.iter().filter(|(name, _)| **name != tunnel.name);
+            others.any(|(_, state)| state.up)
+        });
+        let severity = if another { Severity::Warning } else { Severity::Critical };
+        let text = match another {
+            true => format!("{cause}; another tunnel is up"),
+            false => cause.to_string(),
+        };
+        self.tell(severity, condition(tunnel, Status::Down, text));
+        let line = Line::new("tunnel-down").word("cause", cause.word()).word("severity", severity);
+        self.log(Level::Error, &line.text("tunnel", &tunnel.name));
+    }
+
+    /// Tells that a tunnel is up again.
+    pub fn up(&self, tunnel: &Tunnel, down: Duration, cause: Cause, port: u16) {
+        let place = if tunnel.remote_ports.first() == Some(&port) {
+            String::new()
+        } else {
+            format!(", now on port {port}")
+        };
+        let text = format!("down for {}: {cause}{place}", words(down));
+        self.tell(Severity::Info, condition(tunnel, Status::Up, text));
+        let line = Line::new("tunnel-up").word("down-s", down.as_secs()).word("port", port);
+        self.log(Level::Info, &line.text("tunnel", &tunnel.name));
+    }
+
+    /// Tells that a tunnel is on another port than was told last.
+    pub fn moved(&self, tunnel: &Tunnel, port: u16) {
+        let home = tunnel.remote_ports.first() == Some(&port);
+        let (severity, text) = match home {
+            true => {
+                (Severity::Info, format!("tunnel {} is home again on port {port}", tunnel.name))
+            }
+            false => (
+                Severity::Warning,
+                format!("tunnel {} has moved to port {port}: the first port is held", tunnel.name),
+            ),
+        };
+        self.tell(severity, What::Note(Note { text }));
+        let line = Line::new("tunnel-moved").word("port", port).word("home", home);
+        self.log(Level::Warning, &line.text("tunnel", &tunnel.name));
+    }
+
+    fn tell(&self, severity: Severity, what: What) {
+        let at = Stamp::now();
+        let id = drop::new_id(at.unix_ms);
+        let host = self.host.name.clone();
+        let event = Event { version: FORMAT, id, at, host, severity, what };
+        if let Err(error) = drop::publish(&Spool::new(&self.host.spool), &event, drop::Sync::Now) {
+            let line = Line::new("not-spooled").word("kind", event.what.kind());
+            self.log(Level::Alert, &line.text("message", &error.to_string()));
+        }
+    }
+
+    /// Takes down how a tunnel is, for `status`, the metrics and the weekly report.
+    pub fn show(
+        &self,
+        tunnel: &Tunnel,
+        policy: &Policy,
+        port: u16,
+        ssh_pid: Option<u32>,
+        proof: Option<(SystemTime, Duration)>,
+        begun: Instant,
+    ) {
+        let since_ms = match policy.is_up() {
+            true => policy.up_since_ms(),
+            false => policy.down_since_ms(),
+        };
+        let age = begun.elapsed().saturating_sub(Duration::from_millis(since_ms.unwrap_or(0)));
+        let now_s = unix_s(SystemTime::now());
+        let state = State {
+            up: policy.is_up(),
+            cause: policy.cause(),
+            port,
+            home: tunnel.remote_ports.first() == Some(&port),
+            jump: tunnel.jump.to_string(),
+            since_s: now_s.saturating_sub(age.as_secs()),
+            proved_s: proof.map(|(at, _)| unix_s(at)),
+            proof_ms: proof.map(|(_, took)| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            ssh_pid,
+        };
+        let Ok(mut inner) = self.inner.lock() else { return };
+        let tally = inner.count(tunnel, state.up);
+        inner.proved_once |= state.up;
+        let is_news = |before: &State| {
+            (before.up, before.cause, before.port, before.ssh_pid, before.proved_s)
+                != (state.up, state.cause, state.port, state.ssh_pid, state.proved_s)
+        };
+        let news = inner.book.tunnels.get(&tunnel.name).is_none_or(is_news);
+        inner.book.tunnels.insert(tunnel.name.clone(), state);
+        if news || inner.written.is_none_or(|at| at.elapsed() >= EVERY) {
+            self.write(&mut inner, now_s);
+        }
+        std::mem::drop(inner);
+        if let Some(tally) = tally {
+            self.tell(Severity::Info, What::Tally(tally));
+        }
+    }
+
+    /// Forgets a tunnel that is kept no more.
+    pub fn forget(&self, name: &str) {
+        let Ok(mut inner) = self.inner.lock() else { return };
+        inner.book.tunnels.remove(name);
+        inner.counted.remove(name);
+        self.write(&mut inner, unix_s(SystemTime::now()));
+    }
+
+    fn write(&self, inner: &mut Inner, now_s: u64) {
+        inner.written = Some(Instant::now());
+        inner.book.written_s = now_s;
+        let json = serde_json::to_vec(&inner.book).unwrap_or_default();
+        let files = [(STATE, json), (METRICS, metrics(&inner.book).into_bytes())];
+        for (name, content) in files {
+            // Whoever looks finds the whole of it; that it survives a power cut is worth nothing.
+            let hidden = self.run_dir.join(format!(".{name}"));
+            let written = std::fs::write(&hidden, content);
+            let _ = written.and_then(|()| std::fs::rename(&hidden, self.run_dir.join(name)));
+        }
+    }
+}
+
+impl Inner {
+    /// Counts the seconds of a tunnel, and answers them once an hour.
+    fn count(&mut self, tunnel: &Tunnel, up: bool) -> Option<Tally> {
+        let now = Instant::now();
+        let counted = self.counted.entry(tunnel.name.clone()).or_insert(Counted {
+            begun: now,
+            last: now,
+            up: Duration::ZERO,
+        });
+        if up {
+            counted.up += now - counted.last;
+        }
+        counted.last = now;
+        let all = now - counted.begun;
+        if all < TALLY_EVERY {
+            return None;
+        }
+        let (good, all) = (counted.up.as_secs(), all.as_secs());
+        *counted = Counted { begun: now, last: now, up: Duration::ZERO };
+        let name = Foreign::from(format!("tunnel {}", tunnel.name).as_str());
+        Some(Tally { name, good, all, unit: Unit::Seconds })
+    }
+}
+
+fn condition(tunnel: &Tunnel, status: Status, text: String) -> What {
+    let name = Foreign::from(format!("tunnel {}", tunnel.name).as_str());
+    What::Condition(Condition { name, status, text })
+}
+
+/// `40 s`, `7 min`, `3 h`.
+#[must_use]
+pub fn words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
+
+/// The state in the text format of Prometheus.
+fn metrics(book: &Book) -> String {
+    type Pick = fn(&State) -> Option<u64>;
+    let all: [(&str, &str, Pick); 4] = [
+        ("up", "Whether the forward was proved to work.", |state| Some(state.up.into())),
+        ("home", "Whether it is on its first port.", |state| Some(state.home.into())),
+        ("proof_milliseconds", "How long the last proof took.", |state| state.proof_ms),
+        ("proved_timestamp_seconds", "When it was last proved.", |state| state.proved_s),
+    ];
+    let mut text = String::new();
+    for (name, help, pick) in all {
+        let _ = writeln!(text, "# HELP tunnelwatch_{name} {help}\n# TYPE tunnelwatch_{name} gauge");
+        for (tunnel, state) in &book.tunnels {
+            if let Some(value) = pick(state) {
+                let _ = writeln!(text, "tunnelwatch_{name}{{tunnel=\"{tunnel}\"}} {value}");
+            }
+        }
+    }
+    text
+}
+
+fn unix_s(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -28,8 +28,9 @@
 //! ```
 //!
 //! The tests take root, iproute2, openssh and curl (those of clocks libfaketime, those of channels
-//! python3-aiosmtpd, and where they are to be had gammu-smsd and postfix), and what
-//! `cargo build --workspace` builds: `bastion` and `libpam_bastion.so` are taken from the directory `BASTION_ARTEFACTS`, by default
+//! python3-aiosmtpd, those of the log systemd-journal-remote, and where they are to be had
+//! gammu-smsd, postfix and rsyslog), and what `cargo build --workspace` builds: `bastion`,
+//! `tunnelwatch` and `libpam_bastion.so` are taken from the directory `BASTION_ARTEFACTS`, by default
 //! the target directory of the running test. A rig that cannot work panics and
 //! says what is missing: a test that was skipped in silence proves nothing.
 #![deny(unsafe_code)]
@@ -41,6 +42,7 @@ pub mod fault;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod host;
+pub mod journald;
 pub mod like;
 pub mod login;
 pub mod mail;

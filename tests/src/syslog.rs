@@ -36,6 +36,17 @@ impl Line {
         Some(Self { at_us, priority, tag: tag.to_owned(), text: text.to_owned() })
     }
 
+    /// Reads a line that a log server wrote as RFC 5424 has it, without a prefix:
+    /// `<PRI>1 TIME HOST TAG PID - - TEXT`, of a record without structured data.
+    #[must_use]
+    pub fn parse_rfc5424(line: &str) -> Option<Self> {
+        let (priority, rest) = line.strip_prefix('<')?.split_once(">1 ")?;
+        let words: Vec<&str> = rest.splitn(7, ' ').collect();
+        let [_, _, tag, _, "-", "-", text] = words[..] else { return None };
+        let (tag, text) = (tag.to_owned(), escaped(text.trim_start_matches(' ').as_bytes()));
+        Some(Self { at_us: 0, priority: Some(priority.parse().ok()?), tag, text })
+    }
+
     /// The severity's number: 0 emergency to 7 debug.
     #[must_use]
     pub fn severity(&self) -> Option<u8> {
@@ -99,6 +110,20 @@ impl Line {
     }
 }
 
+/// `bytes` on one line: backslash and all that is not visible ASCII escaped as in Rust,
+/// quotes left alone, since log lines are full of them.
+#[must_use]
+pub fn escaped(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\'' => out.push(char::from(byte)),
+            _ => out.extend(std::ascii::escape_default(byte).map(char::from)),
+        }
+    }
+    out
+}
+
 /// The value at the start of `text`, and what follows it.
 fn take_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
@@ -146,6 +171,17 @@ mod tests {
     fn a_line_without_a_time_is_taken_apart() {
         let line = Line::parse("17 <85>pam_bastion[12]: login user=\"a\"").unwrap();
         assert_eq!((line.tag.as_str(), line.text.as_str()), ("pam_bastion", "login user=\"a\""));
+    }
+
+    #[test]
+    fn a_line_of_a_log_server_is_taken_apart() {
+        let line =
+            "<86>1 2026-11-22T18:00:01.5+00:00 jump pam_bastion 7 - -  login user=\"a\\x0ab\"";
+        let line = Line::parse_rfc5424(line).unwrap();
+        assert_eq!((line.facility(), line.severity()), (Some(10), Some(6)));
+        assert_eq!((line.tag.as_str(), line.event()), ("pam_bastion", "login"));
+        assert_eq!(line.bytes(), br#"login user="a\x0ab""#);
+        assert_eq!(Line::parse_rfc5424("rsyslogd: x"), None);
     }
 
     #[test]

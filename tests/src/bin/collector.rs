@@ -12,6 +12,8 @@ use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use bastion_tests::syslog::escaped;
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,17 +42,4 @@ fn run() -> std::io::Result<()> {
         let line = format!("{at} {}\n", escaped(&datagram[..length]));
         file.write_all(line.as_bytes())?;
     }
-}
-
-/// `bytes` on one line: backslash and all that is not visible ASCII escaped as in Rust,
-/// quotes left alone, since log lines are full of them.
-fn escaped(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        match byte {
-            b'"' | b'\'' => out.push(char::from(byte)),
-            _ => out.extend(std::ascii::escape_default(byte).map(char::from)),
-        }
-    }
-    out
 }

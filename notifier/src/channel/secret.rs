@@ -92,11 +92,11 @@ impl Secrets {
                     "{error}; put the secret into {DIRECTORY} and write the file's name alone"
                 )),
                 std::io::ErrorKind::PermissionDenied => told(format!("{error}; run it as root")),
-                _ if self.from_systemd => {
-                    format!(
-                        "{DIRECTORY}/{name}: {error}; put the secret there, then restart the sender"
-                    )
-                }
+                // systemd hands over what is there at a start, and a reload is none.
+                _ if self.from_systemd => format!(
+                    "{DIRECTORY}/{name} was not there at the start: {error}; put the secret there, then: \
+                     systemctl restart bastion"
+                ),
                 _ => told(format!("{error}; put the secret into that file, mode 0600")),
             })?;
         let meta = file.metadata().map_err(|error| told(error.to_string()))?;

@@ -9,6 +9,7 @@ use super::{Failure, Options, pam_line};
 use crate::channel::Secrets;
 use crate::config::{self, allowances};
 use crate::deliver::lock::Lock;
+use crate::deliver::outbox::books;
 use crate::deliver::settings::Settings;
 use crate::ffi;
 use crate::spool::Spool;
@@ -53,6 +54,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         if fs::metadata(&options.config).is_ok_and(|meta| meta.mode() & 0o004 == 0) {
             findings.push(format!("{file}: the sender may not read it; run: chmod 0644 {file}"));
         }
+        findings.extend(check_metrics(&settings.notify.books, &settings.host));
         findings.extend(settings.login_findings.iter().map(|wrong| format!("{file}: {wrong}")));
         if settings.notify.policy.channels().is_empty() {
             findings.push(
@@ -115,6 +117,21 @@ fn check_allowances(config: &Path) -> Vec<String> {
         }
         Err(error) => vec![format!("{error}; until then no allowance counts: {again}")],
     }
+}
+
+/// Whether the sender may write its metrics where the file says: in its unit it may not write in
+/// many places.
+fn check_metrics(books: &books::Settings, host: &config::host::Host) -> Option<String> {
+    let path = books.metrics.as_ref()?;
+    let own = [&host.run, &host.state].into_iter().any(|dir| path.parent() == Some(dir));
+    if own {
+        return None;
+    }
+    let (path, run) = (path.display(), host.run.display());
+    Some(format!(
+        "metrics-file {path}: the sender's unit may not write there; write it to {run}/bastion.prom, and \
+         give the exporter a link: ln -s"
+    ))
 }
 
 /// The spool as DESIGN.md has it: who owns what, and who may do what there.

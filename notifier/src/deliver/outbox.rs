@@ -84,6 +84,8 @@ pub struct Outbox {
     health: BTreeMap<String, Health>,
     /// What the channels that have limits have sent.
     usage: BTreeMap<String, Usage>,
+    /// Channels of which was said that they have sent as much as they may.
+    full: BTreeSet<String>,
     /// How fast messages follow each other, by channel and recipient.
     paces: BTreeMap<(String, String), Pace>,
     /// Messages that a provider has taken and is asked about.
@@ -129,6 +131,7 @@ impl Outbox {
             refusals: Throttle::default(),
             health: BTreeMap::new(),
             usage: BTreeMap::new(),
+            full: BTreeSet::new(),
             paces: BTreeMap::new(),
             follows: Vec::new(),
             seen: Seen::default(),
@@ -243,6 +246,8 @@ impl Outbox {
         for health in self.health.values_mut() {
             health.kick();
         }
+        // What is collected is told as it is.
+        self.paces.clear();
         for entry in self.entries.values_mut() {
             for leg in entry.state.channels.values_mut().flat_map(BTreeMap::values_mut) {
                 let least_ms = match leg.phase {

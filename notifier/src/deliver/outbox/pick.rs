@@ -54,6 +54,7 @@ impl Outbox {
     pub fn due(&mut self, now_ms: u64, idle: &[&str]) -> (Vec<Due>, u64) {
         let now = Stamp::now();
         let gates = self.gates(now_ms);
+        self.say_full(&gates, now_ms);
         let mut best: BTreeMap<String, Best> = BTreeMap::new();
         let (mut over, mut satisfied, mut wake_ms) = (Vec::new(), 0, u64::MAX);
         let first_rank = (self.logins == 0, u32::from(self.doubtful.is_empty()));
@@ -115,6 +116,23 @@ impl Outbox {
         (due, wake_ms)
     }
 
+    /// Says which channels have come to send as much as they may, and which may go on. Else what
+    /// waits for that would look as if nobody cared.
+    fn say_full(&mut self, gates: &Gates, now_ms: u64) {
+        for (channel, full) in &gates.full {
+            let is_full = full.other > now_ms;
+            if is_full && self.full.insert(channel.clone()) {
+                let wait_s = full.other.saturating_sub(now_ms).div_ceil(1000);
+                let line = Line::new("channel-full").text("channel", channel);
+                let line = line.word("next-s", wait_s);
+                let effect = "more goes to the next channel of the route, or waits";
+                self.log.say(Level::Warning, &line.text("effect", effect));
+            } else if !is_full && self.full.remove(channel) {
+                self.log.say(Level::Info, &Line::new("channel-free").text("channel", channel));
+            }
+        }
+    }
+
     /// Whether an earlier change of the same thing has to go this way first. Where what was told
     /// last stands, a `down` that is tried again after its `up` would be down for ever.
     fn comes_after_another(&self, name: &str, channel: &str, recipient: &str, now: &Stamp) -> bool {
@@ -172,7 +190,8 @@ impl Outbox {
             all.sort_by_key(|(_, entry)| entry.id != id);
             return all.into_iter().map(|(name, _)| name.clone()).collect();
         }
-        let gates = Gates::default();
+        // What is collected goes now; but where a channel is full, its messages go another way.
+        let gates = Gates { collecting: BTreeMap::new(), ..self.gates(now_ms) };
         for (name, entry) in &self.entries {
             if names.len() == TOGETHER {
                 break;

@@ -368,6 +368,34 @@ fn a_full_channel_hands_over_and_critical_alerts_go_on() {
     assert_eq!(due.channel, "sms");
 }
 
+#[test]
+fn what_a_full_channel_hands_over_is_told_together_as_well() {
+    let rig = Rig::new("limit-together");
+    let mut outbox = rig.digests(Limits { per_hour: Some(1), ..Limits::default() });
+    outbox.policy.ways.insert("mail".into(), Way { together: true, ..Way::default() });
+    rig.burst(&mut outbox, 1, 0);
+    let (due, _) = begin_one(&mut outbox, 0);
+    outbox.learn(&report(&due, delivered()), 0);
+    rig.burst(&mut outbox, 3, 400_000);
+    let (due, job) = begin_one(&mut outbox, 400_000);
+    assert_eq!((due.channel.as_str(), job.names.len()), ("mail", 3));
+    let lines = rig.lines();
+    assert_eq!(lines.matches("channel-full channel=\"sms\" next-s=").count(), 1, "{lines}");
+}
+
+#[test]
+fn a_kick_ends_the_wait_for_company() {
+    let rig = Rig::new("kick-digest");
+    let mut outbox = rig.digests(Limits::default());
+    rig.burst(&mut outbox, 1, 0);
+    let (due, _) = begin_one(&mut outbox, 0);
+    outbox.learn(&report(&due, delivered()), 0);
+    rig.burst(&mut outbox, 2, 1000);
+    assert_eq!(sms_due(&mut outbox, 1000), []);
+    outbox.kick(1000);
+    assert_eq!(begin_one(&mut outbox, 1000).1.names.len(), 2);
+}
+
 fn note_event(text: &str) -> Event {
     let at = Stamp::now();
     Event {

@@ -355,6 +355,18 @@ fn a_stranger_s_certificate_gets_nothing() {
         site.start_server();
         site.log_in_until(1, &["certificate", "authentication error"]);
         assert!(!site.arrived().concat().contains("user1"), "{:?}", site.arrived());
+        // Once it is mended it goes on: over TCP by itself, over RELP after a restart.
+        site.stop_server();
+        site.host.sh("cp /run/cert/cert.pem /etc/ssl/certs/server-cert.pem
+            cp /run/cert/key.pem /etc/ssl/private/server-key.pem");
+        site.start_server();
+        if way.port == RELP.port {
+            site.stop_sender();
+            site.start_sender("/dev/log");
+        }
+        site.log_in(b"mended", KNOWN);
+        let mended = || site.arrived().concat().contains("\"mended\"");
+        assert!(wait_until(ARRIVAL, mended), "{}", site.output());
     });
 }
 

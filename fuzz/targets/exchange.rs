@@ -92,7 +92,7 @@ fuzz_target!(|bytes: &[u8]| {
     let message = Message::new(event, now, "+15550101");
     let begun = Instant::now();
     if *mode == b'g' {
-        match channel.find(&message) {
+        match channel.find(message.id(), &message.recipient) {
             Found::Yes(id) => {
                 // Believed only with the token, for this recipient, and a 200.
                 assert!(contains(answer, b"000000") && contains(answer, b"15550101"), "{id}");

@@ -14,10 +14,10 @@ const MAX_MODULE: u64 = 700 * 1024;
 
 /// Most that the sender may weigh, stripped, in bytes. The goal is 2.4 MB; TLS and HTTP alone are
 /// 1.6 MB, and DESIGN.md says what the rest is.
-const MAX_SENDER: u64 = 3_000_000;
+const MAX_SENDER: u64 = 3_050_000;
 
 /// The same without the feature `mail`, where the goal is 1.8 MB.
-const MAX_SENDER_WITHOUT_MAIL: u64 = 2_830_000;
+const MAX_SENDER_WITHOUT_MAIL: u64 = 2_850_000;
 
 /// The hooks of a PAM module (pam(3)). Any other name would be visible to all of sshd.
 const HOOKS: [&str; 6] = [

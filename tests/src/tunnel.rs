@@ -116,6 +116,7 @@ impl Line {
     /// Starts `tunnelwatch run` as its unit does.
     pub fn start(&mut self) {
         let mut words = AS_TUNNELWATCH.to_vec();
+        words.extend(["sh", "-c", "umask 077; exec \"$@\"", "sh"]);
         words.extend(["/artefacts/tunnelwatch", "--config", CONFIG, "--run-dir", RUN, "run"]);
         self.run = Some(self.inside.spawn(&words));
     }

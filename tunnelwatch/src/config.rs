@@ -18,7 +18,7 @@ const MAX_NAME: usize = 32;
 /// from 9.8 on.
 const CHECKS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3600)];
 
-/// How often a tunnel is looked through: 6 MB a day, and on a metered line 1 MB.
+/// How often a tunnel is looked through, and on a line where each byte costs.
 const CHECK_EVERY: Duration = Duration::from_secs(20);
 const METERED_CHECK_EVERY: Duration = Duration::from_secs(150);
 

@@ -189,7 +189,7 @@ fn test(tunnel: &Tunnel, run_dir: &Path) -> Result<Duration, (Cause, String)> {
         }
         if looks >= MOST_LOOKS {
             let said = session.lines(0).filter_map(cause::of_probe).last();
-            let here = proof::answers(tunnel.target);
+            let here = proof::answers(tunnel.target, proof::MOST_HERE);
             break Err(if here { said.unwrap_or(Cause::ForwardBroken) } else { Cause::TargetDown });
         }
         if Instant::now() >= until {

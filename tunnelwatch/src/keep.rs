@@ -36,6 +36,8 @@ pub enum Word {
     Identity(Identity),
     /// Whether the session went home.
     Home(bool),
+    /// The jump host was asked to end what holds the port.
+    Released,
 }
 
 /// What a tunnel's thread is given.
@@ -135,6 +137,11 @@ impl Work {
             match word {
                 Word::Stop => self.stopping = true,
                 Word::Kick => self.policy.kick(self.now_ms()),
+                Word::Released => {
+                    self.helping = false;
+                    // What became of it shows at the next try, which need not wait any longer.
+                    self.policy.kick(self.now_ms());
+                }
                 Word::Home(home) => {
                     self.helping = false;
                     self.policy.went_home(home);
@@ -194,7 +201,7 @@ impl Work {
         });
         match (said, found) {
             (Some(cause @ Cause::ProbeDenied), _) => cause,
-            _ if !proof::answers(self.keeper.tunnel.target) => Cause::TargetDown,
+            _ if !proof::answers(self.keeper.tunnel.target, proof::MOST_HERE) => Cause::TargetDown,
             (_, Found::Other) => Cause::WrongHost,
             (_, Found::Silence) => Cause::Silent,
             _ => Cause::ForwardBroken,
@@ -333,10 +340,8 @@ impl Work {
             let arguments = ssh::release_arguments(tunnel, port, &own);
             let mut command = ssh::command(&tunnel.ssh);
             let _ = command.args(arguments).stderr(std::process::Stdio::null()).status();
-            // What became of it shows at the next try, which need not wait any longer.
-            Word::Kick
+            Word::Released
         });
-        self.helping = false;
     }
 
     /// While the key is the trouble, a file that changes is a remedy.

@@ -19,7 +19,7 @@ use crate::ssh::{self, Files};
 const MOST: Duration = Duration::from_secs(5);
 
 /// How long the target on this side may take.
-const MOST_HERE: Duration = Duration::from_secs(2);
+pub const MOST_HERE: Duration = Duration::from_secs(2);
 
 /// How long the comparison of keys may take.
 const MOST_KEYS: Duration = Duration::from_secs(20);
@@ -120,12 +120,13 @@ fn has_banner(heard: &[u8]) -> bool {
         || heard.windows(5).any(|five| five.starts_with(b"\n") && five.ends_with(BANNER))
 }
 
-/// Whether the target on this side answers as an sshd does, asked without the tunnel.
+/// Whether what listens there answers as an sshd does, asked without the tunnel; each step may take
+/// `most`.
 #[must_use]
-pub fn answers(target: SocketAddr) -> bool {
+pub fn answers(target: SocketAddr, most: Duration) -> bool {
     let heard = || -> io::Result<[u8; 4]> {
-        let mut stream = TcpStream::connect_timeout(&target, MOST_HERE)?;
-        stream.set_read_timeout(Some(MOST_HERE))?;
+        let mut stream = TcpStream::connect_timeout(&target, most)?;
+        stream.set_read_timeout(Some(most))?;
         let mut heard = [0; 4];
         stream.read_exact(&mut heard)?;
         Ok(heard)

@@ -11,7 +11,7 @@ use notifier::clock::Stamp;
 use notifier::config::host::Host;
 use notifier::event::{Condition, Event, FORMAT, Note, Severity, Status, Tally, Unit, What};
 use notifier::foreign::Foreign;
-use notifier::spool::{Spool, drop};
+use notifier::spool::{Spool, drop, files};
 use notifier::syslog::{Level, Line, Log};
 use serde::{Deserialize, Serialize};
 
@@ -222,12 +222,10 @@ impl Teller {
         inner.written = Some(Instant::now());
         inner.book.written_s = now_s;
         let json = serde_json::to_vec(&inner.book).unwrap_or_default();
-        let files = [(STATE, json), (METRICS, metrics(&inner.book).into_bytes())];
-        for (name, content) in files {
-            // Whoever looks finds the whole of it; that it survives a power cut is worth nothing.
-            let hidden = self.run_dir.join(format!(".{name}"));
-            let written = std::fs::write(&hidden, content);
-            let _ = written.and_then(|()| std::fs::rename(&hidden, self.run_dir.join(name)));
+        let written = [(STATE, json), (METRICS, metrics(&inner.book).into_bytes())];
+        for (name, content) in written {
+            // A run directory that takes nothing is told by `status`, whose file grows old.
+            let _ = files::replace_public(&self.run_dir, name, &content);
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use notifier::systemd::Systemd;
 
 use crate::cli::Failure;
 use crate::config::{Settings, Watch};
+use crate::proof;
 use crate::release::listener;
 use crate::tell::words;
 
@@ -212,7 +213,7 @@ impl Watched {
                 continue;
             }
             let quiet = quiet.copied();
-            match ask(port) {
+            match proof::answers(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), MOST) {
                 true if self.is_wrong_host(port) => worst = Seen::WrongHost,
                 true => {
                     self.quiet.remove(&port);
@@ -254,19 +255,6 @@ impl Watched {
         self.told = true;
         Some((Status::Down, format!("{}, as seen from the jump host", seen.text())))
     }
-}
-
-/// Whether an sshd answers on a port of loopback.
-fn ask(port: u16) -> bool {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let heard = || -> io::Result<[u8; 4]> {
-        let mut stream = TcpStream::connect_timeout(&address, MOST)?;
-        stream.set_read_timeout(Some(MOST))?;
-        let mut heard = [0; 4];
-        stream.read_exact(&mut heard)?;
-        Ok(heard)
-    };
-    heard().is_ok_and(|heard| &heard == b"SSH-")
 }
 
 fn tell(host: &Host, log: &Log, watch: &Watch, status: Status, text: &str) {

@@ -10,7 +10,7 @@
 #[cfg(feature = "deliver")]
 pub mod claim;
 pub mod drop;
-#[cfg(feature = "deliver")]
+#[cfg(feature = "daemon")]
 pub mod files;
 #[cfg(feature = "deliver")]
 pub mod prune;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use notifier::clock::Stamp;
 use notifier::config::host::Host;
-use notifier::event::{Condition, Event, FORMAT, Note, Severity, Status, Tally, Unit, What};
+use notifier::event::{Condition, Note, Severity, Status, Tally, Unit, What};
 use notifier::foreign::Foreign;
 use notifier::spool::{Spool, drop, files};
 use notifier::syslog::{Level, Line, Log};
@@ -155,10 +155,7 @@ impl Teller {
     }
 
     fn tell(&self, severity: Severity, what: What) {
-        let at = Stamp::now();
-        let id = drop::new_id(at.unix_ms);
-        let host = self.host.name.clone();
-        let event = Event { version: FORMAT, id, at, host, severity, what };
+        let event = drop::new_event(Stamp::now(), &self.host.name, severity, what);
         if let Err(error) = drop::publish(&Spool::new(&self.host.spool), &event, drop::Sync::Now) {
             let line = Line::new("not-spooled").word("kind", event.what.kind());
             self.log(Level::Alert, &line.text("message", &error.to_string()));

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use notifier::clock::Stamp;
 use notifier::config::host::Host;
-use notifier::event::{Condition, Event, FORMAT, Severity, Status, What};
+use notifier::event::{Condition, Severity, Status, What};
 use notifier::ffi::{take_signals, wait_readable};
 use notifier::foreign::Foreign;
 use notifier::spool::{Spool, drop};
@@ -260,15 +260,9 @@ impl Watched {
 fn tell(host: &Host, log: &Log, watch: &Watch, status: Status, text: &str) {
     let down = status == Status::Down;
     let name = Foreign::from(format!("tunnel {}", watch.name).as_str());
-    let at = Stamp::now();
-    let event = Event {
-        version: FORMAT,
-        id: drop::new_id(at.unix_ms),
-        at,
-        host: host.name.clone(),
-        severity: if down { Severity::Critical } else { Severity::Info },
-        what: What::Condition(Condition { name, status, text: text.to_owned() }),
-    };
+    let severity = if down { Severity::Critical } else { Severity::Info };
+    let what = What::Condition(Condition { name, status, text: text.to_owned() });
+    let event = drop::new_event(Stamp::now(), &host.name, severity, what);
     let word = if down { "tunnel-down" } else { "tunnel-up" };
     let line = Line::new(word).text("tunnel", &watch.name).text("message", text);
     let _ = log.write(if down { Level::Error } else { Level::Info }, &line);

@@ -18,10 +18,10 @@ use super::{Failure, Options};
 use crate::clock::{BootStamp, Stamp, millis};
 use crate::config::allowances::{self, Allowance, MAX_ENTRIES, MAX_FOR};
 use crate::config::{self, Document, duration, host::Host, moment};
-use crate::event::{Event, FORMAT, Note, Severity, What};
+use crate::event::{Note, Severity, What};
 use crate::ffi;
 use crate::foreign::visible;
-use crate::known_good::{Granted, Miss, Now, Rule, parse_fingerprint, parse_net};
+use crate::known_good::{Granted, Miss, Rule, parse_fingerprint, parse_net};
 use crate::spool::drop::{self, Sync};
 use crate::spool::{Spool, files};
 use crate::syslog::{Level, Line, Log, Source};
@@ -183,14 +183,8 @@ impl Desk {
         let list = with(list, Allowance { rule: rule.clone(), by: by.clone() }, &at)
             .map_err(Failure::data)?;
         // First the alert: a kill in between makes one too many, never one too few.
-        let event = Event {
-            version: FORMAT,
-            id: drop::new_id(at.unix_ms),
-            at,
-            host: self.host.name.clone(),
-            severity: Severity::Info,
-            what: What::Note(Note { text: format!("allowance: {what} for {words} by {by}") }),
-        };
+        let note = What::Note(Note { text: format!("allowance: {what} for {words} by {by}") });
+        let event = drop::new_event(at, &self.host.name, Severity::Info, note);
         drop::publish(&Spool::new(&self.host.spool), &event, Sync::Now).map_err(|error| {
             Failure::spool("the alert of it cannot be raised, so nothing is allowed", error)
         })?;
@@ -302,7 +296,7 @@ fn with(list: Vec<Allowance>, new: Allowance, at: &Stamp) -> Result<Vec<Allowanc
 
 /// Those of `list` that are not over.
 fn current(mut list: Vec<Allowance>, at: &Stamp) -> Vec<Allowance> {
-    list.retain(|allowance| time_left(&allowance.rule, at) != Err(Miss::Expired));
+    list.retain(|allowance| allowances::time_left(&allowance.rule, at) != Err(Miss::Expired));
     list
 }
 
@@ -315,10 +309,6 @@ fn without(list: Vec<Allowance>, which: &Which) -> (Vec<Allowance>, Vec<Allowanc
     });
     let plain = |list: Vec<(usize, Allowance)>| list.into_iter().map(|(_, one)| one).collect();
     (plain(gone), plain(left))
-}
-
-fn time_left(rule: &Rule, at: &Stamp) -> Result<(), Miss> {
-    rule.check_time(Now { unix_s: unix_s(at), not_before_s: 0 }, at.boot.as_ref())
 }
 
 fn unix_s(at: &Stamp) -> i64 {
@@ -336,7 +326,7 @@ fn in_words(rule: &Rule) -> String {
 fn row(allowance: &Allowance, now: &Stamp) -> String {
     let rule = &allowance.rule;
     let until = rule.until.map(moment::write).unwrap_or_default();
-    let left = match time_left(rule, now) {
+    let left = match allowances::time_left(rule, now) {
         Err(Miss::Expired) => "over".to_owned(),
         Err(miss) => miss.to_string(),
         Ok(()) => left(rule.until.unwrap_or_default().saturating_sub(unix_s(now))),
@@ -429,11 +419,11 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_makes_nothing_longer() {
         let granted = allowance("203.0.113.7", &at(10_000, 10), 100);
-        assert_eq!(time_left(&granted.rule, &at(10_001, 109)), Ok(()));
-        assert_eq!(time_left(&granted.rule, &at(10_001, 110)), Err(Miss::Expired));
-        assert_eq!(time_left(&granted.rule, &at(10_100, 11)), Err(Miss::Expired));
+        assert_eq!(allowances::time_left(&granted.rule, &at(10_001, 109)), Ok(()));
+        assert_eq!(allowances::time_left(&granted.rule, &at(10_001, 110)), Err(Miss::Expired));
+        assert_eq!(allowances::time_left(&granted.rule, &at(10_100, 11)), Err(Miss::Expired));
         // Nobody knows whether it is over, so it does not count, and is kept until somebody does.
-        assert_eq!(time_left(&granted.rule, &at(9999, 11)), Err(Miss::ClockBehind));
+        assert_eq!(allowances::time_left(&granted.rule, &at(9999, 11)), Err(Miss::ClockBehind));
         assert_eq!(current(vec![granted], &at(9999, 11)).len(), 1);
     }
 

@@ -4,7 +4,8 @@ use super::exit::print;
 use super::{Failure, Options};
 use crate::clock::Stamp;
 use crate::deliver::outbox::books;
-use crate::event::{AlertId, Event, FORMAT, Severity, What};
+use crate::event::{Severity, What};
+use crate::spool::drop;
 use crate::text;
 
 pub(super) const HELP: &str = "
@@ -23,14 +24,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         Failure::io(format!("read what the sender in {} has counted", host.state.display()), &error)
     })?;
     let at = Stamp::now();
-    let event = Event {
-        version: FORMAT,
-        id: AlertId::from_bits(0),
-        at: at.clone(),
-        host: host.name,
-        severity: Severity::Info,
-        what: What::Report(report),
-    };
+    let event = drop::new_event(at.clone(), &host.name, Severity::Info, What::Report(report));
     // The head of it is an alert's, and this is none.
     let body = text::event_body(&event, &at);
     let facts = body.lines().skip_while(|line| !line.starts_with("since: "));

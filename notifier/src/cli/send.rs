@@ -8,7 +8,7 @@ use lexopt::ValueExt;
 use super::exit::print;
 use super::{Failure, Options};
 use crate::clock::Stamp;
-use crate::event::{Condition, Event, FORMAT, Note, Severity, Status, Tally, Unit, What};
+use crate::event::{Condition, Note, Severity, Status, Tally, Unit, What};
 use crate::foreign::Foreign;
 use crate::spool::Spool;
 use crate::spool::drop::{self, Sync};
@@ -77,15 +77,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     };
     // A script's alert must get out although somebody has just broken the file.
     let host = super::lenient_host(&options.config);
-    let at = Stamp::now();
-    let event = Event {
-        version: FORMAT,
-        id: drop::new_id(at.unix_ms),
-        at,
-        host: host.name.clone(),
-        severity: severity.unwrap_or(default),
-        what,
-    };
+    let event = drop::new_event(Stamp::now(), &host.name, severity.unwrap_or(default), what);
     match drop::publish(&Spool::new(&host.spool), &event, Sync::Now) {
         Ok(_) => {
             print(&format!("{}\n", event.id));

@@ -7,7 +7,7 @@ use super::{Failure, Options};
 use crate::channel::{Channel, Message, Outcome, Secrets};
 use crate::clock::Stamp;
 use crate::deliver::settings::Settings;
-use crate::event::{Event, FORMAT, Note, Severity, What};
+use crate::event::{Note, Severity, What};
 use crate::ffi;
 use crate::foreign::Foreign;
 use crate::spool::drop;
@@ -58,14 +58,8 @@ fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Vec<Fai
     let mut failures = Vec::new();
     for recipient in channel.recipients().to_vec() {
         let at = Stamp::now();
-        let event = Event {
-            version: FORMAT,
-            id: drop::new_id(at.unix_ms),
-            at: at.clone(),
-            host: host.clone(),
-            severity: Severity::Info,
-            what: What::Note(Note { text: "test: alerts get out this way".into() }),
-        };
+        let what = What::Note(Note { text: "test: alerts get out this way".into() });
+        let event = drop::new_event(at.clone(), host, Severity::Info, what);
         let message = Message::new(event, at, &recipient);
         let outcome = channel.send(&message);
         let said = format!("{name} to {recipient}: {outcome}");

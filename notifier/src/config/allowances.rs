@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{ConfigError, Document, Finding, Section, login, moment, read_trusted};
-use crate::clock::BootStamp;
-use crate::known_good::{Granted, Rule};
+use crate::clock::{BootStamp, Stamp};
+use crate::known_good::{Granted, Miss, Now, Rule};
 
 /// The file's name, in the directory of the configuration.
 pub const FILE: &str = "allowances.toml";
@@ -141,6 +141,16 @@ pub fn places(rule: &Rule) -> String {
         1 => first,
         more => format!("{first} and {} more", more.saturating_sub(1)),
     }
+}
+
+/// Whether the time of an allowance is not over at a moment, as far as clocks can tell.
+///
+/// # Errors
+///
+/// As [`Rule::check_time`].
+pub fn time_left(rule: &Rule, at: &Stamp) -> Result<(), Miss> {
+    let unix_s = i64::try_from(at.unix_ms / 1000).unwrap_or(i64::MAX);
+    rule.check_time(Now { unix_s, not_before_s: 0 }, at.boot.as_ref())
 }
 
 fn max_for_s() -> i64 {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::health::{Health, resume};
 use super::limits::{Claim, Usage};
 use super::pace::Pace;
-use super::policy::Policy;
+use super::policy::{Policy, Way};
 use super::route::{Full, Gates, Step, View};
 use super::seen::{self, Seen};
 use super::throttle::Throttle;
@@ -213,14 +213,19 @@ impl Outbox {
         }
     }
 
+    /// Until when a channel has sent as much as it may; 0 where it has not.
+    fn full_until(&self, channel: &str, way: &Way, claim: Claim, now_ms: u64) -> u64 {
+        let usage = self.usage.get(channel);
+        usage.map_or(0, |usage| usage.free_at(&way.limits, way.segments, claim, now_ms))
+    }
+
     /// What holds back messages that were never tried.
     fn gates(&self, now_ms: u64) -> Gates {
         let mut gates = Gates::default();
         for (channel, way) in &self.policy.ways {
-            if let Some(usage) = self.usage.get(channel).filter(|_| way.limits.are_set()) {
+            if way.limits.are_set() {
                 let until = |critical, login| {
-                    let claim = Claim { critical, login };
-                    usage.free_at(&way.limits, way.segments, claim, now_ms)
+                    self.full_until(channel, way, Claim { critical, login }, now_ms)
                 };
                 let full = Full {
                     other: until(false, false),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::clock::Stamp;
-use crate::event::{Event, FORMAT, Note, Severity, What};
+use crate::event::{Note, Severity, What};
 use crate::foreign::Foreign;
 use crate::spool::{Spool, drop, files};
 use crate::text;
@@ -64,14 +64,8 @@ impl Mark {
 pub fn tell(mark: &mut Mark, spool: &Spool, host: &Foreign) -> Result<(), drop::SpoolError> {
     let now = Stamp::now();
     let Some(words) = mark.read().and_then(|last| words(&last, &now)) else { return Ok(()) };
-    let event = Event {
-        version: FORMAT,
-        id: drop::new_id(now.unix_ms),
-        at: now,
-        host: host.clone(),
-        severity: Severity::Warning,
-        what: What::Note(Note { text: words }),
-    };
+    let what = What::Note(Note { text: words });
+    let event = drop::new_event(now, host, Severity::Warning, what);
     drop::publish(spool, &event, drop::Sync::Now)?;
     mark.keep(true);
     Ok(())

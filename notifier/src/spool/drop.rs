@@ -7,8 +7,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{MAX_FILE, Spool, file_name};
-use crate::event::{AlertId, Event};
+use crate::clock::Stamp;
+use crate::event::{AlertId, Event, FORMAT, Severity, What};
 use crate::ffi;
+use crate::foreign::Foreign;
 
 /// Whether a writer waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,13 @@ pub fn new_id(unix_ms: u64) -> AlertId {
         low.rotate_left(11) ^ std::process::id().wrapping_mul(0x9e37_79b9)
     });
     AlertId::from_bits(bits)
+}
+
+/// A new event of `at`, ready to be published.
+#[must_use]
+pub fn new_event(at: Stamp, host: &Foreign, severity: Severity, what: What) -> Event {
+    let id = new_id(at.unix_ms);
+    Event { version: FORMAT, id, at, host: host.clone(), severity, what }
 }
 
 /// Publishes `event` in `drop/`: writes a file that only the sender's group may read, under

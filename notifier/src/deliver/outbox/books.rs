@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::{Outbox, Thing};
 use crate::clock::{Stamp, unix_ms};
-use crate::config::allowances;
+use crate::config::allowances::{self, Allowance};
 use crate::deliver::ledger::Ledger;
 use crate::deliver::metrics::{self, Now};
 use crate::deliver::weekly::Weekly;
-use crate::event::{Event, FORMAT, Report, Severity, What};
+use crate::event::{Report, Severity, What};
 use crate::ffi;
 use crate::spool::drop::{self, Sync};
 use crate::spool::files;
@@ -85,33 +85,27 @@ impl Outbox {
         let left = |at: Option<Instant>, rest: Duration| {
             at.map_or(Duration::ZERO, |at| rest.saturating_sub(at.elapsed()))
         };
-        let mut again = ANYWAY;
         if self.books.ledger.is_changed() {
-            let urgent = self.books.ledger.is_urgent();
-            if last || urgent || left(self.books.written, EVERY).is_zero() {
+            let urgent = last || self.books.ledger.is_urgent();
+            if urgent || left(self.books.written, EVERY).is_zero() {
                 self.write_ledger();
             }
-            again = again.min(left(self.books.written, EVERY));
         }
         let rest = if self.books.news { NEWS } else { ANYWAY };
         if last || left(self.books.metered, rest).is_zero() {
             self.write_metrics();
         }
-        again.min(if self.books.news { left(self.books.metered, NEWS) } else { again })
+        let unwritten = self.books.ledger.is_changed().then(|| left(self.books.written, EVERY));
+        let unmetered = self.books.news.then(|| left(self.books.metered, NEWS));
+        [unwritten, unmetered].into_iter().flatten().fold(ANYWAY, Duration::min)
     }
 
     /// Puts the report into the spool and begins a new week. A kill in between makes two reports
     /// of one week, and none is lost.
     fn close_week(&mut self, config: &Path, now: &Stamp) {
         let report = self.books.ledger.report(allowances_in_force(config, now), now);
-        let event = Event {
-            version: FORMAT,
-            id: drop::new_id(now.unix_ms),
-            at: now.clone(),
-            host: self.host.clone(),
-            severity: if report.lost > 0 { Severity::Warning } else { Severity::Info },
-            what: What::Report(report),
-        };
+        let severity = if report.lost > 0 { Severity::Warning } else { Severity::Info };
+        let event = drop::new_event(now.clone(), &self.host, severity, What::Report(report));
         let published = drop::publish(self.queue.spool(), &event, Sync::Now);
         let is_there = published.is_ok();
         self.tell_once(Thing::Report, published.map(|_| ()).map_err(|error| error.to_string()));
@@ -155,10 +149,8 @@ impl Outbox {
 /// How many allowances are in force. A file that cannot be read has none, as for a login.
 fn allowances_in_force(config: &Path, now: &Stamp) -> u64 {
     let list = allowances::load(config).unwrap_or_default().list;
-    let now_s = i64::try_from(now.unix_ms / 1000).unwrap_or(i64::MAX);
-    let open = |until: Option<i64>| until.is_none_or(|until| now_s < until);
-    let open = list.iter().filter(|allowance| open(allowance.rule.until)).count();
-    u64::try_from(open).unwrap_or(u64::MAX)
+    let open = |one: &&Allowance| allowances::time_left(&one.rule, now).is_ok();
+    u64::try_from(list.iter().filter(open).count()).unwrap_or(u64::MAX)
 }
 
 /// What the report of this week would say now, by what is in `state_dir`.

@@ -8,7 +8,7 @@ use super::{Entry, Outbox};
 use crate::channel::Message;
 use crate::clock::{Stamp, millis};
 use crate::deliver::also;
-use crate::deliver::limits::{Claim, Usage};
+use crate::deliver::limits::Claim;
 use crate::deliver::policy::Way;
 use crate::deliver::route::{self, Gates, Step};
 use crate::deliver::worker::Job;
@@ -274,9 +274,8 @@ impl Outbox {
 
     /// Whether a channel may send one more now.
     fn has_room(&self, channel: &str, claim: Claim, now_ms: u64) -> bool {
-        let Some(way) = self.policy.ways.get(channel) else { return true };
-        let full = |usage: &Usage| usage.free_at(&way.limits, way.segments, claim, now_ms) > now_ms;
-        !self.usage.get(channel).is_some_and(full)
+        let way = self.policy.ways.get(channel);
+        way.is_none_or(|way| self.full_until(channel, way, claim, now_ms) <= now_ms)
     }
 
     fn hint(&self, event: &Event) -> Option<String> {

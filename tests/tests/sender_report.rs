@@ -98,8 +98,7 @@ fn a_week_is_reported_once_by_its_own_route_with_all_that_was_counted() {
     assert!(tallies.contains(r#""good":3599,"name":"tunnel cloud""#), "{tallies}");
     assert!(tallies.contains(r#""name":"disk of nas","unit":"seconds""#), "{tallies}");
     let text = told["text"].as_str().unwrap_or_default();
-    for words in ["checks 3 (1 failed), ", ", 1 allowance, 3 logins, 2 other alerts, 0 alerts lost"]
-    {
+    for words in ["checks 3 (1 failed), ", ", 1 allowance, 3 logins, 2 others, 0 alerts lost"] {
         assert!(text.contains(words), "{text}");
     }
 

@@ -28,7 +28,7 @@ pub(super) fn line(
             report.tallies.iter().take(told).map(|tally| words(tally, alphabet)).collect();
         let rest = report.tallies.len().saturating_sub(told);
         if rest > 0 {
-            pieces.push(format!("+{rest} more"));
+            pieces.push(format!("+{} more", rest.min(999)));
         }
         pieces.push(alerts.clone());
         format!("since {since}: {}", pieces.join(", "))
@@ -39,7 +39,7 @@ pub(super) fn line(
     whole(most)
 }
 
-/// `1 allowance, 3 logins, 2 other alerts, 0 alerts lost`.
+/// `1 allowance, 3 logins, 2 others, 0 alerts lost`.
 fn alerts(report: &Report) -> String {
     let mut words = Vec::new();
     if report.allowances > 0 {
@@ -47,15 +47,22 @@ fn alerts(report: &Report) -> String {
     }
     words.push(count(report.logins, "login", "logins"));
     if report.others > 0 {
-        words.push(count(report.others, "other alert", "other alerts"));
+        words.push(count(report.others, "other", "others"));
     }
     let lost = if report.lost == 0 { "alerts lost" } else { "alerts LOST" };
     words.push(count(report.lost, "alert LOST", lost));
     words.join(", ")
 }
 
+/// `3 logins`; five characters at most for the number, so that with all of them there is still room for
+/// the rest in one segment.
 fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", number.min(999_999), if number == 1 { one } else { many })
+    let number = match number {
+        0..10_000 => number.to_string(),
+        10_000..1_000_000 => format!("{}k", number / 1000),
+        _ => "999k+".to_owned(),
+    };
+    format!("{number} {}", if number == "1" { one } else { many })
 }
 
 /// `tunnel cloud up 99.9 %`, `checks 168`, `checks 168 (2 failed)`.
@@ -121,9 +128,9 @@ mod tests {
         let now = Stamp::default();
         let context = Context { local: |_| None, ..Context::here(&now) };
         let at = |limit| line(&report, &context, &Alphabet::GSM7, limit);
-        let alerts = "1 login, 2 other alerts, 0 alerts lost";
+        let alerts = "1 login, 2 others, 0 alerts lost";
         assert_eq!(at(200), format!("since @0: tunnel cloud up 99.9 %, checks 168, {alerts}"));
-        assert_eq!(at(82), format!("since @0: tunnel cloud up 99.9 %, +1 more, {alerts}"));
+        assert_eq!(at(76), format!("since @0: tunnel cloud up 99.9 %, +1 more, {alerts}"));
         assert_eq!(at(0), format!("since @0: +2 more, {alerts}"));
         let lost = Report { lost: 1, ..Report::default() };
         let text = line(&lost, &context, &Alphabet::GSM7, 0);
@@ -131,5 +138,8 @@ mod tests {
         let allowed = Report { allowances: 2, ..Report::default() };
         let text = line(&allowed, &context, &Alphabet::GSM7, 0);
         assert_eq!(text, "since @0: 2 allowances, 0 logins, 0 alerts lost");
+        let many = Report { logins: 12_345, others: 999_999, lost: u64::MAX, ..Report::default() };
+        let text = line(&many, &context, &Alphabet::GSM7, 0);
+        assert_eq!(text, "since @0: 12k logins, 999k others, 999k+ alerts LOST");
     }
 }

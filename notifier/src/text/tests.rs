@@ -239,13 +239,26 @@ fn the_longest_event_there_can_be_fits_one_segment() {
     let source = "2001:1db8:1111:2222:3333:4444:5555:6666";
     let what = login(&awkward, source, vec![factor; 2000]);
     let nowhere = Login { source: None, source_name: name(), ..what.clone() };
+    let long_zone: Zone = |_| Some(LocalTime { zone: "ABCDEFGH".into(), ..fixed(0).unwrap() });
+    let report = event(What::Report(Report {
+        since: stamp(DAY),
+        logins: 999_999,
+        others: 999_999,
+        allowances: 999_999,
+        lost: u64::MAX,
+        tallies: vec![Tally { name: name().unwrap(), good: 1, all: 2, unit: Unit::Times }; 999],
+        ..Report::default()
+    }));
+    let report = Event { host: name().unwrap(), ..report };
+    let context = Context { now: &stamp(u64::MAX), local: long_zone, new: NOTHING };
+    let text = compose(&report, None, &context, 1);
+    assert_eq!(gsm7::segments(&text), 1, "{text}");
     for login in [what, nowhere] {
         let event = Event {
             host: name().unwrap(),
             severity: Severity::Critical,
             ..event(What::Login(login.clone()))
         };
-        let long_zone = |_| Some(LocalTime { zone: "ABCDEFGH".into(), ..fixed(0).unwrap() });
         let new = is_new(&event);
         let context = Context { now: &stamp(u64::MAX), local: long_zone, new: &new };
         let text = compose(&event, Some(&awkward), &context, 0);

@@ -58,6 +58,18 @@ impl Stamp {
         Duration::from_millis(ms)
     }
 
+    /// The moment so long before this one.
+    #[must_use]
+    pub fn before(&self, time: Duration) -> Self {
+        let ms = millis(time);
+        // A boot clock knows nothing of the time before the boot.
+        let boot = self.boot.as_ref().and_then(|boot| {
+            let ms = boot.ms.checked_sub(ms)?;
+            Some(BootStamp { id: boot.id.clone(), ms })
+        });
+        Self { unix_ms: self.unix_ms.saturating_sub(ms), boot }
+    }
+
     /// How much is left at `now` of a wait that was to end at `not_before_ms` by the wall clock of
     /// this moment, in milliseconds. A wall clock that was set since, in this boot, makes it
     /// neither shorter nor longer; no clock makes it longer than it was.
@@ -93,6 +105,21 @@ mod tests {
 
     fn at(unix_ms: u64, boot: Option<(&str, u64)>) -> Stamp {
         Stamp { unix_ms, boot: boot.map(|(id, ms)| BootStamp { id: id.into(), ms }) }
+    }
+
+    #[test]
+    fn a_moment_before_has_that_age_and_no_boot_clock_from_before_the_boot() {
+        let now = at(10_000, Some(("a", 5_000)));
+        for (ms, want) in [
+            (0, at(10_000, Some(("a", 5_000)))),
+            (5_000, at(5_000, Some(("a", 0)))),
+            (5_001, at(4_999, None)),
+            (20_000, at(0, None)),
+        ] {
+            let then = now.before(Duration::from_millis(ms));
+            assert_eq!(then, want, "{ms}");
+            assert_eq!(then.age(&now), Duration::from_millis(ms.min(10_000)));
+        }
     }
 
     #[test]

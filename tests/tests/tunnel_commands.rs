@@ -106,6 +106,7 @@ fn watch(jump: &Host, more: &str) -> Daemon {
         "[host]\nname = \"jump\"\n\n[[tunnel-watch]]\nname = \"home\"\nports = [2222, 2223]\n\
          check-every = \"5s\"\nalert-after = \"2s\"\n{more}"
     ));
+    jump.sh("install -d -o _tunnelwatch -g _tunnelwatch /var/lib/tunnelwatch");
     let mut words = vec!["setpriv", "--reuid=_tunnelwatch", "--regid=_tunnelwatch"];
     words.extend(["--groups=_bastion-drop", "--inh-caps=-all", "--no-new-privs", "--"]);
     words.extend(["/artefacts/tunnelwatch", "--config", CONFIG, "watch"]);
@@ -126,7 +127,8 @@ fn told(jump: &Host) -> Vec<(String, String)> {
 fn who_waits_at_the_jump_host_tells_that_the_only_line_is_down() {
     let line = Line::up("");
     let key = line.inside.fingerprint("/etc/ssh/ssh_host_ed25519_key.pub");
-    let _watch = watch(&line.jump, &format!("host-keys = [\"{key}\"]\n"));
+    let keys = format!("host-keys = [\"{key}\"]\n");
+    let mut watching = watch(&line.jump, &keys);
     line.jump.wait_syslog("tunnelwatch", "watching", 1);
     pause(Duration::from_secs(7));
     assert_eq!(told(&line.jump), [], "all is well");
@@ -134,6 +136,12 @@ fn who_waits_at_the_jump_host_tells_that_the_only_line_is_down() {
     let down = || told(&line.jump).first().is_some_and(|(status, _)| status == "down");
     assert!(wait_until(Duration::from_secs(40), down), "{:?}", line.jump.syslog_lines());
     assert!(told(&line.jump)[0].1.contains("held by a session that does not answer"));
+    // Who watches from here on knows what was told.
+    watching.kill();
+    let _watch = watch(&line.jump, &keys);
+    line.jump.wait_syslog("tunnelwatch", "watching", 2);
+    pause(Duration::from_secs(5));
+    assert_eq!(told(&line.jump).len(), 1, "{:?}", told(&line.jump));
     line.mend();
     let up = || told(&line.jump).len() == 2;
     assert!(wait_until(Duration::from_secs(60), up), "{:?}", told(&line.jump));

@@ -61,6 +61,7 @@ pub struct Keeper {
 /// A tunnel's thread.
 struct Work {
     keeper: Keeper,
+    /// Zero of the policy's clock.
     begun: Instant,
     policy: Policy,
     session: Option<Session>,
@@ -86,9 +87,13 @@ impl Keeper {
             release: self.tunnel.release,
         };
         let _ = set_nonblocking(self.bell.as_fd());
+        let (begun, policy) = match self.teller.told(&self.tunnel) {
+            Some((down, cause)) => (down, Policy::resumed(rules, millis(down.elapsed()), 0, cause)),
+            None => (Instant::now(), Policy::new(rules, 0)),
+        };
         let mut work = Work {
-            policy: Policy::new(rules, 0),
-            begun: Instant::now(),
+            policy,
+            begun,
             session: None,
             look: None,
             said_before: 0,
@@ -217,7 +222,11 @@ impl Work {
                 Action::Identify => self.identify(),
                 Action::Release => self.release(),
                 Action::GoHome => self.go_home(),
-                Action::TellDown(cause) => self.keeper.teller.down(&self.keeper.tunnel, cause),
+                Action::TellDown(cause) => {
+                    let since_ms = self.policy.down_since_ms().unwrap_or_else(|| self.now_ms());
+                    let since = self.begun + Duration::from_millis(since_ms);
+                    self.keeper.teller.down(&self.keeper.tunnel, cause, since.elapsed());
+                }
                 Action::TellUp { down_ms, cause, port } => {
                     let down = Duration::from_millis(down_ms);
                     let port = self.port(port);

@@ -19,4 +19,5 @@ pub mod run;
 pub mod ssh;
 pub mod status;
 pub mod tell;
+pub mod told;
 pub mod watch;

@@ -136,6 +136,14 @@ impl Policy {
         }
     }
 
+    /// A tunnel that was told to be down, since then and for this reason, by who has ended since: it is
+    /// not told again, but its return is.
+    #[must_use]
+    pub fn resumed(rules: Rules, now_ms: u64, down_ms: u64, cause: Cause) -> Self {
+        let fresh = Self::new(rules, now_ms);
+        Self { down_since_ms: Some(down_ms), told: Some(cause), ..fresh }
+    }
+
     /// What is due now, in this order.
     pub fn act(&mut self, now_ms: u64) -> Vec<Action> {
         let mut actions = std::mem::take(&mut self.pending);

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::cause::Cause;
 use crate::config::Tunnel;
 use crate::policy::Policy;
+use crate::told::{Memory, Told};
 
 /// The state file, and the metrics, in the run directory.
 pub const STATE: &str = "status.json";
@@ -70,6 +71,7 @@ pub struct Teller {
     host: Host,
     run_dir: PathBuf,
     log: Log,
+    memory: Memory,
     inner: Mutex<Inner>,
 }
 
@@ -94,7 +96,7 @@ impl Teller {
     pub fn new(host: Host, run_dir: PathBuf, log: Log) -> Self {
         let book = Book { pid: std::process::id(), ..Book::default() };
         let inner = Mutex::new(Inner { book, ..Inner::default() });
-        Self { host, run_dir, log, inner }
+        Self { host, run_dir, log, memory: Memory::of_run(), inner }
     }
 
     /// Writes a record.
@@ -108,8 +110,15 @@ impl Teller {
         self.inner.lock().is_ok_and(|inner| inner.proved_once)
     }
 
-    /// Tells that a tunnel is down: critical when no other is up.
-    pub fn down(&self, tunnel: &Tunnel, cause: Cause) {
+    /// Since when, and why, a tunnel is down that was told to be before this program was started.
+    #[must_use]
+    pub fn told(&self, tunnel: &Tunnel) -> Option<(Instant, Cause)> {
+        let told = self.memory.recall(&tunnel.name)?;
+        Some((told.instant(), told.cause?))
+    }
+
+    /// Tells that a tunnel is down, for so long: critical when no other is up.
+    pub fn down(&self, tunnel: &Tunnel, cause: Cause, down: Duration) {
         let another = self.inner.lock().is_ok_and(|inner| {
             let mut others = inner.book.tunnels.iter().filter(|(name, _)| **name != tunnel.name);
             others.any(|(_, state)| state.up)
@@ -120,6 +129,11 @@ impl Teller {
             false => cause.to_string(),
         };
         self.tell(severity, condition(tunnel, Status::Down, text));
+        let told = Told { since: Stamp::now().before(down), cause: Some(cause) };
+        if let Err(error) = self.memory.keep(&tunnel.name, &told) {
+            let line = Line::new("told-not-kept").text("message", &error.to_string());
+            self.log(Level::Warning, &line.text("effect", "after a restart it is told once more"));
+        }
         let line = Line::new("tunnel-down").word("cause", cause.word()).word("severity", severity);
         self.log(Level::Error, &line.text("tunnel", &tunnel.name));
     }
@@ -133,6 +147,7 @@ impl Teller {
         };
         let text = format!("down for {}: {cause}{place}", words(down));
         self.tell(Severity::Info, condition(tunnel, Status::Up, text));
+        self.memory.forget(&tunnel.name);
         let line = Line::new("tunnel-up").word("down-s", down.as_secs()).word("port", port);
         self.log(Level::Info, &line.text("tunnel", &tunnel.name));
     }

@@ -26,6 +26,7 @@ use crate::config::{Settings, Watch};
 use crate::proof;
 use crate::release::listener;
 use crate::tell::words;
+use crate::told::{Memory, Told};
 
 /// How long a port that accepts may take to say who is behind it.
 const MOST: Duration = Duration::from_secs(5);
@@ -129,6 +130,7 @@ struct Desk {
     host: Host,
     config: PathBuf,
     log: Log,
+    memory: Memory,
     watched: Vec<Watched>,
 }
 
@@ -137,8 +139,10 @@ impl Desk {
         let log = Log::new(&settings.host.syslog, "tunnelwatch", Source::Daemon);
         let line = Line::new("watching").word("tunnels", settings.watches.len());
         let _ = log.write(Level::Info, &line);
-        let watched = settings.watches.iter().cloned().map(Watched::new).collect();
-        Self { host: settings.host.clone(), config: config.to_owned(), log, watched }
+        let memory = Memory::of_watch();
+        let watched = settings.watches.iter().cloned();
+        let watched = watched.map(|watch| Watched::recalled(watch, &memory)).collect();
+        Self { host: settings.host.clone(), config: config.to_owned(), log, memory, watched }
     }
 
     fn turn(&mut self) {
@@ -150,6 +154,7 @@ impl Desk {
             let seen = one.look(&table);
             if let Some((status, text)) = one.learn(seen, Instant::now()) {
                 tell(&self.host, &self.log, &one.watch, status, &text);
+                remember(&self.memory, &self.log, one);
             }
         }
     }
@@ -162,7 +167,7 @@ impl Desk {
                     old.into_iter().map(|one| (one.watch.name.clone(), one)).collect();
                 let keep = |watch: Watch| match old.remove(&watch.name) {
                     Some(one) => Watched { watch, looked: None, ..one },
-                    None => Watched::new(watch),
+                    None => Watched::recalled(watch, &self.memory),
                 };
                 self.watched = settings.watches.into_iter().map(keep).collect();
                 let _ = self.log.write(Level::Info, &Line::new("config-reloaded"));
@@ -185,6 +190,12 @@ impl Watched {
             down_since: None,
             told: false,
         }
+    }
+
+    /// One of which somebody before us may have told that it is down.
+    fn recalled(watch: Watch, memory: &Memory) -> Self {
+        let down_since = memory.recall(&watch.name).map(|told| told.instant());
+        Self { told: down_since.is_some(), down_since, ..Self::new(watch) }
     }
 
     fn listeners(&self, table: &str) -> Vec<Option<u64>> {
@@ -269,6 +280,18 @@ fn tell(host: &Host, log: &Log, watch: &Watch, status: Status, text: &str) {
     if let Err(error) = drop::publish(&Spool::new(&host.spool), &event, drop::Sync::Now) {
         let line = Line::new("not-spooled").text("message", &error.to_string());
         let _ = log.write(Level::Alert, &line);
+    }
+}
+
+/// Keeps what was told over a restart.
+fn remember(memory: &Memory, log: &Log, one: &Watched) {
+    let name = &one.watch.name;
+    let Some(since) = one.down_since.filter(|_| one.told) else { return memory.forget(name) };
+    let told = Told { since: Stamp::now().before(since.elapsed()), cause: None };
+    if let Err(error) = memory.keep(name, &told) {
+        let line = Line::new("told-not-kept").text("message", &error.to_string());
+        let _ =
+            log.write(Level::Warning, &line.text("effect", "after a restart it is told once more"));
     }
 }
 

@@ -23,10 +23,19 @@ type Story = Vec<(u64, Action)>;
 
 /// Lets a policy live in a world, a tenth of a second at a time.
 fn live(rules: Rules, world: &mut impl World, until_ms: u64) -> (Policy, Story) {
-    let mut policy = Policy::new(rules, 0);
+    live_on(Policy::new(rules, 0), world, 0, until_ms)
+}
+
+/// As [`live`], with a policy that begins at a time.
+fn live_on(
+    mut policy: Policy,
+    world: &mut impl World,
+    from_ms: u64,
+    until_ms: u64,
+) -> (Policy, Story) {
     let (mut story, mut open, mut ends): (Story, bool, Option<(u64, Cause)>) =
         (Vec::new(), false, None);
-    for now in (0..until_ms).step_by(100) {
+    for now in (from_ms..until_ms).step_by(100) {
         if let Some((_, cause)) = ends.filter(|(at, _)| now >= *at) {
             (open, ends) = (false, None);
             policy.ended(cause, now);
@@ -359,4 +368,18 @@ fn what_is_due_has_its_moment() {
         assert!(wake > now && wake < now + 200_000, "{wake} after {now}");
         now = wake;
     }
+}
+
+#[test]
+fn who_was_told_before_a_restart_is_told_the_end_and_not_the_beginning_again() {
+    let (began_ms, to_ms) = (600_000, 700_000);
+    let mut world = Outage { from_ms: 0, to_ms, after_ms: 100, cause: Cause::Refused };
+    let policy = Policy::resumed(RULES, began_ms, 0, Cause::Unreachable);
+    let (_, story) = live_on(policy, &mut world, began_ms, 900_000);
+    let told = told(&story);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let (_, Action::TellUp { down_ms, cause: Cause::Unreachable, port: 0 }) = told[0] else {
+        panic!("{told:?}");
+    };
+    assert!((700_000..715_000).contains(down_ms), "{down_ms}");
 }

@@ -1,0 +1,123 @@
+//! What was told of a tunnel that is down, kept over a restart: who was told that it is down has to be
+//! told that it is up again, and not a second time that it is down.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use notifier::clock::Stamp;
+use notifier::spool::files;
+use serde::{Deserialize, Serialize};
+
+use crate::cause::Cause;
+
+/// Where it is kept, unless systemd says otherwise (`StateDirectory=`).
+const DIR: &str = "/var/lib/tunnelwatch";
+
+/// What was told, as it stands in its file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Told {
+    /// Since when it is down.
+    pub since: Stamp,
+    /// Why; nothing when the jump host tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+impl Told {
+    /// For how long it has been down.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.since.age(&Stamp::now())
+    }
+
+    /// Since when, on the clock of [`Instant`]; now where that does not reach back so far.
+    #[must_use]
+    pub fn instant(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(self.age()).unwrap_or(now)
+    }
+}
+
+/// The files, one for each tunnel that is down and was told to be.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    dir: PathBuf,
+    ending: &'static str,
+}
+
+impl Memory {
+    /// Of `tunnelwatch run`.
+    #[must_use]
+    pub fn of_run() -> Self {
+        Self { dir: state_dir(), ending: "down" }
+    }
+
+    /// Of `tunnelwatch watch`, which may be on the same host and know tunnels by the same names.
+    #[must_use]
+    pub fn of_watch() -> Self {
+        Self { dir: state_dir(), ending: "seen-down" }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(self.file(name))
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("{name}.{}", self.ending)
+    }
+
+    /// What was told of a tunnel. A file that makes no sense is none: then it is told again.
+    #[must_use]
+    pub fn recall(&self, name: &str) -> Option<Told> {
+        let bytes = files::read_small(&self.path(name)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Keeps what was told.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn keep(&self, name: &str, told: &Told) -> io::Result<()> {
+        let json = serde_json::to_vec(told).map_err(io::Error::other)?;
+        files::replace(&self.dir, &self.file(name), &json)
+    }
+
+    /// Forgets it: it is up, and that was told.
+    pub fn forget(&self, name: &str) {
+        let _ = std::fs::remove_file(self.path(name));
+    }
+}
+
+/// `$STATE_DIRECTORY` of systemd.exec(5): the first, where there are several.
+fn state_dir() -> PathBuf {
+    let set = std::env::var_os("STATE_DIRECTORY").unwrap_or_default();
+    let first = set.to_str().and_then(|dirs| dirs.split(':').find(|dir| !dir.is_empty()));
+    first.map_or_else(|| Path::new(DIR).to_owned(), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_is_known_again_until_it_is_forgotten() {
+        let dir = std::env::temp_dir().join(format!("told-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let run = Memory { dir: dir.clone(), ending: "down" };
+        let watch = Memory { ending: "seen-down", ..run.clone() };
+        assert_eq!(run.recall("cloud"), None);
+        let told = Told { since: Stamp::now(), cause: Some(Cause::Refused) };
+        run.keep("cloud", &told).unwrap();
+        assert_eq!(run.recall("cloud"), Some(told.clone()));
+        assert_eq!((watch.recall("cloud"), run.recall("other")), (None, None));
+        assert!(told.age() < Duration::from_secs(60));
+        std::fs::write(dir.join("odd.down"), "{").unwrap();
+        assert_eq!(run.recall("odd"), None);
+        run.forget("cloud");
+        assert_eq!(run.recall("cloud"), None);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -19,6 +19,9 @@ const MAX_SENDER: u64 = 3_050_000;
 /// The same without the feature `mail`, where the goal is 1.8 MB.
 const MAX_SENDER_WITHOUT_MAIL: u64 = 2_850_000;
 
+/// Most that the tunnel's keeper may weigh, stripped, in bytes.
+const MAX_TUNNEL: u64 = 1_000_000;
+
 /// The hooks of a PAM module (pam(3)). Any other name would be visible to all of sshd.
 const HOOKS: [&str; 6] = [
     "pam_sm_acct_mgmt",
@@ -130,6 +133,9 @@ const SENDER: &[&str] = &[
     "zerocopy-derive",
 ];
 
+/// Crates in `tunnelwatch` that are not in the module: it speaks through ssh, and needs no TLS and no HTTP.
+const TUNNEL: &[&str] = &["lexopt", "socket2"];
+
 /// Licences that this project may be shipped under together, each as its crate writes it.
 const LICENCES: &[&str] = &[
     "0BSD",
@@ -196,6 +202,15 @@ fn the_sender_is_small_with_mail_and_without() {
 
 #[test]
 #[ignore = "takes a release build: run ./dev test"]
+fn the_tunnel_s_keeper_is_small() {
+    let program = release("tunnelwatch");
+    let size = std::fs::metadata(&program).expect("it was just there").len();
+    println!("{}: {size} bytes", program.display());
+    assert!(size <= MAX_TUNNEL, "{} has {size} bytes, more than {MAX_TUNNEL}", program.display());
+}
+
+#[test]
+#[ignore = "takes a release build: run ./dev test"]
 fn the_sender_is_there() {
     let help = output(Command::new(release("bastion")).arg("--help"));
     assert!(help.contains("the sender"), "{help}");
@@ -214,6 +229,13 @@ fn the_sender_holds_listed_crates_alone() {
     let crates = crates_of("notifier");
     let extra = crates.into_iter().filter(|name| !MODULE.contains(&name.as_str())).collect();
     compare("SENDER", &extra, SENDER);
+}
+
+#[test]
+fn the_tunnel_s_keeper_holds_listed_crates_alone() {
+    let crates = crates_of("tunnelwatch");
+    let extra = crates.into_iter().filter(|name| !MODULE.contains(&name.as_str())).collect();
+    compare("TUNNEL", &extra, TUNNEL);
 }
 
 #[test]
@@ -255,7 +277,10 @@ fn crates_of(package: &str) -> BTreeSet<String> {
             .args(["--edges=normal", "--package", package]),
     );
     let names = tree.lines().filter_map(|line| line.split_whitespace().next());
-    names.filter(|name| !["notifier", "pam_bastion"].contains(name)).map(str::to_owned).collect()
+    names
+        .filter(|name| !["notifier", "pam_bastion", "tunnelwatch"].contains(name))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn compare(list: &str, found: &BTreeSet<String>, listed: &[&str]) {

@@ -28,6 +28,10 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Longest sleep.
 const LONGEST: Duration = Duration::from_secs(20);
 
+/// Silence of a tunnel's thread from which on systemd is not told any more that all is well: it turns
+/// twice a minute at least, and takes some seconds to end an ssh.
+const HUNG: Duration = Duration::from_secs(90);
+
 /// How long the end of all tunnels may take: longer than that of an ssh that does not hear.
 const END: Duration = Duration::from_secs(8);
 
@@ -89,7 +93,9 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
             systemd.say_ready();
             ready = true;
         }
-        let most = systemd.say_alive().unwrap_or(LONGEST).min(LONGEST);
+        run.replace_the_dead();
+        let alive = if run.teller.silence() < HUNG { systemd.say_alive() } else { None };
+        let most = alive.unwrap_or(LONGEST).min(LONGEST);
         let settling = changed.map(|at| SETTLE.saturating_sub(at.elapsed()));
         let most =
             settling.unwrap_or(most).min(if ready { most } else { Duration::from_millis(200) });
@@ -205,6 +211,20 @@ impl Run {
         Ok(Kept { tunnel, words: sender, bell, thread })
     }
 
+    /// Keeps a tunnel anew whose thread has ended without being told to: by a fault of ours.
+    fn replace_the_dead(&mut self) {
+        let dead = self.kept.values().filter(|kept| kept.thread.is_finished());
+        let dead: Vec<Tunnel> = dead.map(|kept| kept.tunnel.clone()).collect();
+        for tunnel in dead {
+            let line = Line::new("keeper-died").text("tunnel", &tunnel.name);
+            self.teller.log(Level::Alert, &line.text("effect", "it is kept anew"));
+            self.kept.remove(&tunnel.name);
+            if let Ok(kept) = self.keep(tunnel) {
+                self.kept.insert(kept.tunnel.name.clone(), kept);
+            }
+        }
+    }
+
     fn kick(&self, why: &str) {
         self.teller.log(Level::Info, &Line::new("try-now").text("reason", why));
         self.kept.values().for_each(|kept| kept.say(Word::Kick));
@@ -235,5 +255,42 @@ impl Run {
         }
         self.teller.log(Level::Info, &Line::new("stopped"));
         let _ = fs::remove_file(self.run_dir.join(crate::tell::STATE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_whose_thread_has_died_is_kept_anew() {
+        let run_dir = std::env::temp_dir().join(format!("run-{}", std::process::id()));
+        fs::create_dir_all(&run_dir).unwrap();
+        let text = "[[tunnel]]\nname = \"cloud\"\njump = \"t@127.0.0.1\"\nremote-ports = [2222]\n\
+                    ssh = \"/bin/false\"\n";
+        let settings = Settings::parse(text).unwrap();
+        let tunnel = settings.tunnels[0].clone();
+        let log = Log::new(Path::new("/nonexistent"), "tunnelwatch", Source::Daemon);
+        let teller = Arc::new(Teller::new(settings.host, run_dir.clone(), log));
+        let mut run = Run {
+            config: "/nonexistent".into(),
+            own: "/bin/false".into(),
+            teller,
+            kept: BTreeMap::new(),
+            _lock: lock(&run_dir).unwrap(),
+            run_dir,
+        };
+        let (words, _) = mpsc::channel();
+        let (bell, _) = UnixStream::pair().unwrap();
+        let thread = thread::spawn(|| {});
+        while !thread.is_finished() {
+            thread::yield_now();
+        }
+        run.kept.insert("cloud".into(), Kept { tunnel, words, bell, thread });
+        run.replace_the_dead();
+        assert!(!run.kept["cloud"].thread.is_finished());
+        assert!(run.teller.silence() < HUNG);
+        run.end();
+        fs::remove_dir_all(&run.run_dir).unwrap();
     }
 }

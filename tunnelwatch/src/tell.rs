@@ -79,6 +79,8 @@ pub struct Teller {
 struct Inner {
     book: Book,
     written: Option<Instant>,
+    /// When each tunnel's thread was last heard of.
+    heard: BTreeMap<String, Instant>,
     /// By tunnel: since when the seconds are counted, and those that it was up.
     counted: BTreeMap<String, Counted>,
     proved_once: bool,
@@ -115,6 +117,13 @@ impl Teller {
     pub fn told(&self, tunnel: &Tunnel) -> Option<(Instant, Cause)> {
         let told = self.memory.recall(&tunnel.name)?;
         Some((told.instant(), told.cause?))
+    }
+
+    /// For how long the thread was not heard of that was not for longest.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        let Ok(inner) = self.inner.lock() else { return Duration::MAX };
+        inner.heard.values().map(Instant::elapsed).max().unwrap_or_default()
     }
 
     /// Tells that a tunnel is down, for so long: critical when no other is up.
@@ -206,6 +215,7 @@ impl Teller {
         };
         let Ok(mut inner) = self.inner.lock() else { return };
         let tally = inner.count(tunnel, state.up);
+        inner.heard.insert(tunnel.name.clone(), Instant::now());
         inner.proved_once |= state.up;
         let is_news = |before: &State| {
             (before.up, before.cause, before.port, before.ssh_pid, before.proved_s)
@@ -227,6 +237,7 @@ impl Teller {
         let Ok(mut inner) = self.inner.lock() else { return };
         inner.book.tunnels.remove(name);
         inner.counted.remove(name);
+        inner.heard.remove(name);
         self.write(&mut inner, unix_s(SystemTime::now()));
     }
 

@@ -111,7 +111,7 @@ pub fn watch(config: &Path) -> Result<(), Failure> {
     let mut systemd = Systemd::from_environment();
     systemd.say_ready();
     loop {
-        desk.turn();
+        desk.turn(&mut systemd);
         let most = systemd.say_alive().unwrap_or(STEP).min(STEP);
         let fd = std::os::fd::AsFd::as_fd(&signals);
         wait_readable(&[fd], most).map_err(failed("wait for something to do"))?;
@@ -145,12 +145,14 @@ impl Desk {
         Self { host: settings.host.clone(), config: config.to_owned(), log, memory, watched }
     }
 
-    fn turn(&mut self) {
+    fn turn(&mut self, systemd: &mut Systemd) {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
         for one in &mut self.watched {
             if !one.is_due(&table) {
                 continue;
             }
+            // Ports that say nothing take their time, all together more than systemd waits for.
+            systemd.say_alive();
             let seen = one.look(&table);
             if let Some((status, text)) = one.learn(seen, Instant::now()) {
                 tell(&self.host, &self.log, &one.watch, status, &text);

@@ -1,20 +1,18 @@
 //! One tunnel at work: does what [`crate::policy`] says, and tells it what came of it. A thread each.
 
-use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use notifier::ffi::{set_nonblocking, wait_readable};
+use notifier::ffi::wait_readable;
 use notifier::syslog::{Level, Line};
 
 use crate::cause::{self, Cause};
 use crate::config::Tunnel;
 use crate::policy::{Action, Policy, Rules};
+use crate::post::{Post, Word};
 use crate::proof::{self, Found, Identity, Look};
 use crate::ssh::{self, Files, Session};
 use crate::tell::Teller;
@@ -24,21 +22,6 @@ const FILES_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest sleep: so often the state is written, whatever happens.
 const LONGEST: Duration = Duration::from_secs(30);
-
-/// What others tell a tunnel's thread.
-#[derive(Debug)]
-pub enum Word {
-    /// Try now: the network has changed, or somebody says so.
-    Kick,
-    /// End.
-    Stop,
-    /// What a comparison of host keys has found.
-    Identity(Identity),
-    /// Whether the session went home.
-    Home(bool),
-    /// The jump host was asked to end what holds the port.
-    Released,
-}
 
 /// What a tunnel's thread is given.
 pub struct Keeper {
@@ -51,11 +34,7 @@ pub struct Keeper {
     /// Who is told.
     pub teller: Arc<Teller>,
     /// Words for it.
-    pub words: Receiver<Word>,
-    /// Where its helpers put their words, and the bell that says so.
-    pub to_self: (Sender<Word>, UnixStream),
-    /// What is readable when there are words.
-    pub bell: UnixStream,
+    pub post: Post,
 }
 
 /// A tunnel's thread.
@@ -85,7 +64,6 @@ impl Keeper {
             alert_after_ms: millis(self.tunnel.alert_after),
             release: self.tunnel.release,
         };
-        let _ = set_nonblocking(self.bell.as_fd());
         let mut work = Work {
             policy: Policy::new(rules, 0),
             begun: Instant::now(),
@@ -131,9 +109,7 @@ impl Work {
     }
 
     fn hear(&mut self) {
-        let mut bytes = [0; 64];
-        while matches!(self.keeper.bell.read(&mut bytes), Ok(read) if read > 0) {}
-        while let Ok(word) = self.keeper.words.try_recv() {
+        for word in self.keeper.post.hear() {
             match word {
                 Word::Stop => self.stopping = true,
                 Word::Kick => self.policy.kick(self.now_ms()),
@@ -281,15 +257,7 @@ impl Work {
             return;
         }
         let (tunnel, files) = (self.keeper.tunnel.clone(), self.keeper.files.clone());
-        let (sender, bell) = &self.keeper.to_self;
-        let Ok(bell) = bell.try_clone() else { return };
-        let sender = sender.clone();
-        let run = move || {
-            let word = work(&tunnel, &files);
-            let _ = sender.send(word);
-            let _ = std::io::Write::write(&mut &bell, &[1]);
-        };
-        self.helping = thread::Builder::new().name("helper".into()).spawn(run).is_ok();
+        self.helping = self.keeper.post.help(move || work(&tunnel, &files));
     }
 
     fn identify(&mut self) {
@@ -381,7 +349,7 @@ impl Work {
         if self.key_files.is_some() {
             most = most.min(FILES_EVERY);
         }
-        let mut fds: Vec<BorrowedFd<'_>> = vec![self.keeper.bell.as_fd()];
+        let mut fds: Vec<BorrowedFd<'_>> = vec![self.keeper.post.wakes()];
         fds.extend(self.session.as_ref().and_then(Session::wakes));
         if self.session.as_ref().is_some_and(|session| session.wakes().is_none()) {
             // It has closed its mouth and not ended.

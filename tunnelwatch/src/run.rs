@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,7 +16,8 @@ use notifier::systemd::Systemd;
 use crate::cli::Failure;
 use crate::config::{Settings, Tunnel};
 use crate::ffi::watch_network;
-use crate::keep::{Keeper, Word};
+use crate::keep::Keeper;
+use crate::post::{self, Caller, Word};
 use crate::ssh::Files;
 use crate::tell::Teller;
 
@@ -34,16 +33,8 @@ const END: Duration = Duration::from_secs(8);
 /// A tunnel that is kept.
 struct Kept {
     tunnel: Tunnel,
-    words: Sender<Word>,
-    bell: UnixStream,
+    caller: Caller,
     thread: JoinHandle<()>,
-}
-
-impl Kept {
-    fn say(&self, word: Word) {
-        let _ = self.words.send(word);
-        let _ = (&self.bell).write(&[1]);
-    }
 }
 
 /// `tunnelwatch run` at work.
@@ -163,7 +154,7 @@ impl Run {
             .map(|kept| kept.tunnel.name.clone())
             .collect();
         for kept in gone.iter().filter_map(|name| self.kept.get(name)) {
-            kept.say(Word::Stop);
+            kept.caller.say(Word::Stop);
         }
         for name in &gone {
             if let Some(kept) = self.kept.remove(name) {
@@ -189,25 +180,21 @@ impl Run {
     }
 
     fn keep(&self, tunnel: Tunnel) -> io::Result<Kept> {
-        let (sender, words) = mpsc::channel();
-        let (bell, hears) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
+        let (caller, post) = post::pair()?;
         let keeper = Keeper {
             files: Files::new(&self.run_dir, &tunnel.name),
             own: self.own.clone(),
             teller: Arc::clone(&self.teller),
-            words,
-            to_self: (sender.clone(), bell.try_clone()?),
-            bell: hears,
+            post,
             tunnel: tunnel.clone(),
         };
         let thread = thread::Builder::new().name(tunnel.name.clone()).spawn(|| keeper.keep())?;
-        Ok(Kept { tunnel, words: sender, bell, thread })
+        Ok(Kept { tunnel, caller, thread })
     }
 
     fn kick(&self, why: &str) {
         self.teller.log(Level::Info, &Line::new("try-now").text("reason", why));
-        self.kept.values().for_each(|kept| kept.say(Word::Kick));
+        self.kept.values().for_each(|kept| kept.caller.say(Word::Kick));
     }
 
     /// Takes over the file as it is now; a broken one changes nothing.
@@ -228,7 +215,7 @@ impl Run {
     }
 
     fn end(&mut self) {
-        self.kept.values().for_each(|kept| kept.say(Word::Stop));
+        self.kept.values().for_each(|kept| kept.caller.say(Word::Stop));
         let until = Instant::now() + END;
         while self.kept.values().any(|kept| !kept.thread.is_finished()) && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));

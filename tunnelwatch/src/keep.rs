@@ -15,7 +15,7 @@ use crate::policy::{Action, Policy, Rules};
 use crate::post::{Post, Word};
 use crate::proof::{self, Found, Identity, Look};
 use crate::ssh::{self, Files, Session};
-use crate::tell::Teller;
+use crate::tell::{State, Teller, Way};
 
 /// How often the files of the key are looked at while they are the trouble.
 const FILES_EVERY: Duration = Duration::from_secs(2);
@@ -193,11 +193,18 @@ impl Work {
                 Action::Identify => self.identify(),
                 Action::Release => self.release(),
                 Action::GoHome => self.go_home(),
-                Action::TellDown(cause) => self.keeper.teller.down(&self.keeper.tunnel, cause),
+                Action::TellDown(cause) => {
+                    let name = &self.keeper.tunnel.name;
+                    self.keeper.teller.down(name, cause.word(), cause.text(), false);
+                }
                 Action::TellUp { down_ms, cause, port } => {
                     let down = Duration::from_millis(down_ms);
-                    let port = self.port(port);
-                    self.keeper.teller.up(&self.keeper.tunnel, down, cause, port);
+                    let place = match port {
+                        0 => String::new(),
+                        _ => format!(", now on port {}", self.port(port)),
+                    };
+                    let text = format!("{cause}{place}");
+                    self.keeper.teller.up(&self.keeper.tunnel.name, down, &text);
                 }
                 Action::TellMoved { port } => {
                     let port = self.port(port);
@@ -331,16 +338,26 @@ impl Work {
     }
 
     fn show(&mut self) {
-        let port = self.port(self.policy.port());
-        let pid = self.session.as_ref().map(Session::pid);
-        self.keeper.teller.show(
-            &self.keeper.tunnel,
-            &self.policy,
-            port,
-            pid,
-            self.proof,
-            self.begun,
-        );
+        let port = self.policy.port();
+        let way = Way::Ssh {
+            port: self.port(port),
+            home: port == 0,
+            jump: self.keeper.tunnel.jump.to_string(),
+            ssh_pid: self.session.as_ref().map(Session::pid),
+        };
+        let since_ms = match self.policy.is_up() {
+            true => self.policy.up_since_ms(),
+            false => self.policy.down_since_ms(),
+        };
+        let since = Duration::from_millis(since_ms.unwrap_or(0));
+        let age = self.begun.elapsed().saturating_sub(since);
+        let cause = self.policy.cause();
+        let state = State {
+            cause: cause.map(|cause| cause.word().to_owned()),
+            why: cause.map(|cause| cause.text().to_owned()),
+            ..State::new(self.policy.is_up(), way, age, self.proof)
+        };
+        self.keeper.teller.show(&self.keeper.tunnel.name, state);
     }
 
     fn sleep(&self) {

@@ -2,7 +2,7 @@
 //! what happened and the time in, what to do out.
 
 use crate::cause::Cause;
-use crate::telling::Telling;
+use crate::news::News;
 
 /// Shortest time between two starts after a session that had worked: it comes back at once.
 const AT_ONCE_MS: u64 = 100;
@@ -97,7 +97,7 @@ pub struct Policy {
     /// Whether a look is under way.
     looking: bool,
     /// Since when it is not known to work, and what was told of that.
-    telling: Telling<Cause>,
+    news: News<Cause>,
     /// The port that was told last.
     told_port: usize,
     /// Whether the jump host was asked to release the port since it last worked.
@@ -118,7 +118,7 @@ impl Policy {
             failing: None,
             busy: 0,
             looking: false,
-            telling: Telling::new(rules.alert_after_ms, now_ms),
+            news: News::new(rules.alert_after_ms, now_ms),
             told_port: 0,
             released: false,
             pending: Vec::new(),
@@ -230,7 +230,7 @@ impl Policy {
                 *failed = failed.saturating_add(1);
                 *look_ms = now_ms + LOOK_AGAIN_MS;
                 if *failed >= BROKEN_AFTER {
-                    self.telling.fails(now_ms);
+                    self.news.fails(now_ms);
                     if cause.is_of_a_look() {
                         *look_ms = now_ms + self.rules.check_every_ms.min(10_000);
                         self.failing = Some((cause, *failed, now_ms));
@@ -298,7 +298,7 @@ impl Policy {
     /// Since when it is not known to work.
     #[must_use]
     pub fn down_since_ms(&self) -> Option<u64> {
-        self.telling.down_since_ms()
+        self.news.down_since_ms()
     }
 
     /// Since when it works.
@@ -322,7 +322,7 @@ impl Policy {
         let worked = matches!(self.phase, Phase::Open { since_ms, .. }
             if now_ms.saturating_sub(since_ms) >= WORKED_MS);
         self.looking = false;
-        self.telling.fails(now_ms);
+        self.news.fails(now_ms);
         let (tries, first_ms) = match self.failing {
             Some((before, tries, first_ms)) if before == cause && !worked => {
                 (tries.saturating_add(1), first_ms)
@@ -353,15 +353,15 @@ impl Policy {
 
     /// When there is something to tell.
     fn tell_ms(&self) -> u64 {
-        self.telling.due_ms(self.up_since_ms(), self.is_for_somebody())
+        self.news.due_ms(self.up_since_ms(), self.is_for_somebody())
     }
 
     fn tell(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         if let Some(up_ms) = self.up_since_ms() {
-            if let Some((down_ms, cause)) = self.telling.up(up_ms, now_ms) {
+            if let Some((down_ms, cause)) = self.news.up(up_ms, now_ms) {
                 actions.push(Action::TellUp { down_ms, cause, port: self.port });
                 self.told_port = self.port;
-            } else if !self.telling.is_told() && self.told_port != self.port {
+            } else if !self.news.is_told() && self.told_port != self.port {
                 self.told_port = self.port;
                 actions.push(Action::TellMoved { port: self.port });
             }
@@ -371,7 +371,7 @@ impl Policy {
             return;
         }
         let cause = self.failing.map_or(Cause::Closed, |(cause, _, _)| cause);
-        if self.telling.down(cause, cause.needs_somebody(), now_ms) {
+        if self.news.down(cause, cause.needs_somebody(), now_ms) {
             actions.push(Action::TellDown(cause));
         }
     }

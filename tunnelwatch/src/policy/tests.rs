@@ -308,7 +308,7 @@ fn a_day_of_flapping_is_told_in_few_words_and_leaves_nothing_behind() {
             )
         });
         assert!(pairs, "{up_ms}/{down_ms}: down and up in turn");
-        assert!(policy.telling.ups.len() <= 60 && policy.pending.is_empty());
+        assert!(policy.news.ups.len() <= 60 && policy.pending.is_empty());
     }
 }
 

@@ -9,7 +9,7 @@ const MOST_FLAPS: u32 = 7;
 
 /// Since when a tunnel is down, and what was told of that.
 #[derive(Debug)]
-pub struct Telling<C> {
+pub struct News<C> {
     alert_after_ms: u64,
     /// Since when it is not known to work.
     down_since_ms: Option<u64>,
@@ -19,7 +19,7 @@ pub struct Telling<C> {
     pub(crate) ups: Vec<u64>,
 }
 
-impl<C: Copy> Telling<C> {
+impl<C: Copy> News<C> {
     /// Of a tunnel that has not worked yet.
     #[must_use]
     pub fn new(alert_after_ms: u64, now_ms: u64) -> Self {

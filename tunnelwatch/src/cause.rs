@@ -120,6 +120,8 @@ const TEXTS: &[(&str, Cause)] = &[
     ("Host key verification failed", Cause::HostKey),
     ("No ED25519 host key is known", Cause::HostKey),
     ("host key is known for", Cause::HostKey),
+    // It shows a key that it does not have (ssherr.c).
+    ("incorrect signature", Cause::HostKey),
     ("Permission denied", Cause::KeyRejected),
     ("Too many authentication failures", Cause::KeyRejected),
     ("remote port forwarding failed for listen port", Cause::PortBusy),

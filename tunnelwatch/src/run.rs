@@ -15,6 +15,7 @@ use notifier::systemd::Systemd;
 
 use crate::cli::Failure;
 use crate::config::{Settings, Tunnel};
+use crate::external::{self, config::External};
 use crate::ffi::watch_network;
 use crate::keep::Keeper;
 use crate::post::{self, Caller, Word};
@@ -30,9 +31,40 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// How long the end of all tunnels may take: longer than that of an ssh that does not hear.
 const END: Duration = Duration::from_secs(8);
 
+/// A tunnel of either type.
+#[derive(Clone, PartialEq, Eq)]
+enum One {
+    Ssh(Tunnel),
+    External(External),
+}
+
+impl One {
+    fn name(&self) -> &str {
+        match self {
+            Self::Ssh(tunnel) => &tunnel.name,
+            Self::External(external) => &external.name,
+        }
+    }
+
+    /// How long its end may take.
+    fn end(&self) -> Duration {
+        match self {
+            Self::Ssh(_) => END,
+            // A start that is cut off, and then its stop.
+            Self::External(external) => END + external.timeout,
+        }
+    }
+}
+
+/// All tunnels of the file.
+fn all(settings: Settings) -> Vec<One> {
+    let tunnels = settings.tunnels.into_iter().map(One::Ssh);
+    tunnels.chain(settings.externals.into_iter().map(One::External)).collect()
+}
+
 /// A tunnel that is kept.
 struct Kept {
-    tunnel: Tunnel,
+    one: One,
     caller: Caller,
     thread: JoinHandle<()>,
 }
@@ -54,7 +86,7 @@ struct Run {
 /// What keeps it from starting, in words.
 pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
     let settings = Settings::load(config).map_err(Failure::config)?;
-    if settings.tunnels.is_empty() {
+    if settings.tunnels.is_empty() && settings.externals.is_empty() {
         let file = config.display();
         return Err(Failure::config(format!("{file}: there is no [[tunnel]] to keep")));
     }
@@ -70,9 +102,9 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
     let teller = Arc::new(Teller::new(settings.host.clone(), run_dir.clone(), log.clone()));
     let mut run =
         Run { config: config.to_owned(), run_dir, own, teller, kept: BTreeMap::new(), _lock: lock };
-    let started = Line::new("started").word("tunnels", settings.tunnels.len());
-    let _ = log.write(Level::Info, &started);
-    run.employ(settings.tunnels);
+    let tunnels = all(settings);
+    let _ = log.write(Level::Info, &Line::new("started").word("tunnels", tunnels.len()));
+    run.employ(tunnels);
     let mut systemd = Systemd::from_environment();
     let (mut ready, mut changed): (bool, Option<Instant>) = (false, None);
     loop {
@@ -146,12 +178,12 @@ fn drain(mut network: &File) -> bool {
 
 impl Run {
     /// Keeps just these tunnels from now on; one that is kept as it is goes on.
-    fn employ(&mut self, tunnels: Vec<Tunnel>) {
+    fn employ(&mut self, tunnels: Vec<One>) {
         let gone: Vec<String> = self
             .kept
             .values()
-            .filter(|kept| !tunnels.contains(&kept.tunnel))
-            .map(|kept| kept.tunnel.name.clone())
+            .filter(|kept| !tunnels.contains(&kept.one))
+            .map(|kept| kept.one.name().to_owned())
             .collect();
         for kept in gone.iter().filter_map(|name| self.kept.get(name)) {
             kept.caller.say(Word::Stop);
@@ -162,12 +194,12 @@ impl Run {
             }
             self.teller.forget(name);
         }
-        for tunnel in tunnels {
-            if self.kept.contains_key(&tunnel.name) {
+        for one in tunnels {
+            if self.kept.contains_key(one.name()) {
                 continue;
             }
-            let name = tunnel.name.clone();
-            match self.keep(tunnel) {
+            let name = one.name().to_owned();
+            match self.keep(one) {
                 Ok(kept) => {
                     self.kept.insert(name, kept);
                 }
@@ -179,17 +211,22 @@ impl Run {
         }
     }
 
-    fn keep(&self, tunnel: Tunnel) -> io::Result<Kept> {
+    fn keep(&self, one: One) -> io::Result<Kept> {
         let (caller, post) = post::pair()?;
-        let keeper = Keeper {
-            files: Files::new(&self.run_dir, &tunnel.name),
-            own: self.own.clone(),
-            teller: Arc::clone(&self.teller),
-            post,
-            tunnel: tunnel.clone(),
+        let files = Files::new(&self.run_dir, one.name());
+        let teller = Arc::clone(&self.teller);
+        let work: Box<dyn FnOnce() + Send> = match one.clone() {
+            One::Ssh(tunnel) => {
+                let keeper = Keeper { tunnel, files, own: self.own.clone(), teller, post };
+                Box::new(|| keeper.keep())
+            }
+            One::External(external) => {
+                let keeper = external::Keeper { external, keys: files.target_keys, teller, post };
+                Box::new(|| keeper.keep())
+            }
         };
-        let thread = thread::Builder::new().name(tunnel.name.clone()).spawn(|| keeper.keep())?;
-        Ok(Kept { tunnel, caller, thread })
+        let thread = thread::Builder::new().name(one.name().to_owned()).spawn(work)?;
+        Ok(Kept { one, caller, thread })
     }
 
     fn kick(&self, why: &str) {
@@ -203,7 +240,7 @@ impl Run {
         match Settings::load(&self.config) {
             Ok(settings) => {
                 self.teller.log(Level::Info, &Line::new("config-reloaded").text("file", &file));
-                self.employ(settings.tunnels);
+                self.employ(all(settings));
                 self.kick("the configuration was read again");
             }
             Err(error) => {
@@ -216,7 +253,8 @@ impl Run {
 
     fn end(&mut self) {
         self.kept.values().for_each(|kept| kept.caller.say(Word::Stop));
-        let until = Instant::now() + END;
+        let most = self.kept.values().map(|kept| kept.one.end()).max().unwrap_or(END);
+        let until = Instant::now() + most;
         while self.kept.values().any(|kept| !kept.thread.is_finished()) && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));
         }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
 use crate::cli::Failure;
-use crate::config::{Settings, Watch};
+use crate::config::{LOOPBACK, Settings, Watch};
 use crate::proof;
 use crate::release::listener;
 use crate::tell::words;
@@ -47,6 +47,8 @@ pub enum Seen {
     NoListener,
     /// Somebody listens, and nothing comes back: most often a session whose client is gone.
     Silent,
+    /// Nobody answers at its address inside the VPN.
+    NoAnswer,
     /// Another host than the one in `host-keys`.
     WrongHost,
 }
@@ -58,7 +60,8 @@ impl Seen {
             Self::Up(_) => "it answers",
             Self::NoListener => "no session holds its port on the jump host",
             Self::Silent => "its port is held by a session that does not answer",
-            Self::WrongHost => "another host answers on its port",
+            Self::NoAnswer => "nobody answers at its address inside the VPN",
+            Self::WrongHost => "another host answers in its place",
         }
     }
 }
@@ -110,7 +113,10 @@ pub fn watch(config: &Path) -> Result<(), Failure> {
     let mut systemd = Systemd::from_environment();
     systemd.say_ready();
     loop {
-        desk.turn();
+        // One that does not answer takes its time, and there may be some of them.
+        desk.turn(&mut || {
+            let _ = systemd.say_alive();
+        });
         let most = systemd.say_alive().unwrap_or(STEP).min(STEP);
         let fd = std::os::fd::AsFd::as_fd(&signals);
         wait_readable(&[fd], most).map_err(failed("wait for something to do"))?;
@@ -141,9 +147,10 @@ impl Desk {
         Self { host: settings.host.clone(), config: config.to_owned(), log, watched }
     }
 
-    fn turn(&mut self) {
+    fn turn(&mut self, alive: &mut dyn FnMut()) {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
         for one in &mut self.watched {
+            alive();
             if !one.is_due(&table) {
                 continue;
             }
@@ -188,7 +195,9 @@ impl Watched {
     }
 
     fn listeners(&self, table: &str) -> Vec<Option<u64>> {
-        self.watch.ports.iter().map(|port| listener(table, *port)).collect()
+        // Those of another host are its own.
+        let ports = if self.watch.address == LOOPBACK { &self.watch.ports[..] } else { &[] };
+        ports.iter().map(|port| listener(table, *port)).collect()
     }
 
     /// Whether it is time for a look, or something has changed that is worth one.
@@ -200,6 +209,9 @@ impl Watched {
     /// Looks at the ports, home first. Touches none that is best left alone.
     fn look(&mut self, table: &str) -> Seen {
         self.looked = Some(Instant::now());
+        if self.watch.address != LOOPBACK {
+            return self.look_into_vpn();
+        }
         self.listeners = self.listeners(table);
         let mut worst = Seen::NoListener;
         for (port, inode) in self.watch.ports.clone().into_iter().zip(self.listeners.clone()) {
@@ -213,7 +225,7 @@ impl Watched {
                 continue;
             }
             let quiet = quiet.copied();
-            match proof::answers(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), MOST) {
+            match proof::answers(self.at(port), MOST) {
                 true if self.is_wrong_host(port) => worst = Seen::WrongHost,
                 true => {
                     self.quiet.remove(&port);
@@ -230,10 +242,24 @@ impl Watched {
         worst
     }
 
+    /// Looks at the other host's own sshd. No session of sshd's is in between that one could keep alive.
+    fn look_into_vpn(&self) -> Seen {
+        let Some(port) = self.watch.ports.first().copied() else { return Seen::NoAnswer };
+        match proof::answers(self.at(port), MOST) {
+            true if self.is_wrong_host(port) => Seen::WrongHost,
+            true => Seen::Up(port),
+            false => Seen::NoAnswer,
+        }
+    }
+
+    fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.watch.address, port)
+    }
+
     fn is_wrong_host(&self, port: u16) -> bool {
         let keys = &self.watch.host_keys;
         !keys.is_empty()
-            && crate::keys::fingerprints(port)
+            && crate::keys::fingerprints(self.at(port))
                 .is_some_and(|found| !found.iter().any(|key| keys.contains(key)))
     }
 
@@ -279,6 +305,7 @@ mod tests {
     fn watched() -> Watched {
         Watched::new(Watch {
             name: "home".into(),
+            address: LOOPBACK,
             ports: vec![2222, 2223],
             host_keys: Vec::new(),
             check_every: Duration::from_secs(30),

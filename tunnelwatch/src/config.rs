@@ -456,13 +456,13 @@ alert-after = "5m"
                 "the one port",
             ),
             (
-                "ports = [2222, 2223]",
-                "ports = [22]\naddress = \"vpn\"",
+                "\nports = [2222, 2223]",
+                "\nports = [22]\naddress = \"vpn\"",
                 "an address inside the VPN",
             ),
             (
-                "ports = [2222, 2223]",
-                "ports = [22]\naddress = \"::1\"",
+                "\nports = [2222, 2223]",
+                "\nports = [22]\naddress = \"::1\"",
                 "an address inside the VPN",
             ),
             ("metered", "meterd", "no such key"),

@@ -59,4 +59,5 @@ pub mod syslog;
 pub mod told;
 pub mod tunnel;
 pub mod twilio;
+pub mod vpn;
 pub mod wait;

@@ -62,6 +62,12 @@ impl Cause {
         }
     }
 
+    /// The cause with this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        serde_json::from_value(word.into()).ok()
+    }
+
     /// What it is, in words for a message of one line.
     #[must_use]
     pub fn text(self) -> &'static str {
@@ -120,6 +126,8 @@ const TEXTS: &[(&str, Cause)] = &[
     ("Host key verification failed", Cause::HostKey),
     ("No ED25519 host key is known", Cause::HostKey),
     ("host key is known for", Cause::HostKey),
+    // It shows a key that it does not have (ssherr.c).
+    ("incorrect signature", Cause::HostKey),
     ("Permission denied", Cause::KeyRejected),
     ("Too many authentication failures", Cause::KeyRejected),
     ("remote port forwarding failed for listen port", Cause::PortBusy),

@@ -1,12 +1,14 @@
 //! `[[tunnel]]` and `[[tunnel-watch]]`: strict, all findings at once.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notifier::config::{self, ConfigError, Document, Finding, SECTIONS, Section, duration, host};
 use notifier::known_good::parse_fingerprint;
+
+use crate::external::config::{self as external, External};
 
 /// Most tunnels: each has a thread and an ssh.
 const MAX_TUNNELS: usize = 16;
@@ -19,8 +21,11 @@ const MAX_NAME: usize = 32;
 const CHECKS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3600)];
 
 /// How often a tunnel is looked through, and on a line where each byte costs.
-const CHECK_EVERY: Duration = Duration::from_secs(20);
+pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(20);
 const METERED_CHECK_EVERY: Duration = Duration::from_secs(150);
+
+/// How long a tunnel may be down before somebody is told.
+pub(crate) const ALERT_AFTER: Duration = Duration::from_secs(120);
 
 /// The parts of the file that are ours.
 #[derive(Debug, Clone)]
@@ -29,6 +34,8 @@ pub struct Settings {
     pub host: host::Host,
     /// `[[tunnel]]`, for `run`.
     pub tunnels: Vec<Tunnel>,
+    /// `[[tunnel]]` of `type = "external"`, for `run`.
+    pub externals: Vec<External>,
     /// `[[tunnel-watch]]`, for `watch`.
     pub watches: Vec<Watch>,
 }
@@ -101,7 +108,9 @@ impl Tunnel {
 pub struct Watch {
     /// Its name in messages.
     pub name: String,
-    /// Ports on which it may be, home first. At least one.
+    /// Where it answers: loopback for a forward of ssh, else the other host's address inside a VPN.
+    pub address: IpAddr,
+    /// Ports on which it may be, home first. At least one, and just one inside a VPN.
     pub ports: Vec<u16>,
     /// Fingerprints of the keys of the host behind it; empty for any host.
     pub host_keys: Vec<String>,
@@ -131,24 +140,23 @@ impl Settings {
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
         let mut document = Document::parse(text);
         let host = host::read(&mut document);
-        let tunnels = document.tables("tunnel", |_, section| tunnel(section));
+        let (tunnels, externals) = tunnels(&mut document);
         let watches = document.tables("tunnel-watch", |_, section| watch(section));
         let findings = document.finish(SECTIONS);
         if !findings.is_empty() {
             return Err(findings);
         }
-        let settings = Self {
-            host,
-            tunnels: tunnels.into_iter().flatten().collect(),
-            watches: watches.into_iter().flatten().collect(),
-        };
+        let settings =
+            Self { host, tunnels, externals, watches: watches.into_iter().flatten().collect() };
         let mut findings = Vec::new();
         let whole = |key: &str, message: String| Finding { line: 0, key: key.to_owned(), message };
-        let tunnels = settings.tunnels.iter().map(|tunnel| tunnel.name.as_str());
+        let externals = settings.externals.iter().map(|external| external.name.as_str());
+        let tunnels = settings.tunnels.iter().map(|tunnel| tunnel.name.as_str()).chain(externals);
         let watches = settings.watches.iter().map(|watch| watch.name.as_str());
         findings.extend(twice(tunnels).map(|name| whole("tunnel.name", name)));
         findings.extend(twice(watches).map(|name| whole("tunnel-watch.name", name)));
-        if settings.tunnels.len().max(settings.watches.len()) > MAX_TUNNELS {
+        let tunnels = settings.tunnels.len() + settings.externals.len();
+        if tunnels.max(settings.watches.len()) > MAX_TUNNELS {
             findings.push(whole("tunnel", format!("more than {MAX_TUNNELS}")));
         }
         if findings.is_empty() { Ok(settings) } else { Err(findings) }
@@ -164,6 +172,16 @@ fn twice<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Strin
     messages.into_iter()
 }
 
+/// `[[tunnel]]` of both types.
+fn tunnels(document: &mut Document<'_>) -> (Vec<Tunnel>, Vec<External>) {
+    let (mut tunnels, mut externals) = (Vec::new(), Vec::new());
+    document.tables("tunnel", |_, section| match external::is_external(section) {
+        true => externals.extend(external::read(section)),
+        false => tunnels.extend(tunnel(section)),
+    });
+    (tunnels, externals)
+}
+
 fn tunnel(section: &mut Section<'_, '_>) -> Option<Tunnel> {
     let found = section.findings();
     let name = name(section);
@@ -176,10 +194,11 @@ fn tunnel(section: &mut Section<'_, '_>) -> Option<Tunnel> {
     let metered = section.get_or("metered", false);
     let usual = if metered { METERED_CHECK_EVERY } else { CHECK_EVERY };
     let check_every = every(section).unwrap_or(usual);
-    let alert_after = time(section, "alert-after", Duration::from_secs(120));
+    let alert_after = time(section, "alert-after", ALERT_AFTER);
     let release = section.get_or("release", false);
     let ssh_options = section.parse_list("ssh-options", parse_option);
     let ssh = section.parse("ssh", parse_path).map(|ssh| ssh.value);
+    external::refuse_others(section, false);
     if section.findings() != found {
         return None;
     }
@@ -203,7 +222,12 @@ fn tunnel(section: &mut Section<'_, '_>) -> Option<Tunnel> {
 fn watch(section: &mut Section<'_, '_>) -> Option<Watch> {
     let found = section.findings();
     let name = name(section);
+    let address = section.parse("address", parse_address).map(|address| address.value);
+    let address = address.unwrap_or(LOOPBACK);
     let ports = ports(section, "ports");
+    if address != LOOPBACK && ports.as_ref().is_some_and(|ports| ports.len() > 1) {
+        section.reject_section("with an address, ports is the one port of the sshd there: [22]");
+    }
     let host_keys = section.parse_list("host-keys", parse_fingerprint);
     let check_every = every(section).unwrap_or(Duration::from_secs(30));
     let alert_after = time(section, "alert-after", Duration::from_secs(300));
@@ -212,6 +236,7 @@ fn watch(section: &mut Section<'_, '_>) -> Option<Watch> {
     }
     Some(Watch {
         name: name?,
+        address,
         ports: ports?,
         host_keys: host_keys.into_iter().flatten().map(|key| key.value).collect(),
         check_every,
@@ -219,7 +244,7 @@ fn watch(section: &mut Section<'_, '_>) -> Option<Watch> {
     })
 }
 
-fn name(section: &mut Section<'_, '_>) -> Option<String> {
+pub(crate) fn name(section: &mut Section<'_, '_>) -> Option<String> {
     let good = |text: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let fits = (1..=MAX_NAME).contains(&text.len()) && text.chars().all(plain);
@@ -257,7 +282,7 @@ fn ports(section: &mut Section<'_, '_>, key: &str) -> Option<Vec<u16>> {
     Some(ports)
 }
 
-fn every(section: &mut Section<'_, '_>) -> Option<Duration> {
+pub(crate) fn every(section: &mut Section<'_, '_>) -> Option<Duration> {
     let every = section.parse("check-every", duration::parse)?;
     let [least, most] = CHECKS;
     if !(least..=most).contains(&every.value) {
@@ -266,7 +291,7 @@ fn every(section: &mut Section<'_, '_>) -> Option<Duration> {
     Some(every.value)
 }
 
-fn time(section: &mut Section<'_, '_>, key: &str, usual: Duration) -> Duration {
+pub(crate) fn time(section: &mut Section<'_, '_>, key: &str, usual: Duration) -> Duration {
     let Some(time) = section.parse(key, duration::parse) else { return usual };
     if time.value > Duration::from_secs(24 * 3600) {
         section.reject(key, &time, "more than 24h: nobody would be told in time");
@@ -305,6 +330,17 @@ fn parse_jump(text: &str) -> Result<(String, String), String> {
     } else {
         Err(wrong())
     }
+}
+
+/// Where forwards of ssh are: they are bound there and nowhere else.
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn parse_address(text: &str) -> Result<IpAddr, String> {
+    let wrong = || format!("{text:?}: write an address inside the VPN, as \"10.8.0.6\"");
+    let address: IpAddr = text.parse().map_err(|_| wrong())?;
+    // On other addresses of this machine's there is no forward of ours.
+    let ours = address.to_canonical().is_loopback() && address != LOOPBACK;
+    if ours || address.is_unspecified() { Err(wrong()) } else { Ok(address) }
 }
 
 fn parse_target(text: &str) -> Result<SocketAddr, String> {
@@ -387,6 +423,7 @@ alert-after = "5m"
         assert_eq!((tunnel.remote_ports.as_slice(), tunnel.metered), (&[2222, 2223][..], true));
         assert_eq!(tunnel.check_every, Duration::from_secs(15));
         assert_eq!(settings.watches[0].ports, [2222, 2223]);
+        assert_eq!(settings.watches[0].address, LOOPBACK);
         let least = "[[tunnel]]\nname = \"a\"\njump = \"t@h\"\nremote-ports = [1]\n";
         let tunnel = &Settings::parse(least).unwrap().tunnels[0];
         assert_eq!((tunnel.check_every, tunnel.jump.port), (CHECK_EVERY, 22));
@@ -413,6 +450,21 @@ alert-after = "5m"
             ("BindInterface=wwan0", "BindInterface", "write Option=value"),
             ("BindInterface=wwan0", "LogLevel=QUIET", "set by tunnelwatch itself"),
             ("BindInterface=wwan0", "BindInterface=a;id", "a name or an address"),
+            (
+                "\nports = [2222, 2223]",
+                "\nports = [22, 23]\naddress = \"10.8.0.6\"",
+                "the one port",
+            ),
+            (
+                "\nports = [2222, 2223]",
+                "\nports = [22]\naddress = \"vpn\"",
+                "an address inside the VPN",
+            ),
+            (
+                "\nports = [2222, 2223]",
+                "\nports = [22]\naddress = \"::1\"",
+                "an address inside the VPN",
+            ),
             ("metered", "meterd", "no such key"),
             ("[[tunnel-watch]]", "[[tunnel-wach]]", "no such section"),
         ];
@@ -447,8 +499,14 @@ alert-after = "5m"
         let Watch { check_every, alert_after, .. } = settings.watches[0];
         assert_eq!(check_every, defaults.watches[0].check_every);
         assert_eq!(alert_after, defaults.watches[0].alert_after);
+        assert_eq!((settings.watches[1].ports.as_slice(), settings.watches.len()), (&[22][..], 2));
+        let least = "[[tunnel]]\nname = \"vpn\"\ntype = \"external\"\ntarget = \"10.8.0.2:22\"\n";
+        let default = &Settings::parse(least).unwrap().externals[0];
+        let [vpn, other] = &settings.externals[..] else { panic!("two") };
+        assert_eq!((vpn.check_every, vpn.alert_after), (default.check_every, default.alert_after));
+        assert_eq!(other.timeout, default.timeout);
         let mut document = Document::parse(&text);
-        document.tables("tunnel", |_, section| tunnel(section));
+        tunnels(&mut document);
         document.tables("tunnel-watch", |_, section| watch(section));
         for known in document.known_keys() {
             let key = known.rsplit('.').next().unwrap();

@@ -1,44 +1,27 @@
 //! One tunnel at work: does what [`crate::policy`] says, and tells it what came of it. A thread each.
 
-use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use notifier::ffi::{set_nonblocking, wait_readable};
+use notifier::ffi::wait_readable;
 use notifier::syslog::{Level, Line};
 
 use crate::cause::{self, Cause};
 use crate::config::Tunnel;
 use crate::policy::{Action, Policy, Rules};
+use crate::post::{Post, Word};
 use crate::proof::{self, Found, Identity, Look};
 use crate::ssh::{self, Files, Session};
-use crate::tell::Teller;
+use crate::tell::{Down, State, Teller, Way};
 
 /// How often the files of the key are looked at while they are the trouble.
 const FILES_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest sleep: so often the state is written, whatever happens.
 const LONGEST: Duration = Duration::from_secs(30);
-
-/// What others tell a tunnel's thread.
-#[derive(Debug)]
-pub enum Word {
-    /// Try now: the network has changed, or somebody says so.
-    Kick,
-    /// End.
-    Stop,
-    /// What a comparison of host keys has found.
-    Identity(Identity),
-    /// Whether the session went home.
-    Home(bool),
-    /// The jump host was asked to end what holds the port.
-    Released,
-}
 
 /// What a tunnel's thread is given.
 pub struct Keeper {
@@ -51,11 +34,7 @@ pub struct Keeper {
     /// Who is told.
     pub teller: Arc<Teller>,
     /// Words for it.
-    pub words: Receiver<Word>,
-    /// Where its helpers put their words, and the bell that says so.
-    pub to_self: (Sender<Word>, UnixStream),
-    /// What is readable when there are words.
-    pub bell: UnixStream,
+    pub post: Post,
 }
 
 /// A tunnel's thread.
@@ -86,9 +65,12 @@ impl Keeper {
             alert_after_ms: millis(self.tunnel.alert_after),
             release: self.tunnel.release,
         };
-        let _ = set_nonblocking(self.bell.as_fd());
-        let (begun, policy) = match self.teller.told(&self.tunnel) {
-            Some((down, cause)) => (down, Policy::resumed(rules, millis(down.elapsed()), 0, cause)),
+        let told = self.teller.told(&self.tunnel.name);
+        let cause = told.as_ref().and_then(|told| Cause::of_word(&told.cause));
+        let (begun, policy) = match told.zip(cause) {
+            Some((told, cause)) => {
+                (told.instant(), Policy::resumed(rules, millis(told.age()), 0, cause))
+            }
             None => (Instant::now(), Policy::new(rules, 0)),
         };
         let mut work = Work {
@@ -136,9 +118,7 @@ impl Work {
     }
 
     fn hear(&mut self) {
-        let mut bytes = [0; 64];
-        while matches!(self.keeper.bell.read(&mut bytes), Ok(read) if read > 0) {}
-        while let Ok(word) = self.keeper.words.try_recv() {
+        for word in self.keeper.post.hear() {
             match word {
                 Word::Stop => self.stopping = true,
                 Word::Kick => self.policy.kick(self.now_ms()),
@@ -225,12 +205,19 @@ impl Work {
                 Action::TellDown(cause) => {
                     let since_ms = self.policy.down_since_ms().unwrap_or_else(|| self.now_ms());
                     let since = self.begun + Duration::from_millis(since_ms);
-                    self.keeper.teller.down(&self.keeper.tunnel, cause, since.elapsed());
+                    let name = &self.keeper.tunnel.name;
+                    let down =
+                        Down { cause: cause.word(), text: cause.text(), since, is_grave: false };
+                    self.keeper.teller.down(name, &down);
                 }
                 Action::TellUp { down_ms, cause, port } => {
                     let down = Duration::from_millis(down_ms);
-                    let port = self.port(port);
-                    self.keeper.teller.up(&self.keeper.tunnel, down, cause, port);
+                    let place = match port {
+                        0 => String::new(),
+                        _ => format!(", now on port {}", self.port(port)),
+                    };
+                    let text = format!("{cause}{place}");
+                    self.keeper.teller.up(&self.keeper.tunnel.name, down, &text);
                 }
                 Action::TellMoved { port } => {
                     let port = self.port(port);
@@ -290,15 +277,7 @@ impl Work {
             return;
         }
         let (tunnel, files) = (self.keeper.tunnel.clone(), self.keeper.files.clone());
-        let (sender, bell) = &self.keeper.to_self;
-        let Ok(bell) = bell.try_clone() else { return };
-        let sender = sender.clone();
-        let run = move || {
-            let word = work(&tunnel, &files);
-            let _ = sender.send(word);
-            let _ = std::io::Write::write(&mut &bell, &[1]);
-        };
-        self.helping = thread::Builder::new().name("helper".into()).spawn(run).is_ok();
+        self.helping = self.keeper.post.help(move || work(&tunnel, &files));
     }
 
     fn identify(&mut self) {
@@ -372,16 +351,26 @@ impl Work {
     }
 
     fn show(&mut self) {
-        let port = self.port(self.policy.port());
-        let pid = self.session.as_ref().map(Session::pid);
-        self.keeper.teller.show(
-            &self.keeper.tunnel,
-            &self.policy,
-            port,
-            pid,
-            self.proof,
-            self.begun,
-        );
+        let port = self.policy.port();
+        let way = Way::Ssh {
+            port: self.port(port),
+            home: port == 0,
+            jump: self.keeper.tunnel.jump.to_string(),
+            ssh_pid: self.session.as_ref().map(Session::pid),
+        };
+        let since_ms = match self.policy.is_up() {
+            true => self.policy.up_since_ms(),
+            false => self.policy.down_since_ms(),
+        };
+        let since = Duration::from_millis(since_ms.unwrap_or(0));
+        let age = self.begun.elapsed().saturating_sub(since);
+        let cause = self.policy.cause();
+        let state = State {
+            cause: cause.map(|cause| cause.word().to_owned()),
+            why: cause.map(|cause| cause.text().to_owned()),
+            ..State::new(self.policy.is_up(), way, age, self.proof)
+        };
+        self.keeper.teller.show(&self.keeper.tunnel.name, state);
     }
 
     fn sleep(&self) {
@@ -390,7 +379,7 @@ impl Work {
         if self.key_files.is_some() {
             most = most.min(FILES_EVERY);
         }
-        let mut fds: Vec<BorrowedFd<'_>> = vec![self.keeper.bell.as_fd()];
+        let mut fds: Vec<BorrowedFd<'_>> = vec![self.keeper.post.wakes()];
         fds.extend(self.session.as_ref().and_then(Session::wakes));
         if self.session.as_ref().is_some_and(|session| session.wakes().is_none()) {
             // It has closed its mouth and not ended.

@@ -1,5 +1,6 @@
 //! Host keys as ssh-keyscan(1) and ssh-keygen(1) tell them.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -36,11 +37,12 @@ pub fn fingerprints_of(lines: &str, deadline: Instant) -> Vec<String> {
     words.filter(|word| word.starts_with("SHA256:")).map(str::to_owned).collect()
 }
 
-/// Fingerprints of what answers on a port of loopback; `None` when nothing does in time.
+/// Fingerprints of what answers at an address; `None` when nothing does in time.
 #[must_use]
-pub fn fingerprints(port: u16) -> Option<Vec<String>> {
+pub fn fingerprints(at: SocketAddr) -> Option<Vec<String>> {
     let deadline = Instant::now() + MOST;
-    let lines = scan(Path::new("/usr/bin/ssh-keyscan"), "127.0.0.1", port, deadline)?;
+    let host = at.ip().to_string();
+    let lines = scan(Path::new("/usr/bin/ssh-keyscan"), &host, at.port(), deadline)?;
     let found = fingerprints_of(&lines, deadline);
     (!found.is_empty()).then_some(found)
 }

@@ -2,6 +2,7 @@
 //! what happened and the time in, what to do out.
 
 use crate::cause::Cause;
+use crate::news::News;
 
 /// Shortest time between two starts after a session that had worked: it comes back at once.
 const AT_ONCE_MS: u64 = 100;
@@ -20,12 +21,6 @@ const BROKEN_AFTER: u32 = 2;
 
 /// How often a tunnel on a fallback port tries to go home.
 const HOME_EVERY_MS: u64 = 60_000;
-
-/// How long a tunnel has to work before that is told; doubled for each time that it was told in the
-/// last hour, so that one that flaps is told less and less often.
-const SETTLED_MS: u64 = 5_000;
-const HOUR_MS: u64 = 3_600_000;
-const MOST_FLAPS: u32 = 7;
 
 /// What the policy has to know of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,12 +96,8 @@ pub struct Policy {
     busy: usize,
     /// Whether a look is under way.
     looking: bool,
-    /// Since when it is not known to work.
-    down_since_ms: Option<u64>,
-    /// What was told of that.
-    told: Option<Cause>,
-    /// When it was told that it is up, in the last hour.
-    ups: Vec<u64>,
+    /// Since when it is not known to work, and what was told of that.
+    news: News<Cause>,
     /// The port that was told last.
     told_port: usize,
     /// Whether the jump host was asked to release the port since it last worked.
@@ -127,9 +118,7 @@ impl Policy {
             failing: None,
             busy: 0,
             looking: false,
-            down_since_ms: Some(now_ms),
-            told: None,
-            ups: Vec::new(),
+            news: News::new(rules.alert_after_ms, now_ms),
             told_port: 0,
             released: false,
             pending: Vec::new(),
@@ -141,7 +130,8 @@ impl Policy {
     #[must_use]
     pub fn resumed(rules: Rules, now_ms: u64, down_ms: u64, cause: Cause) -> Self {
         let fresh = Self::new(rules, now_ms);
-        Self { down_since_ms: Some(down_ms), told: Some(cause), ..fresh }
+        let told = (cause, cause.needs_somebody());
+        Self { news: News::resumed(rules.alert_after_ms, down_ms, told), ..fresh }
     }
 
     /// What is due now, in this order.
@@ -249,7 +239,7 @@ impl Policy {
                 *failed = failed.saturating_add(1);
                 *look_ms = now_ms + LOOK_AGAIN_MS;
                 if *failed >= BROKEN_AFTER {
-                    self.down_since_ms.get_or_insert(now_ms);
+                    self.news.fails(now_ms);
                     if cause.is_of_a_look() {
                         *look_ms = now_ms + self.rules.check_every_ms.min(10_000);
                         self.failing = Some((cause, *failed, now_ms));
@@ -317,7 +307,7 @@ impl Policy {
     /// Since when it is not known to work.
     #[must_use]
     pub fn down_since_ms(&self) -> Option<u64> {
-        self.down_since_ms
+        self.news.down_since_ms()
     }
 
     /// Since when it works.
@@ -341,7 +331,7 @@ impl Policy {
         let worked = matches!(self.phase, Phase::Open { since_ms, .. }
             if now_ms.saturating_sub(since_ms) >= WORKED_MS);
         self.looking = false;
-        self.down_since_ms.get_or_insert(now_ms);
+        self.news.fails(now_ms);
         let (tries, first_ms) = match self.failing {
             Some((before, tries, first_ms)) if before == cause && !worked => {
                 (tries.saturating_add(1), first_ms)
@@ -365,12 +355,6 @@ impl Policy {
         self.phase = Phase::Waiting { until_ms };
     }
 
-    /// How long it has to work before that is told.
-    fn settled_ms(&self, now_ms: u64) -> u64 {
-        let flaps = self.ups.iter().filter(|up| now_ms.saturating_sub(**up) < HOUR_MS).count();
-        SETTLED_MS << u32::try_from(flaps).unwrap_or(MOST_FLAPS).min(MOST_FLAPS)
-    }
-
     /// Whether somebody has to mend something.
     fn is_for_somebody(&self) -> bool {
         self.failing.is_some_and(|(cause, _, _)| cause.needs_somebody())
@@ -378,49 +362,25 @@ impl Policy {
 
     /// When there is something to tell.
     fn tell_ms(&self) -> u64 {
-        match (self.up_since_ms(), self.down_since_ms, self.told) {
-            (Some(up), Some(_), Some(_)) => up + self.settled_ms(up),
-            (None, Some(down), None) if self.is_for_somebody() => down,
-            (None, Some(down), None) => down + self.rules.alert_after_ms,
-            _ => u64::MAX,
-        }
+        self.news.due_ms(self.up_since_ms(), self.is_for_somebody())
     }
 
     fn tell(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         if let Some(up_ms) = self.up_since_ms() {
-            let settled = now_ms >= up_ms + self.settled_ms(up_ms);
-            match (self.told, self.down_since_ms) {
-                (Some(cause), Some(down)) if settled => {
-                    let down_ms = up_ms.saturating_sub(down);
-                    actions.push(Action::TellUp { down_ms, cause, port: self.port });
-                    self.told_port = self.port;
-                    self.ups.retain(|up| now_ms.saturating_sub(*up) < HOUR_MS);
-                    self.ups.push(now_ms);
-                    (self.told, self.down_since_ms) = (None, None);
-                }
-                (None, _) => {
-                    self.down_since_ms = None;
-                    if self.told_port != self.port {
-                        self.told_port = self.port;
-                        actions.push(Action::TellMoved { port: self.port });
-                    }
-                }
-                _ => {}
+            if let Some((down_ms, cause)) = self.news.up(up_ms, now_ms) {
+                actions.push(Action::TellUp { down_ms, cause, port: self.port });
+                self.told_port = self.port;
+            } else if !self.news.is_told() && self.told_port != self.port {
+                self.told_port = self.port;
+                actions.push(Action::TellMoved { port: self.port });
             }
             if now_ms >= up_ms + WORKED_MS {
                 self.failing = None;
             }
             return;
         }
-        let Some(down) = self.down_since_ms else { return };
         let cause = self.failing.map_or(Cause::Closed, |(cause, _, _)| cause);
-        let late = now_ms >= down + self.rules.alert_after_ms;
-        let at_once = cause.needs_somebody();
-        // One cause after another is told once: the first, unless a later one has a remedy.
-        if self.told.is_none() && (late || at_once)
-            || at_once && self.told.is_some_and(|told| !told.needs_somebody())
-        {
-            self.told = Some(cause);
+        if self.news.down(cause, cause.needs_somebody(), now_ms) {
             actions.push(Action::TellDown(cause));
         }
     }

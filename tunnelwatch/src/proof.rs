@@ -1,14 +1,17 @@
 //! The proof: through the very forward that people will use, to the jump host and back, and the banner
 //! of the sshd behind it read (RFC 4253, 4.2).
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cause::{self, Cause};
 use crate::config::Tunnel;
@@ -33,7 +36,7 @@ const BANNER: &[u8] = b"SSH-";
 /// A look that is under way.
 #[derive(Debug)]
 pub struct Look {
-    stream: UnixStream,
+    stream: File,
     begun: Instant,
     heard: Vec<u8>,
 }
@@ -60,7 +63,25 @@ impl Look {
     pub fn begin(socket: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(socket)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, begun: Instant::now(), heard: Vec::new() })
+        Ok(Self::of(stream.into()))
+    }
+
+    /// Begins one at an address.
+    ///
+    /// # Errors
+    ///
+    /// What the system said: there is no way there.
+    pub fn at(target: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&target.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => Ok(Self::of(socket.into())),
+        }
+    }
+
+    fn of(socket: OwnedFd) -> Self {
+        Self { stream: socket.into(), begun: Instant::now(), heard: Vec::new() }
     }
 
     /// What becomes readable when there is news.
@@ -154,9 +175,58 @@ pub fn identify(tunnel: &Tunnel, files: &Files, own: &Path) -> Identity {
     if write_keys(&files.target_keys, &keys).is_err() {
         return Identity::Unknown;
     }
-    let mut command = ssh::command(&tunnel.ssh);
+    let through = [
+        "ProxyUseFdpass=yes".to_owned(),
+        format!("ProxyCommand={} connect --unix {}", own.display(), files.probe.display()),
+    ];
+    shows_one_of(&tunnel.ssh, &files.target_keys, &through, "target", deadline)
+}
+
+/// Compares the host key of an sshd with those whose fingerprints are given. `file` is where its keys
+/// may be written; to be called in a thread of its own.
+#[must_use]
+pub fn identify_at(target: SocketAddr, fingerprints: &[String], file: &Path) -> Identity {
+    let deadline = Instant::now() + MOST_KEYS;
+    let host = target.ip().to_string();
+    let scan = Path::new("/usr/bin/ssh-keyscan");
+    let Some(shown) = keys::scan(scan, &host, target.port(), deadline) else {
+        return Identity::Unknown;
+    };
+    // That somebody shows a key does not mean that he has it: ssh sees to that.
+    let mut known = String::new();
+    for line in shown.lines() {
+        let found = keys::fingerprints_of(line, deadline);
+        if found.is_empty() {
+            return Identity::Unknown;
+        }
+        if let (true, Some((_, key))) =
+            (found.iter().any(|one| fingerprints.contains(one)), line.split_once(' '))
+        {
+            known.push_str(&format!("target {key}\n"));
+        }
+    }
+    if known.is_empty() {
+        return Identity::Other;
+    }
+    if write_keys(file, &known).is_err() {
+        return Identity::Unknown;
+    }
+    let at = [format!("Port={}", target.port()), "ConnectTimeout=10".to_owned()];
+    shows_one_of(Path::new("/usr/bin/ssh"), file, &at, &host, deadline)
+}
+
+/// Whether the sshd at `host` proves to have one of the keys in `file`, which are under the name
+/// `target`.
+fn shows_one_of(
+    program: &Path,
+    file: &Path,
+    more: &[String],
+    host: &str,
+    deadline: Instant,
+) -> Identity {
+    let mut command = ssh::command(program);
     command.args(["-F", "none", "-T"]);
-    for option in [
+    let options = [
         "BatchMode=yes".to_owned(),
         "ControlPath=none".to_owned(),
         "PreferredAuthentications=none".to_owned(),
@@ -164,13 +234,12 @@ pub fn identify(tunnel: &Tunnel, files: &Files, own: &Path) -> Identity {
         "GlobalKnownHostsFile=/dev/null".to_owned(),
         "HostKeyAlias=target".to_owned(),
         "UpdateHostKeys=no".to_owned(),
-        "ProxyUseFdpass=yes".to_owned(),
-        format!("UserKnownHostsFile={}", files.target_keys.display()),
-        format!("ProxyCommand={} connect --unix {}", own.display(), files.probe.display()),
-    ] {
-        command.args(["-o", &option]);
+        format!("UserKnownHostsFile={}", file.display()),
+    ];
+    for option in options.iter().chain(more) {
+        command.args(["-o", option]);
     }
-    let Some(output) = run(command.args(["--", "target", "true"]), deadline) else {
+    let Some(output) = run(command.args(["--", host, "true"]), deadline) else {
         return Identity::Unknown;
     };
     match cause::of_end(output.lines()) {
@@ -250,7 +319,7 @@ mod tests {
             theirs.write_all(said).unwrap();
             drop(theirs);
             ours.set_nonblocking(true).unwrap();
-            Look { stream: ours, begun: Instant::now(), heard: Vec::new() }.found()
+            Look::of(ours.into()).found()
         };
         assert!(matches!(find(b"SSH-2.0-x\r\n"), Some(Found::Banner(_))));
         assert_eq!(find(b""), Some(Found::Nothing));
@@ -258,7 +327,7 @@ mod tests {
         assert_eq!(find(&[b'x'; 2000]), Some(Found::Other));
         let (ours, _theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut look = Look { stream: ours, begun: Instant::now(), heard: Vec::new() };
+        let mut look = Look::of(ours.into());
         assert_eq!(look.found(), None);
         look.begun -= MOST;
         assert_eq!(look.found(), Some(Found::Silence));

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,8 +15,10 @@ use notifier::systemd::Systemd;
 
 use crate::cli::Failure;
 use crate::config::{Settings, Tunnel};
+use crate::external::{self, config::External};
 use crate::ffi::watch_network;
-use crate::keep::{Keeper, Word};
+use crate::keep::Keeper;
+use crate::post::{self, Caller, Word};
 use crate::ssh::Files;
 use crate::tell::Teller;
 
@@ -35,19 +35,42 @@ const HUNG: Duration = Duration::from_secs(90);
 /// How long the end of all tunnels may take: longer than that of an ssh that does not hear.
 const END: Duration = Duration::from_secs(8);
 
-/// A tunnel that is kept.
-struct Kept {
-    tunnel: Tunnel,
-    words: Sender<Word>,
-    bell: UnixStream,
-    thread: JoinHandle<()>,
+/// A tunnel of either type.
+#[derive(Clone, PartialEq, Eq)]
+enum One {
+    Ssh(Tunnel),
+    External(External),
 }
 
-impl Kept {
-    fn say(&self, word: Word) {
-        let _ = self.words.send(word);
-        let _ = (&self.bell).write(&[1]);
+impl One {
+    fn name(&self) -> &str {
+        match self {
+            Self::Ssh(tunnel) => &tunnel.name,
+            Self::External(external) => &external.name,
+        }
     }
+
+    /// How long its end may take.
+    fn end(&self) -> Duration {
+        match self {
+            Self::Ssh(_) => END,
+            // A start that is cut off, and then its stop.
+            Self::External(external) => END + external.timeout,
+        }
+    }
+}
+
+/// All tunnels of the file.
+fn all(settings: Settings) -> Vec<One> {
+    let tunnels = settings.tunnels.into_iter().map(One::Ssh);
+    tunnels.chain(settings.externals.into_iter().map(One::External)).collect()
+}
+
+/// A tunnel that is kept.
+struct Kept {
+    one: One,
+    caller: Caller,
+    thread: JoinHandle<()>,
 }
 
 /// `tunnelwatch run` at work.
@@ -67,7 +90,7 @@ struct Run {
 /// What keeps it from starting, in words.
 pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
     let settings = Settings::load(config).map_err(Failure::config)?;
-    if settings.tunnels.is_empty() {
+    if settings.tunnels.is_empty() && settings.externals.is_empty() {
         let file = config.display();
         return Err(Failure::config(format!("{file}: there is no [[tunnel]] to keep")));
     }
@@ -83,9 +106,9 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
     let teller = Arc::new(Teller::new(settings.host.clone(), run_dir.clone(), log.clone()));
     let mut run =
         Run { config: config.to_owned(), run_dir, own, teller, kept: BTreeMap::new(), _lock: lock };
-    let started = Line::new("started").word("tunnels", settings.tunnels.len());
-    let _ = log.write(Level::Info, &started);
-    run.employ(settings.tunnels);
+    let tunnels = all(settings);
+    let _ = log.write(Level::Info, &Line::new("started").word("tunnels", tunnels.len()));
+    run.employ(tunnels);
     let mut systemd = Systemd::from_environment();
     let (mut ready, mut changed): (bool, Option<Instant>) = (false, None);
     loop {
@@ -161,15 +184,15 @@ fn drain(mut network: &File) -> bool {
 
 impl Run {
     /// Keeps just these tunnels from now on; one that is kept as it is goes on.
-    fn employ(&mut self, tunnels: Vec<Tunnel>) {
+    fn employ(&mut self, tunnels: Vec<One>) {
         let gone: Vec<String> = self
             .kept
             .values()
-            .filter(|kept| !tunnels.contains(&kept.tunnel))
-            .map(|kept| kept.tunnel.name.clone())
+            .filter(|kept| !tunnels.contains(&kept.one))
+            .map(|kept| kept.one.name().to_owned())
             .collect();
         for kept in gone.iter().filter_map(|name| self.kept.get(name)) {
-            kept.say(Word::Stop);
+            kept.caller.say(Word::Stop);
         }
         for name in &gone {
             if let Some(kept) = self.kept.remove(name) {
@@ -177,12 +200,12 @@ impl Run {
             }
             self.teller.forget(name);
         }
-        for tunnel in tunnels {
-            if self.kept.contains_key(&tunnel.name) {
+        for one in tunnels {
+            if self.kept.contains_key(one.name()) {
                 continue;
             }
-            let name = tunnel.name.clone();
-            match self.keep(tunnel) {
+            let name = one.name().to_owned();
+            match self.keep(one) {
                 Ok(kept) => {
                     self.kept.insert(name, kept);
                 }
@@ -194,40 +217,41 @@ impl Run {
         }
     }
 
-    fn keep(&self, tunnel: Tunnel) -> io::Result<Kept> {
-        let (sender, words) = mpsc::channel();
-        let (bell, hears) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        let keeper = Keeper {
-            files: Files::new(&self.run_dir, &tunnel.name),
-            own: self.own.clone(),
-            teller: Arc::clone(&self.teller),
-            words,
-            to_self: (sender.clone(), bell.try_clone()?),
-            bell: hears,
-            tunnel: tunnel.clone(),
+    fn keep(&self, one: One) -> io::Result<Kept> {
+        let (caller, post) = post::pair()?;
+        let files = Files::new(&self.run_dir, one.name());
+        let teller = Arc::clone(&self.teller);
+        let work: Box<dyn FnOnce() + Send> = match one.clone() {
+            One::Ssh(tunnel) => {
+                let keeper = Keeper { tunnel, files, own: self.own.clone(), teller, post };
+                Box::new(|| keeper.keep())
+            }
+            One::External(external) => {
+                let keeper = external::Keeper { external, keys: files.target_keys, teller, post };
+                Box::new(|| keeper.keep())
+            }
         };
-        let thread = thread::Builder::new().name(tunnel.name.clone()).spawn(|| keeper.keep())?;
-        Ok(Kept { tunnel, words: sender, bell, thread })
+        let thread = thread::Builder::new().name(one.name().to_owned()).spawn(work)?;
+        Ok(Kept { one, caller, thread })
     }
 
     /// Keeps a tunnel anew whose thread has ended without being told to: by a fault of ours.
     fn replace_the_dead(&mut self) {
         let dead = self.kept.values().filter(|kept| kept.thread.is_finished());
-        let dead: Vec<Tunnel> = dead.map(|kept| kept.tunnel.clone()).collect();
-        for tunnel in dead {
-            let line = Line::new("keeper-died").text("tunnel", &tunnel.name);
+        let dead: Vec<One> = dead.map(|kept| kept.one.clone()).collect();
+        for one in dead {
+            let line = Line::new("keeper-died").text("tunnel", one.name());
             self.teller.log(Level::Alert, &line.text("effect", "it is kept anew"));
-            self.kept.remove(&tunnel.name);
-            if let Ok(kept) = self.keep(tunnel) {
-                self.kept.insert(kept.tunnel.name.clone(), kept);
+            self.kept.remove(one.name());
+            if let Ok(kept) = self.keep(one) {
+                self.kept.insert(kept.one.name().to_owned(), kept);
             }
         }
     }
 
     fn kick(&self, why: &str) {
         self.teller.log(Level::Info, &Line::new("try-now").text("reason", why));
-        self.kept.values().for_each(|kept| kept.say(Word::Kick));
+        self.kept.values().for_each(|kept| kept.caller.say(Word::Kick));
     }
 
     /// Takes over the file as it is now; a broken one changes nothing.
@@ -236,7 +260,7 @@ impl Run {
         match Settings::load(&self.config) {
             Ok(settings) => {
                 self.teller.log(Level::Info, &Line::new("config-reloaded").text("file", &file));
-                self.employ(settings.tunnels);
+                self.employ(all(settings));
                 self.kick("the configuration was read again");
             }
             Err(error) => {
@@ -248,8 +272,9 @@ impl Run {
     }
 
     fn end(&mut self) {
-        self.kept.values().for_each(|kept| kept.say(Word::Stop));
-        let until = Instant::now() + END;
+        self.kept.values().for_each(|kept| kept.caller.say(Word::Stop));
+        let most = self.kept.values().map(|kept| kept.one.end()).max().unwrap_or(END);
+        let until = Instant::now() + most;
         while self.kept.values().any(|kept| !kept.thread.is_finished()) && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));
         }
@@ -269,7 +294,7 @@ mod tests {
         let text = "[[tunnel]]\nname = \"cloud\"\njump = \"t@127.0.0.1\"\nremote-ports = [2222]\n\
                     ssh = \"/bin/false\"\n";
         let settings = Settings::parse(text).unwrap();
-        let tunnel = settings.tunnels[0].clone();
+        let one = One::Ssh(settings.tunnels[0].clone());
         let log = Log::new(Path::new("/nonexistent"), "tunnelwatch", Source::Daemon);
         let teller = Arc::new(Teller::new(settings.host, run_dir.clone(), log));
         let mut run = Run {
@@ -280,13 +305,12 @@ mod tests {
             _lock: lock(&run_dir).unwrap(),
             run_dir,
         };
-        let (words, _) = mpsc::channel();
-        let (bell, _) = UnixStream::pair().unwrap();
+        let (caller, _) = post::pair().unwrap();
         let thread = thread::spawn(|| {});
         while !thread.is_finished() {
             thread::yield_now();
         }
-        run.kept.insert("cloud".into(), Kept { tunnel, words, bell, thread });
+        run.kept.insert("cloud".into(), Kept { one, caller, thread });
         run.replace_the_dead();
         assert!(!run.kept["cloud"].thread.is_finished());
         assert!(run.teller.silence() < HUNG);

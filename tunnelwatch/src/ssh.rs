@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -283,17 +283,28 @@ impl Session {
         self.end_line();
     }
 
+    /// How it has ended, once it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// Ends it and what it has started: SIGTERM, and SIGKILL for what does not hear.
     pub fn stop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let until = Instant::now() + GRACE;
         let mut signal = libc::SIGTERM;
-        while matches!(self.child.try_wait(), Ok(None)) {
+        while ffi::has_ended(self.child.id()).is_ok_and(|ended| !ended) {
             let _ = ffi::signal_group(self.child.id(), signal);
             if Instant::now() >= until {
                 signal = libc::SIGKILL;
             }
             thread::sleep(Duration::from_millis(20));
         }
+        // What has outlived it in its group, whose number is its own until it is reaped.
+        let _ = ffi::signal_group(self.child.id(), libc::SIGKILL);
+        let _ = self.child.wait();
     }
 }
 

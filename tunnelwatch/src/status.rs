@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::cli::{Failure, print};
-use crate::tell::{Book, STATE, State, words};
+use crate::tell::{Book, STATE, Way, words};
 
 /// Age from which a state file says nothing any more: `run` writes it each 20 s.
 const STALE: Duration = Duration::from_secs(90);
@@ -69,22 +69,21 @@ fn code(book: &Book) -> u8 {
 fn lines(book: &Book, now_s: u64) -> String {
     let mut text = String::new();
     for (name, state) in &book.tunnels {
-        let State { up, port, jump, cause, .. } = state;
         let since = words(Duration::from_secs(now_s.saturating_sub(state.since_s)));
-        let place = if state.home { "" } else { " (not its first)" };
-        let _ = match (up, state.proof_ms) {
-            (true, proof_ms) => {
-                let took = proof_ms.unwrap_or(0);
-                let ago = now_s.saturating_sub(state.proved_s.unwrap_or(now_s));
-                writeln!(
-                    text,
-                    "OK: {name} up for {since} on port {port}{place} of {jump}, proved {ago} s ago in {took} ms"
-                )
+        let (on, at) = match &state.way {
+            Way::Ssh { port, home, jump, .. } => {
+                let place = if *home { "" } else { " (not its first)" };
+                (" on", format!("port {port}{place} of {jump}"))
             }
-            (false, _) => {
-                let why = cause.map_or("it has not worked yet", |cause| cause.text());
-                writeln!(text, "DOWN: {name} for {since}, port {port}{place} of {jump}: {why}")
-            }
+            Way::External { target } => (" with", target.to_string()),
+        };
+        let _ = if state.up {
+            let took = state.proof_ms.unwrap_or(0);
+            let ago = now_s.saturating_sub(state.proved_s.unwrap_or(now_s));
+            writeln!(text, "OK: {name} up for {since}{on} {at}, proved {ago} s ago in {took} ms")
+        } else {
+            let why = state.why.as_deref().unwrap_or("it has not worked yet");
+            writeln!(text, "DOWN: {name} for {since}, {at}: {why}")
         };
     }
     text
@@ -109,19 +108,17 @@ pub fn retry(run_dir: &Path) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::Cause;
+    use crate::tell::State;
 
     fn state(up: bool) -> State {
         State {
             up,
-            cause: (!up).then_some(Cause::Refused),
-            port: 2222,
-            home: true,
-            jump: "t@h port 22".into(),
+            cause: (!up).then(|| "refused".into()),
+            why: (!up).then(|| "the jump host refuses connections".into()),
+            way: Way::Ssh { port: 2222, home: true, jump: "t@h port 22".into(), ssh_pid: None },
             since_s: 40,
             proved_s: Some(95),
             proof_ms: Some(15),
-            ssh_pid: None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,9 +16,7 @@ use notifier::spool::{Spool, drop, files};
 use notifier::syslog::{Level, Line, Log};
 use serde::{Deserialize, Serialize};
 
-use crate::cause::Cause;
 use crate::config::Tunnel;
-use crate::policy::Policy;
 use crate::told::{Memory, Told};
 
 /// The state file, and the metrics, in the run directory.
@@ -34,24 +33,81 @@ const TALLY_EVERY: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct State {
-    /// Whether the forward works.
+    /// Whether it works.
     pub up: bool,
-    /// Why not.
-    pub cause: Option<Cause>,
-    /// The port on the jump host that it is on, or is tried on.
-    pub port: u16,
-    /// Whether that is the first of `remote-ports`.
-    pub home: bool,
-    /// Where it leads to.
-    pub jump: String,
+    /// Why not: a word, and in words.
+    pub cause: Option<String>,
+    /// The same for a person.
+    pub why: Option<String>,
+    /// What kind of tunnel it is, and what there is to say of that.
+    #[serde(flatten)]
+    pub way: Way,
     /// Seconds since when it is as it is, 1970-based.
     pub since_s: u64,
     /// When it was last proved to work, in seconds since 1970.
     pub proved_s: Option<u64>,
     /// How long the proof took, in milliseconds.
     pub proof_ms: Option<u64>,
-    /// Process id of ssh.
-    pub ssh_pid: Option<u32>,
+}
+
+/// What is told of one kind of tunnel alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Way {
+    /// A reverse forward of ssh.
+    Ssh {
+        /// The port on the jump host that it is on, or is tried on.
+        port: u16,
+        /// Whether that is the first of `remote-ports`.
+        home: bool,
+        /// Where it leads to.
+        jump: String,
+        /// Process id of ssh.
+        ssh_pid: Option<u32>,
+    },
+    /// A tunnel that another program makes.
+    External {
+        /// What is looked at through it.
+        target: SocketAddr,
+    },
+}
+
+impl State {
+    /// Of a tunnel that is as it is for so long; `proof` is when it was last proved, and how long that
+    /// took.
+    #[must_use]
+    pub fn new(up: bool, way: Way, age: Duration, proof: Option<(SystemTime, Duration)>) -> Self {
+        Self {
+            up,
+            cause: None,
+            why: None,
+            way,
+            since_s: unix_s(SystemTime::now()).saturating_sub(age.as_secs()),
+            proved_s: proof.map(|(at, _)| unix_s(at)),
+            proof_ms: proof.map(|(_, took)| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Whether it is on its first port, if it has ports.
+    fn home(&self) -> Option<bool> {
+        match self.way {
+            Way::Ssh { home, .. } => Some(home),
+            Way::External { .. } => None,
+        }
+    }
+}
+
+/// Why a tunnel is down.
+#[derive(Debug, Clone, Copy)]
+pub struct Down<'a> {
+    /// A word for the log.
+    pub cause: &'a str,
+    /// The same for a person.
+    pub text: &'a str,
+    /// Since when.
+    pub since: Instant,
+    /// Whether it is critical though another tunnel is up.
+    pub is_grave: bool,
 }
 
 /// What is in the state file.
@@ -112,11 +168,10 @@ impl Teller {
         self.inner.lock().is_ok_and(|inner| inner.proved_once)
     }
 
-    /// Since when, and why, a tunnel is down that was told to be before this program was started.
+    /// What was told of a tunnel that is down, before this program was started.
     #[must_use]
-    pub fn told(&self, tunnel: &Tunnel) -> Option<(Instant, Cause)> {
-        let told = self.memory.recall(&tunnel.name)?;
-        Some((told.instant(), told.cause?))
+    pub fn told(&self, name: &str) -> Option<Told> {
+        self.memory.recall(name)
     }
 
     /// For how long the thread was not heard of that was not for longest.
@@ -126,39 +181,37 @@ impl Teller {
         inner.heard.values().map(Instant::elapsed).max().unwrap_or_default()
     }
 
-    /// Tells that a tunnel is down, for so long: critical when no other is up.
-    pub fn down(&self, tunnel: &Tunnel, cause: Cause, down: Duration) {
+    /// Tells that a tunnel is down: critical when no other is up, or when it is grave by itself.
+    pub fn down(&self, name: &str, down: &Down<'_>) {
         let another = self.inner.lock().is_ok_and(|inner| {
-            let mut others = inner.book.tunnels.iter().filter(|(name, _)| **name != tunnel.name);
+            let mut others = inner.book.tunnels.iter().filter(|(other, _)| *other != name);
             others.any(|(_, state)| state.up)
         });
-        let severity = if another { Severity::Warning } else { Severity::Critical };
-        let text = match another {
-            true => format!("{cause}; another tunnel is up"),
-            false => cause.to_string(),
+        let severity =
+            if another && !down.is_grave { Severity::Warning } else { Severity::Critical };
+        let rest = if another { "; another tunnel is up" } else { "" };
+        let text = format!("{}{rest}", down.text);
+        let line = Line::new("tunnel-down").word("cause", down.cause).word("severity", severity);
+        self.log(Level::Error, &line.text("tunnel", name).text("message", &text));
+        self.tell(severity, condition(name, Status::Down, text));
+        let told = Told {
+            since: Stamp::now().before(down.since.elapsed()),
+            cause: down.cause.to_owned(),
+            text: down.text.to_owned(),
         };
-        self.tell(severity, condition(tunnel, Status::Down, text));
-        let told = Told { since: Stamp::now().before(down), cause: Some(cause) };
-        if let Err(error) = self.memory.keep(&tunnel.name, &told) {
+        if let Err(error) = self.memory.keep(name, &told) {
             let line = Line::new("told-not-kept").text("message", &error.to_string());
             self.log(Level::Warning, &line.text("effect", "after a restart it is told once more"));
         }
-        let line = Line::new("tunnel-down").word("cause", cause.word()).word("severity", severity);
-        self.log(Level::Error, &line.text("tunnel", &tunnel.name));
     }
 
-    /// Tells that a tunnel is up again.
-    pub fn up(&self, tunnel: &Tunnel, down: Duration, cause: Cause, port: u16) {
-        let place = if tunnel.remote_ports.first() == Some(&port) {
-            String::new()
-        } else {
-            format!(", now on port {port}")
-        };
-        let text = format!("down for {}: {cause}{place}", words(down));
-        self.tell(Severity::Info, condition(tunnel, Status::Up, text));
-        self.memory.forget(&tunnel.name);
-        let line = Line::new("tunnel-up").word("down-s", down.as_secs()).word("port", port);
-        self.log(Level::Info, &line.text("tunnel", &tunnel.name));
+    /// Tells that a tunnel is up again, which was down because of what `text` says.
+    pub fn up(&self, name: &str, down: Duration, text: &str) {
+        let text = format!("down for {}: {text}", words(down));
+        let line = Line::new("tunnel-up").word("down-s", down.as_secs());
+        self.log(Level::Info, &line.text("tunnel", name).text("message", &text));
+        self.tell(Severity::Info, condition(name, Status::Up, text));
+        self.memory.forget(name);
     }
 
     /// Tells that a tunnel is on another port than was told last.
@@ -187,42 +240,18 @@ impl Teller {
     }
 
     /// Takes down how a tunnel is, for `status`, the metrics and the weekly report.
-    pub fn show(
-        &self,
-        tunnel: &Tunnel,
-        policy: &Policy,
-        port: u16,
-        ssh_pid: Option<u32>,
-        proof: Option<(SystemTime, Duration)>,
-        begun: Instant,
-    ) {
-        let since_ms = match policy.is_up() {
-            true => policy.up_since_ms(),
-            false => policy.down_since_ms(),
-        };
-        let age = begun.elapsed().saturating_sub(Duration::from_millis(since_ms.unwrap_or(0)));
+    pub fn show(&self, name: &str, state: State) {
         let now_s = unix_s(SystemTime::now());
-        let state = State {
-            up: policy.is_up(),
-            cause: policy.cause(),
-            port,
-            home: tunnel.remote_ports.first() == Some(&port),
-            jump: tunnel.jump.to_string(),
-            since_s: now_s.saturating_sub(age.as_secs()),
-            proved_s: proof.map(|(at, _)| unix_s(at)),
-            proof_ms: proof.map(|(_, took)| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-            ssh_pid,
-        };
         let Ok(mut inner) = self.inner.lock() else { return };
-        let tally = inner.count(tunnel, state.up);
-        inner.heard.insert(tunnel.name.clone(), Instant::now());
+        let tally = inner.count(name, state.up);
+        inner.heard.insert(name.to_owned(), Instant::now());
         inner.proved_once |= state.up;
         let is_news = |before: &State| {
-            (before.up, before.cause, before.port, before.ssh_pid, before.proved_s)
-                != (state.up, state.cause, state.port, state.ssh_pid, state.proved_s)
+            (before.up, &before.cause, &before.way, before.proved_s)
+                != (state.up, &state.cause, &state.way, state.proved_s)
         };
-        let news = inner.book.tunnels.get(&tunnel.name).is_none_or(is_news);
-        inner.book.tunnels.insert(tunnel.name.clone(), state);
+        let news = inner.book.tunnels.get(name).is_none_or(is_news);
+        inner.book.tunnels.insert(name.to_owned(), state);
         if news || inner.written.is_none_or(|at| at.elapsed() >= EVERY) {
             self.write(&mut inner, now_s);
         }
@@ -255,9 +284,9 @@ impl Teller {
 
 impl Inner {
     /// Counts the seconds of a tunnel, and answers them once an hour.
-    fn count(&mut self, tunnel: &Tunnel, up: bool) -> Option<Tally> {
+    fn count(&mut self, name: &str, up: bool) -> Option<Tally> {
         let now = Instant::now();
-        let counted = self.counted.entry(tunnel.name.clone()).or_insert(Counted {
+        let counted = self.counted.entry(name.to_owned()).or_insert(Counted {
             begun: now,
             last: now,
             up: Duration::ZERO,
@@ -272,13 +301,13 @@ impl Inner {
         }
         let (good, all) = (counted.up.as_secs(), all.as_secs());
         *counted = Counted { begun: now, last: now, up: Duration::ZERO };
-        let name = Foreign::from(format!("tunnel {}", tunnel.name).as_str());
+        let name = Foreign::from(format!("tunnel {name}").as_str());
         Some(Tally { name, good, all, unit: Unit::Seconds })
     }
 }
 
-fn condition(tunnel: &Tunnel, status: Status, text: String) -> What {
-    let name = Foreign::from(format!("tunnel {}", tunnel.name).as_str());
+fn condition(name: &str, status: Status, text: String) -> What {
+    let name = Foreign::from(format!("tunnel {name}").as_str());
     What::Condition(Condition { name, status, text })
 }
 
@@ -296,8 +325,8 @@ pub fn words(time: Duration) -> String {
 fn metrics(book: &Book) -> String {
     type Pick = fn(&State) -> Option<u64>;
     let all: [(&str, &str, Pick); 4] = [
-        ("up", "Whether the forward was proved to work.", |state| Some(state.up.into())),
-        ("home", "Whether it is on its first port.", |state| Some(state.home.into())),
+        ("up", "Whether it was proved to work.", |state| Some(state.up.into())),
+        ("home", "Whether it is on its first port.", |state| state.home().map(u64::from)),
         ("proof_milliseconds", "How long the last proof took.", |state| state.proof_ms),
         ("proved_timestamp_seconds", "When it was last proved.", |state| state.proved_s),
     ];

@@ -9,8 +9,6 @@ use notifier::clock::Stamp;
 use notifier::spool::files;
 use serde::{Deserialize, Serialize};
 
-use crate::cause::Cause;
-
 /// Where it is kept, unless systemd says otherwise (`StateDirectory=`).
 const DIR: &str = "/var/lib/tunnelwatch";
 
@@ -20,9 +18,10 @@ const DIR: &str = "/var/lib/tunnelwatch";
 pub struct Told {
     /// Since when it is down.
     pub since: Stamp,
-    /// Why; nothing when the jump host tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Cause>,
+    /// Why, in a word; nothing when the jump host tells.
+    pub cause: String,
+    /// The same for a person, as it was told.
+    pub text: String,
 }
 
 impl Told {
@@ -109,7 +108,7 @@ mod tests {
         let run = Memory { dir: dir.clone(), ending: "down" };
         let watch = Memory { ending: "seen-down", ..run.clone() };
         assert_eq!(run.recall("cloud"), None);
-        let told = Told { since: Stamp::now(), cause: Some(Cause::Refused) };
+        let told = Told { since: Stamp::now(), cause: "refused".into(), text: String::new() };
         run.keep("cloud", &told).unwrap();
         assert_eq!(run.recall("cloud"), Some(told.clone()));
         assert_eq!((watch.recall("cloud"), run.recall("other")), (None, None));

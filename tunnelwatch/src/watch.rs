@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
 use crate::cli::Failure;
-use crate::config::{Settings, Watch};
+use crate::config::{LOOPBACK, Settings, Watch};
 use crate::proof;
 use crate::release::listener;
 use crate::tell::words;
@@ -48,6 +48,8 @@ pub enum Seen {
     NoListener,
     /// Somebody listens, and nothing comes back: most often a session whose client is gone.
     Silent,
+    /// Nobody answers at its address inside the VPN.
+    NoAnswer,
     /// Another host than the one in `host-keys`.
     WrongHost,
 }
@@ -59,7 +61,8 @@ impl Seen {
             Self::Up(_) => "it answers",
             Self::NoListener => "no session holds its port on the jump host",
             Self::Silent => "its port is held by a session that does not answer",
-            Self::WrongHost => "another host answers on its port",
+            Self::NoAnswer => "nobody answers at its address inside the VPN",
+            Self::WrongHost => "another host answers in its place",
         }
     }
 }
@@ -148,11 +151,11 @@ impl Desk {
     fn turn(&mut self, systemd: &mut Systemd) {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
         for one in &mut self.watched {
+            // One that does not answer takes its time, and there may be some of them.
+            systemd.say_alive();
             if !one.is_due(&table) {
                 continue;
             }
-            // Ports that say nothing take their time, all together more than systemd waits for.
-            systemd.say_alive();
             let seen = one.look(&table);
             if let Some((status, text)) = one.learn(seen, Instant::now()) {
                 tell(&self.host, &self.log, &one.watch, status, &text);
@@ -201,7 +204,9 @@ impl Watched {
     }
 
     fn listeners(&self, table: &str) -> Vec<Option<u64>> {
-        self.watch.ports.iter().map(|port| listener(table, *port)).collect()
+        // Those of another host are its own.
+        let ports = if self.watch.address == LOOPBACK { &self.watch.ports[..] } else { &[] };
+        ports.iter().map(|port| listener(table, *port)).collect()
     }
 
     /// Whether it is time for a look, or something has changed that is worth one.
@@ -213,6 +218,9 @@ impl Watched {
     /// Looks at the ports, home first. Touches none that is best left alone.
     fn look(&mut self, table: &str) -> Seen {
         self.looked = Some(Instant::now());
+        if self.watch.address != LOOPBACK {
+            return self.look_into_vpn();
+        }
         self.listeners = self.listeners(table);
         let mut worst = Seen::NoListener;
         for (port, inode) in self.watch.ports.clone().into_iter().zip(self.listeners.clone()) {
@@ -226,7 +234,7 @@ impl Watched {
                 continue;
             }
             let quiet = quiet.copied();
-            match proof::answers(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), MOST) {
+            match proof::answers(self.at(port), MOST) {
                 true if self.is_wrong_host(port) => worst = Seen::WrongHost,
                 true => {
                     self.quiet.remove(&port);
@@ -243,10 +251,24 @@ impl Watched {
         worst
     }
 
+    /// Looks at the other host's own sshd. No session of sshd's is in between that one could keep alive.
+    fn look_into_vpn(&self) -> Seen {
+        let Some(port) = self.watch.ports.first().copied() else { return Seen::NoAnswer };
+        match proof::answers(self.at(port), MOST) {
+            true if self.is_wrong_host(port) => Seen::WrongHost,
+            true => Seen::Up(port),
+            false => Seen::NoAnswer,
+        }
+    }
+
+    fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.watch.address, port)
+    }
+
     fn is_wrong_host(&self, port: u16) -> bool {
         let keys = &self.watch.host_keys;
         !keys.is_empty()
-            && crate::keys::fingerprints(port)
+            && crate::keys::fingerprints(self.at(port))
                 .is_some_and(|found| !found.iter().any(|key| keys.contains(key)))
     }
 
@@ -289,7 +311,11 @@ fn tell(host: &Host, log: &Log, watch: &Watch, status: Status, text: &str) {
 fn remember(memory: &Memory, log: &Log, one: &Watched) {
     let name = &one.watch.name;
     let Some(since) = one.down_since.filter(|_| one.told) else { return memory.forget(name) };
-    let told = Told { since: Stamp::now().before(since.elapsed()), cause: None };
+    let told = Told {
+        since: Stamp::now().before(since.elapsed()),
+        cause: String::new(),
+        text: String::new(),
+    };
     if let Err(error) = memory.keep(name, &told) {
         let line = Line::new("told-not-kept").text("message", &error.to_string());
         let _ =
@@ -304,6 +330,7 @@ mod tests {
     fn watched() -> Watched {
         Watched::new(Watch {
             name: "home".into(),
+            address: LOOPBACK,
             ports: vec![2222, 2223],
             host_keys: Vec::new(),
             check_every: Duration::from_secs(30),

@@ -412,6 +412,13 @@ impl<'t> Section<'_, 't> {
         self.document.found(span, &path, message);
     }
 
+    /// Adds a finding about `key` if it stands there, and leaves it unread.
+    pub fn refuse(&mut self, key: &str, message: impl Display) {
+        if let Some(value) = self.table.remove(key) {
+            self.found(value.span(), key, message);
+        }
+    }
+
     /// How many findings there are so far, in the whole document: a reader that drops a
     /// section with any mistake in it compares this before and after.
     #[must_use]

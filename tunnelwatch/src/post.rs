@@ -1,0 +1,89 @@
+//! How a tunnel's thread is spoken to: words, and a bell that wakes it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use crate::proof::Identity;
+
+/// What others tell a tunnel's thread.
+#[derive(Debug)]
+pub enum Word {
+    /// Try now: the network has changed, or somebody says so.
+    Kick,
+    /// End.
+    Stop,
+    /// What a comparison of host keys has found.
+    Identity(Identity),
+    /// Whether the session went home.
+    Home(bool),
+    /// The jump host was asked to end what holds the port.
+    Released,
+}
+
+/// Who speaks to a thread.
+#[derive(Debug)]
+pub struct Caller {
+    words: Sender<Word>,
+    bell: UnixStream,
+}
+
+/// What a thread hears by.
+#[derive(Debug)]
+pub struct Post {
+    words: Receiver<Word>,
+    bell: UnixStream,
+    to_self: Caller,
+}
+
+/// The two ends.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn pair() -> io::Result<(Caller, Post)> {
+    let (sender, words) = mpsc::channel();
+    let (rings, bell) = UnixStream::pair()?;
+    // Who rings does not wait: a bell that is full of rings has been heard.
+    rings.set_nonblocking(true)?;
+    bell.set_nonblocking(true)?;
+    let caller = Caller { words: sender, bell: rings };
+    let to_self = caller.try_clone()?;
+    Ok((caller, Post { words, bell, to_self }))
+}
+
+impl Caller {
+    /// Says a word, and wakes who hears it.
+    pub fn say(&self, word: Word) {
+        let _ = self.words.send(word);
+        let _ = (&self.bell).write(&[1]);
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { words: self.words.clone(), bell: self.bell.try_clone()? })
+    }
+}
+
+impl Post {
+    /// The words that have come.
+    pub fn hear(&mut self) -> Vec<Word> {
+        let mut bytes = [0; 64];
+        while matches!(self.bell.read(&mut bytes), Ok(read) if read > 0) {}
+        self.words.try_iter().collect()
+    }
+
+    /// What becomes readable when there are words.
+    #[must_use]
+    pub fn wakes(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Has a helper do what takes its time, and answer by a word. Whether there is one.
+    pub fn help(&self, work: impl FnOnce() -> Word + Send + 'static) -> bool {
+        let Ok(caller) = self.to_self.try_clone() else { return false };
+        let run = move || caller.say(work());
+        thread::Builder::new().name("helper".into()).spawn(run).is_ok()
+    }
+}

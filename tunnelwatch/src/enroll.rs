@@ -7,10 +7,11 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use notifier::exit::Failure;
 use notifier::known_good::parse_fingerprint;
 
 use crate::cause::{self, Cause};
-use crate::cli::{Failure, print};
+use crate::cli::print;
 use crate::config::{Settings, Tunnel};
 use crate::keys;
 use crate::proof::{self, run};
@@ -91,7 +92,7 @@ fn make_key(identity: &Path) -> Result<String, Failure> {
     }
     fs::read_to_string(&public)
         .map(|key| key.trim().to_owned())
-        .map_err(|error| Failure::io(&format!("read {}", public.display()), &error))
+        .map_err(|error| Failure::io(format!("read {}", public.display()), &error))
 }
 
 /// Sees to it that the jump host's key is in known_hosts. What is there already is believed.
@@ -122,7 +123,7 @@ fn pin(tunnel: &Tunnel, wanted: Option<&str>) -> Result<(), Failure> {
         let what = "none of the keys that it shows has this fingerprint";
         return Err(Failure::config(format!("{host}: {what}; somebody else may answer there")));
     };
-    let failed = |error| Failure::io(&format!("write {}", file.display()), &error);
+    let failed = |error| Failure::io(format!("write {}", file.display()), &error);
     let mut out = fs::OpenOptions::new().create(true).append(true).mode(0o644).open(file);
     let written = out.as_mut().map_err(|error| std::io::Error::from(error.kind()));
     written.and_then(|out| writeln!(out, "{line}")).map_err(failed)

@@ -11,11 +11,11 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use notifier::exit::Failure;
 use notifier::ffi::{take_signals, try_lock, wait_readable};
 use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
-use crate::cli::Failure;
 use crate::config::{Settings, Tunnel};
 use crate::ffi::watch_network;
 use crate::keep::{Keeper, Word};

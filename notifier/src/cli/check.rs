@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::exit::print;
-use super::{Failure, Options, pam_line};
+use super::{Options, pam_line};
 use crate::channel::Secrets;
 use crate::config::{self, allowances};
 use crate::deliver::lock::Lock;
 use crate::deliver::outbox::books;
 use crate::deliver::settings::Settings;
+use crate::exit::{Failure, print};
 use crate::ffi;
 use crate::spool::Spool;
 

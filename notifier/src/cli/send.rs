@@ -7,10 +7,10 @@ use std::os::unix::fs::MetadataExt;
 
 use lexopt::ValueExt;
 
-use super::exit::print;
-use super::{Failure, Options};
+use super::Options;
 use crate::clock::Stamp;
 use crate::event::{Condition, Note, Severity, Status, Tally, Unit, What};
+use crate::exit::{Failure, print};
 use crate::ffi;
 use crate::foreign::Foreign;
 use crate::spool::drop::{self, Sync};

@@ -12,7 +12,7 @@ use notifier::exit::{self, Failure};
 
 use crate::connect::{self, Binding};
 use crate::ffi::send_descriptor;
-use crate::{enroll, release, run, status, watch};
+use crate::{check, enroll, release, run, status, watch};
 
 const HELP: &str = "\
 tunnelwatch - a reverse SSH forward that is proved to work
@@ -24,6 +24,8 @@ commands:
   enroll [NAME] [--host-key SHA256:...]
                    on the internal host: makes the key, pins the jump host's, prints what to
                    write there and into your ~/.ssh/config, and tests it all
+  check            finds what is wrong with all this, here and, of [[tunnel]], on the jump host; does
+                   not disturb a tunnel that works, and takes up to half a minute. As root
   watch            on the jump host: sees whether the ports of [[tunnel-watch]] answer
   release PORT...  on the jump host, as the command beside the tunnel's key: ends a session
                    of the same user that holds one of these ports and whose client is gone
@@ -87,6 +89,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
             let request = enroll::Request { name, host_key: host_key.as_deref() };
             enroll::enroll(&config, &run_dir, &request)
         }
+        (Some("check"), []) => check::check(&config, &run_dir).map(|()| 0),
         (Some("watch"), []) => watch::watch(&config).map(|()| 0),
         (Some("release"), ports) => {
             let ports: Result<Vec<u16>, _> = ports.iter().map(|port| port.parse()).collect();

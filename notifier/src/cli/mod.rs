@@ -8,6 +8,7 @@ mod report;
 mod run;
 mod send;
 mod test;
+mod tunnels;
 mod why;
 
 use std::ffi::OsString;

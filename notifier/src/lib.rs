@@ -9,6 +9,8 @@
 pub mod clock;
 pub mod config;
 pub mod event;
+#[cfg(feature = "daemon")]
+pub mod exit;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod foreign;

@@ -32,6 +32,15 @@ const NOTE: &str = r#"{"version":1,"id":"abcdef","at":{"unix_ms":1700000000000},
 const LOGIN: &str = r#"{"version":1,"id":"abcdef","at":{"unix_ms":1700000000000},"host":"x",
 "severity":"warning","what":{"kind":"login","user":"alice","service":"sshd"}}"#;
 
+/// A file about a tunnel, but for what it says.
+const TUNNEL: &str = r#"{"version":1,"id":"abcdef","at":{"unix_ms":1700000000000},"host":"x",
+"severity":"info","what":WHAT}"#;
+
+/// What anybody might want to say of a tunnel: in the place of tunnelwatch's alert, and in the report.
+const IS_UP: &str = r#"{"kind":"condition","name":"tunnel home","status":"up","text":""}"#;
+const WAS_UP: &str =
+    r#"{"kind":"tally","name":"tunnel home","good":3600,"all":3600,"unit":"seconds"}"#;
+
 /// Ids of honest alerts begin here, far from all others.
 const HONEST: u32 = 900_000_000;
 
@@ -148,6 +157,52 @@ fn only_root_tells_of_logins() {
             "from uid 2903",
         ),
     ]);
+}
+
+#[test]
+fn only_tunnelwatch_and_root_tell_of_tunnels() {
+    let say = |what: &str| {
+        let text = TUNNEL.replace("WHAT", what);
+        format!("echo '{text}' >/tmp/said; chown 2001:2902 /tmp/said; mv /tmp/said NAME")
+    };
+    let (condition, tally) = (say(IS_UP), say(WAS_UP));
+    let gone = "sed -i /_tunnelwatch/d /etc/passwd; ";
+    let orphan = format!("{gone}{}", condition.replace("2001:", "2903:"));
+    refused_by_script(&[
+        (
+            "alice says that it is up",
+            &condition,
+            "from _tunnelwatch or root, this is from uid 2001",
+        ),
+        ("alice says how long it was", &tally, "from _tunnelwatch or root, this is from uid 2001"),
+        (
+            "a uid that was tunnelwatch's",
+            &orphan,
+            "from _tunnelwatch or root, this is from uid 2903",
+        ),
+    ]);
+    // Who sends it hears of it.
+    let host = Host::new();
+    for words in ["--up 'tunnel home'", "--tally 'Tunnel home' 1/1"] {
+        let as_linkprobe = "setpriv --reuid=2904 --regid=2904 --groups=2902 --";
+        let output =
+            host.run(&["sh", "-c", &format!("{as_linkprobe} /artefacts/bastion send {words}")]);
+        assert_eq!(output.code, Some(77), "{output:?}");
+        assert!(output.errors().contains("has to come from _tunnelwatch or root"), "{output:?}");
+    }
+    assert!(host.spool_files("drop").is_empty());
+}
+
+#[test]
+fn what_tunnelwatch_and_root_say_of_a_tunnel_arrives() {
+    let rig = Rig::start();
+    let as_tunnelwatch = "cd /; setpriv --reuid=2903 --regid=2903 --groups=2902 --no-new-privs --";
+    for who in [as_tunnelwatch, ""] {
+        rig.host.sh(&format!("{who} /artefacts/bastion send --down 'tunnel home' 'no reply'"));
+    }
+    let arrived = || rig.host.events("alert-sent") == 2;
+    assert!(wait_until(ARRIVAL, arrived), "{:#?}", rig.host.syslog_lines());
+    assert_eq!(rig.host.events("drop-file-refused"), 0);
 }
 
 #[test]

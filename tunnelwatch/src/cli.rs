@@ -1,18 +1,18 @@
 //! The `tunnelwatch` command line.
 
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
 use notifier::config::DEFAULT_PATH;
+use notifier::exit::{self, Failure};
 
 use crate::connect::{self, Binding};
 use crate::ffi::send_descriptor;
-use crate::{enroll, release, run, status, watch};
+use crate::{check, enroll, release, run, status, watch};
 
 const HELP: &str = "\
 tunnelwatch - a reverse SSH forward that is proved to work
@@ -24,6 +24,8 @@ commands:
   enroll [NAME] [--host-key SHA256:...]
                    on the internal host: makes the key, pins the jump host's, prints what to
                    write there and into your ~/.ssh/config, and tests it all
+  check            finds what is wrong with all this, here and, of [[tunnel]], on the jump host; does
+                   not disturb a tunnel that works, and takes up to half a minute. As root
   watch            on the jump host: sees whether the ports of [[tunnel-watch]] answer
   release PORT...  on the jump host, as the command beside the tunnel's key: ends a session
                    of the same user that holds one of these ports and whose client is gone
@@ -36,57 +38,15 @@ options of every command:
   --help           this text
   --version        the version
 
-exit codes but those of status: 0 done, 64 usage, 69 unavailable, 75 try again later, 78 configuration
+exit codes but those of status: 0 done, 64 usage, 69 unavailable, 73 cannot create, 75 try again later,
+77 permission, 78 configuration
 ";
-
-/// Why a command could not do what it was told: an exit code (sysexits(3)), and words.
-#[derive(Debug)]
-pub struct Failure {
-    code: u8,
-    message: String,
-}
-
-impl Failure {
-    fn new(code: u8, message: impl Display) -> Self {
-        Self { code, message: message.to_string() }
-    }
-
-    /// The command line is wrong.
-    pub fn usage(message: impl Display) -> Self {
-        Self::new(64, message)
-    }
-
-    /// Something that is needed is not there.
-    pub fn unavailable(message: impl Display) -> Self {
-        Self::new(69, message)
-    }
-
-    /// It may work later.
-    pub fn later(message: impl Display) -> Self {
-        Self::new(75, message)
-    }
-
-    /// The configuration is wrong.
-    pub fn config(message: impl Display) -> Self {
-        Self::new(78, message)
-    }
-
-    /// The system would not.
-    #[must_use]
-    pub fn io(what: &str, error: &io::Error) -> Self {
-        let code = if error.kind() == io::ErrorKind::PermissionDenied { 77 } else { 71 };
-        Self::new(code, format!("{what}: {error}"))
-    }
-}
 
 /// Runs the command line and answers the exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match dispatch(Parser::from_iter(args)) {
         Ok(code) => ExitCode::from(code),
-        Err(Failure { code, message }) => {
-            let _ = writeln!(io::stderr(), "tunnelwatch: {message}");
-            ExitCode::from(code)
-        }
+        Err(failure) => failure.tell("tunnelwatch"),
     }
 }
 
@@ -129,6 +89,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
             let request = enroll::Request { name, host_key: host_key.as_deref() };
             enroll::enroll(&config, &run_dir, &request)
         }
+        (Some("check"), []) => check::check(&config, &run_dir).map(|()| 0),
         (Some("watch"), []) => watch::watch(&config).map(|()| 0),
         (Some("release"), ports) => {
             let ports: Result<Vec<u16>, _> = ports.iter().map(|port| port.parse()).collect();
@@ -161,7 +122,7 @@ fn hand_over(words: &[&str], unix: Option<&Path>, binding: &Binding) -> Result<(
     let sent = match (unix, words) {
         (Some(path), []) => {
             let socket = std::os::unix::net::UnixStream::connect(path)
-                .map_err(|error| Failure::io(&path.display().to_string(), &error))?;
+                .map_err(|error| Failure::io(path.display(), &error))?;
             send_descriptor(io::stdout().as_fd(), socket.as_fd())
         }
         (None, [host, port]) => {
@@ -176,6 +137,6 @@ fn hand_over(words: &[&str], unix: Option<&Path>, binding: &Binding) -> Result<(
 
 /// Prints to standard output; that nobody reads it is no failure.
 pub fn print(text: &str) -> Result<u8, Failure> {
-    let _ = io::stdout().write_all(text.as_bytes());
+    exit::print(text);
     Ok(0)
 }

@@ -7,10 +7,11 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use notifier::exit::Failure;
 use notifier::known_good::parse_fingerprint;
 
 use crate::cause::{self, Cause};
-use crate::cli::{Failure, print};
+use crate::cli::print;
 use crate::config::{Settings, Tunnel};
 use crate::keys;
 use crate::proof::{self, run};
@@ -74,7 +75,7 @@ fn pick<'a>(tunnels: &'a [Tunnel], name: Option<&str>) -> Result<&'a Tunnel, Fai
 fn make_key(identity: &Path) -> Result<String, Failure> {
     let public = identity.with_extension("pub");
     if !identity.exists() {
-        let mut command = ssh::command(Path::new("/usr/bin/ssh-keygen"));
+        let mut command = ssh::command(Path::new(keys::KEYGEN));
         command.args(["-q", "-t", "ed25519", "-N", "", "-C", "tunnelwatch", "-f"]).arg(identity);
         let said = run(&mut command, Instant::now() + MOST).unwrap_or_default();
         if !identity.exists() {
@@ -91,13 +92,14 @@ fn make_key(identity: &Path) -> Result<String, Failure> {
     }
     fs::read_to_string(&public)
         .map(|key| key.trim().to_owned())
-        .map_err(|error| Failure::io(&format!("read {}", public.display()), &error))
+        .map_err(|error| Failure::io(format!("read {}", public.display()), &error))
 }
 
-/// Sees to it that the jump host's key is in known_hosts. What is there already is believed.
+/// Sees to it that the jump host's key is in known_hosts. What is there of it already is believed; the file
+/// may have those of other jump hosts.
 fn pin(tunnel: &Tunnel, wanted: Option<&str>) -> Result<(), Failure> {
     let file = &tunnel.known_hosts;
-    if fs::read_to_string(file).is_ok_and(|lines| !lines.trim().is_empty()) {
+    if keys::is_known(tunnel, Instant::now() + MOST) {
         return print(&format!("{} has the jump host's key already.\n", file.display()))
             .map(|_| ());
     }
@@ -122,10 +124,11 @@ fn pin(tunnel: &Tunnel, wanted: Option<&str>) -> Result<(), Failure> {
         let what = "none of the keys that it shows has this fingerprint";
         return Err(Failure::config(format!("{host}: {what}; somebody else may answer there")));
     };
-    let failed = |error| Failure::io(&format!("write {}", file.display()), &error);
+    let failed = |error| Failure::io(format!("write {}", file.display()), &error);
     let mut out = fs::OpenOptions::new().create(true).append(true).mode(0o644).open(file);
     let written = out.as_mut().map_err(|error| std::io::Error::from(error.kind()));
-    written.and_then(|out| writeln!(out, "{line}")).map_err(failed)
+    let key = line.split_once(' ').map_or(*line, |(_, key)| key);
+    written.and_then(|out| writeln!(out, "{} {key}", keys::known_as(tunnel))).map_err(failed)
 }
 
 /// What stands beside the key on the jump host: nothing but this forward, and the probe of it.

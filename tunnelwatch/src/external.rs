@@ -27,7 +27,7 @@ use policy::{Action, Cause, Policy, Rules, Seen};
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// What starts and stops units.
-const SYSTEMCTL: &str = "/usr/bin/systemctl";
+pub const SYSTEMCTL: &str = "/usr/bin/systemctl";
 
 /// What a tunnel's thread is given.
 pub struct Keeper {

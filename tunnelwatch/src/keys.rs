@@ -5,8 +5,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::config::Tunnel;
 use crate::proof::run;
 use crate::ssh;
+
+/// The program that knows about keys.
+pub const KEYGEN: &str = "/usr/bin/ssh-keygen";
 
 /// How long both programs may take.
 const MOST: Duration = Duration::from_secs(15);
@@ -26,11 +30,31 @@ pub fn scan(keyscan: &Path, host: &str, port: u16, deadline: Instant) -> Option<
     (!keys.is_empty()).then_some(keys)
 }
 
+/// The name under which ssh looks for the jump host's key.
+#[must_use]
+pub fn known_as(tunnel: &Tunnel) -> String {
+    let host = tunnel.jump.host.to_ascii_lowercase();
+    match (tunnel.option("hostkeyalias"), tunnel.jump.port) {
+        (Some(alias), _) => alias.to_ascii_lowercase(),
+        (None, 22) => host,
+        (None, port) => format!("[{host}]:{port}"),
+    }
+}
+
+/// Whether there is a key of the jump host in known_hosts, right or wrong.
+#[must_use]
+pub fn is_known(tunnel: &Tunnel, deadline: Instant) -> bool {
+    let mut command = ssh::command(Path::new(KEYGEN));
+    command.args(["-F", &known_as(tunnel), "-f"]).arg(&tunnel.known_hosts);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    run(&mut command, deadline).is_some_and(|found| !found.trim().is_empty())
+}
+
 /// Fingerprints of lines of known_hosts: `SHA256:` and 43 characters each.
 #[must_use]
 pub fn fingerprints_of(lines: &str, deadline: Instant) -> Vec<String> {
     let Ok(file) = notifier::ffi::memory_file(c"keys", lines.as_bytes()) else { return Vec::new() };
-    let mut command = ssh::command(Path::new("/usr/bin/ssh-keygen"));
+    let mut command = ssh::command(Path::new(KEYGEN));
     command.args(["-l", "-f", "-"]).stdin(file).stdout(Stdio::piped()).stderr(Stdio::null());
     let output = run(&mut command, deadline).unwrap_or_default();
     let words = output.lines().filter_map(|line| line.split(' ').nth(1));
@@ -45,4 +69,25 @@ pub fn fingerprints(at: SocketAddr) -> Option<Vec<String>> {
     let lines = scan(Path::new("/usr/bin/ssh-keyscan"), &host, at.port(), deadline)?;
     let found = fingerprints_of(&lines, deadline);
     (!found.is_empty()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn a_key_is_looked_for_under_the_name_that_ssh_uses() {
+        for (jump, more, want) in [
+            ("t@203.0.113.50", "", "203.0.113.50"),
+            ("t@Jump.example.org", "port = 22022", "[jump.example.org]:22022"),
+            ("t@2001:db8::1", "", "2001:db8::1"),
+            ("t@203.0.113.50", "port = 22022\nssh-options = [\"HostKeyAlias=Jump\"]", "jump"),
+        ] {
+            let text = format!(
+                "[[tunnel]]\nname = \"a\"\njump = \"{jump}\"\nremote-ports = [2222]\n{more}\n"
+            );
+            assert_eq!(known_as(&Settings::parse(&text).unwrap().tunnels[0]), want);
+        }
+    }
 }

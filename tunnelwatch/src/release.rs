@@ -11,9 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use notifier::config::host::Host;
+use notifier::exit::Failure;
 use notifier::syslog::{Level, Line, Log, Source};
 
-use crate::cli::{Failure, print};
+use crate::cli::print;
 use crate::ffi;
 
 /// How long a port may take to become free after its session was ended.

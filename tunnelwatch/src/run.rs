@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use notifier::exit::Failure;
 use notifier::ffi::{take_signals, try_lock, wait_readable};
 use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
-use crate::cli::Failure;
 use crate::config::{Settings, Tunnel};
 use crate::external::{self, config::External};
 use crate::ffi::watch_network;

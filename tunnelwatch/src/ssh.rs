@@ -88,7 +88,7 @@ pub fn release_arguments(tunnel: &Tunnel, port: u16, own: &Path) -> Vec<OsString
 }
 
 /// How the jump host is reached, whatever for: whom to believe, who to be, and by which socket.
-fn to_the_jump_host(tunnel: &Tunnel, more: &[String], own: &Path) -> Vec<OsString> {
+pub(crate) fn to_the_jump_host(tunnel: &Tunnel, more: &[String], own: &Path) -> Vec<OsString> {
     let mut options = vec![
         "BatchMode=yes".to_owned(),
         "CheckHostIP=no".to_owned(),
@@ -120,13 +120,13 @@ fn to_the_jump_host(tunnel: &Tunnel, more: &[String], own: &Path) -> Vec<OsStrin
 
 /// `-R`: with an explicit address, as ssh takes a port that is bound by half for a success
 /// otherwise, and sshd a plain port for `localhost`.
-fn remote(tunnel: &Tunnel, port: u16) -> String {
+pub(crate) fn remote(tunnel: &Tunnel, port: u16) -> String {
     let target = tunnel.target;
     format!("127.0.0.1:{port}:{target}")
 }
 
 /// `-L`: the way back through the jump host to the port that people use.
-fn local(port: u16, files: &Files) -> OsString {
+pub(crate) fn local(port: u16, files: &Files) -> OsString {
     let mut word = files.probe.clone().into_os_string();
     word.push(format!(":127.0.0.1:{port}"));
     word
@@ -191,6 +191,8 @@ pub struct Session {
     stderr: Option<ChildStderr>,
     partial: Vec<u8>,
     lines: VecDeque<String>,
+    /// Most lines that are kept.
+    most: usize,
     /// Lines in all, so that news can be told from what was there.
     said: usize,
 }
@@ -207,7 +209,15 @@ impl Session {
         if let Some(pipe) = &stderr {
             ffi::set_nonblocking(pipe.as_fd())?;
         }
-        Ok(Self { child, stderr, partial: Vec::new(), lines: VecDeque::new(), said: 0 })
+        let (partial, lines) = (Vec::new(), VecDeque::new());
+        Ok(Self { child, stderr, partial, lines, most: LINES, said: 0 })
+    }
+
+    /// The same, of which more lines are kept: of one that is asked to say much.
+    #[must_use]
+    pub fn keeping(mut self, most: usize) -> Self {
+        self.most = most;
+        self
     }
 
     /// What becomes readable when it says something or ends.
@@ -251,7 +261,7 @@ impl Session {
             return;
         }
         let line = notifier::foreign::visible(&std::mem::take(&mut self.partial));
-        if self.lines.len() == LINES {
+        if self.lines.len() >= self.most {
             self.lines.pop_front();
         }
         self.lines.push_back(line);

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::cli::{Failure, print};
+use notifier::exit::Failure;
+
+use crate::cli::print;
 use crate::tell::{Book, STATE, Way, words};
 
 /// Age from which a state file says nothing any more: `run` writes it each 20 s.
@@ -102,7 +104,7 @@ pub fn retry(run_dir: &Path) -> Result<(), Failure> {
         return Err(Failure::unavailable(format!("no tunnelwatch runs in {}", run_dir.display())));
     }
     crate::ffi::signal(pid, libc::SIGUSR1)
-        .map_err(|error| Failure::io(&format!("signal process {pid}"), &error))
+        .map_err(|error| Failure::io(format!("signal process {pid}"), &error))
 }
 
 #[cfg(test)]

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use notifier::clock::Stamp;
 use notifier::config::host::Host;
 use notifier::event::{Condition, Severity, Status, What};
+use notifier::exit::Failure;
 use notifier::ffi::{take_signals, wait_readable};
 use notifier::foreign::Foreign;
 use notifier::spool::{Spool, drop};
 use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
-use crate::cli::Failure;
 use crate::config::{LOOPBACK, Settings, Watch};
 use crate::proof;
 use crate::release::listener;

@@ -13,12 +13,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use lexopt::ValueExt;
 
-use super::exit::print;
-use super::{Failure, Options};
+use super::Options;
 use crate::clock::{BootStamp, Stamp, millis};
 use crate::config::allowances::{self, Allowance, MAX_ENTRIES, MAX_FOR};
 use crate::config::{self, Document, duration, host::Host, moment};
 use crate::event::{Note, Severity, What};
+use crate::exit::{Failure, print};
 use crate::ffi;
 use crate::foreign::visible;
 use crate::known_good::{Granted, Miss, Rule, parse_fingerprint, parse_net};

@@ -4,20 +4,22 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::exit::print;
-use super::{Failure, Options, pam_line};
+use super::{Options, pam_line, tunnels};
 use crate::channel::Secrets;
 use crate::config::{self, allowances};
 use crate::deliver::lock::Lock;
 use crate::deliver::outbox::books;
 use crate::deliver::settings::Settings;
+use crate::exit::{Failure, print};
 use crate::ffi;
 use crate::spool::Spool;
 
 pub(super) const HELP: &str = "
 
 Checks the configuration file, allowances.toml beside it, the secrets it names, the spool's owners and modes, the PAM line,
-and whether the sender runs. Changes nothing and sends nothing (for that: bastion test).
+and whether the sender runs. Where there is a [[tunnel]] or a [[tunnel-watch]] also what tunnelwatch check
+finds, which asks the jump host for up to half a minute.
+Changes nothing and sends nothing (for that: bastion test).
 Prints each finding with what to do; exits with 78 if there is any.
 ";
 
@@ -86,6 +88,11 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         // Said above, with what to do.
         Err(_) => None,
     });
+    // A file that nobody understands is told once.
+    let known: Vec<String> =
+        findings.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+    findings
+        .extend(tunnels::check(&options.config).into_iter().filter(|line| !known.contains(line)));
     if findings.is_empty() {
         print(&format!("{}: nothing is wrong\n", options.config.display()));
         return Ok(());

@@ -2,13 +2,13 @@
 
 mod allow;
 mod check;
-mod exit;
 mod pam_line;
 mod queue;
 mod report;
 mod run;
 mod send;
 mod test;
+mod tunnels;
 mod why;
 
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::config::{self, Document, host::Host};
-pub use exit::Failure;
+use crate::exit::Failure;
 
 /// A subcommand.
 pub struct Command {
@@ -186,7 +186,7 @@ fn lenient_host(path: &Path) -> Host {
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match dispatch(Parser::from_args(args)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell(),
+        Err(failure) => failure.tell("bastion"),
     }
 }
 

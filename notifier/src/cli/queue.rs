@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use lexopt::ValueExt;
 
-use super::exit::print;
-use super::{Failure, Options};
+use super::Options;
 use crate::clock::Stamp;
 use crate::deliver::lock::Lock;
 use crate::deliver::seen::Seen;
 use crate::event::{AlertId, Event};
+use crate::exit::{Failure, print};
 use crate::ffi;
 use crate::foreign::visible;
 use crate::spool::queue::{Phase, State, list};

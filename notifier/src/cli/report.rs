@@ -1,10 +1,10 @@
 //! `bastion report`: what the weekly report would say now.
 
-use super::exit::print;
-use super::{Failure, Options};
+use super::Options;
 use crate::clock::Stamp;
 use crate::deliver::outbox::books;
 use crate::event::{Severity, What};
+use crate::exit::{Failure, print};
 use crate::spool::drop;
 use crate::text;
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::{Failure, Options};
+use super::Options;
 use crate::channel::Secrets;
 use crate::config::host::Host;
 use crate::deliver::engine::{Engine, EngineError};
 use crate::deliver::settings::Settings;
+use crate::exit::Failure;
 use crate::ffi;
 use crate::spool::Spool;
 use crate::syslog::{Level, Line, Log, Source};

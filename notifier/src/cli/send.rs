@@ -1,17 +1,20 @@
 //! `bastion send`: the writers' side on the command line. Reads no secret, opens no socket but
 //! the log's.
 
+use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 
 use lexopt::ValueExt;
 
-use super::exit::print;
-use super::{Failure, Options};
+use super::Options;
 use crate::clock::Stamp;
 use crate::event::{Condition, Note, Severity, Status, Tally, Unit, What};
+use crate::exit::{Failure, print};
+use crate::ffi;
 use crate::foreign::Foreign;
-use crate::spool::Spool;
 use crate::spool::drop::{self, Sync};
+use crate::spool::{Spool, owner};
 use crate::syslog::{Level, Line, Log, Source};
 use crate::text;
 
@@ -77,6 +80,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     };
     // A script's alert must get out although somebody has just broken the file.
     let host = super::lenient_host(&options.config);
+    refuse_what_nobody_believes(&what, &Spool::new(&host.spool))?;
     let event = drop::new_event(Stamp::now(), &host.name, severity.unwrap_or(default), what);
     match drop::publish(&Spool::new(&host.spool), &event, Sync::Now) {
         Ok(_) => {
@@ -95,6 +99,17 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             let what = "the alert is in syslog and nowhere else";
             Err(Failure::spool(what, error).or_a_member_of("_bastion-drop"))
         }
+    }
+}
+
+/// Who sends what the sender will not believe hears of it here, as he does nowhere else. What cannot be
+/// said here is the sender's to say.
+fn refuse_what_nobody_believes(what: &What, spool: &Spool) -> Result<(), Failure> {
+    // Whoever owns the queue is the sender.
+    let sender = fs::metadata(spool.queue()).map_or(0, |meta| meta.uid());
+    match owner::objection(ffi::geteuid(), sender, what) {
+        Ok(Some(why)) => Err(Failure::permission(why)),
+        Ok(None) | Err(_) => Ok(()),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use lexopt::ValueExt;
 
-use super::exit::print;
-use super::{Failure, Options};
+use super::Options;
 use crate::channel::{Channel, Message, Outcome, Secrets};
 use crate::clock::Stamp;
 use crate::deliver::settings::Settings;
 use crate::event::{Note, Severity, What};
+use crate::exit::{Failure, print};
 use crate::ffi;
 use crate::foreign::Foreign;
 use crate::spool::drop;
@@ -69,7 +69,7 @@ fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Vec<Fai
                 failures.push(Failure::later(format!("{said} (the sender would try again)")));
             }
             Outcome::Config { .. } => failures.push(Failure::config(said)),
-            Outcome::Never { .. } => failures.push(Failure::refused(said)),
+            Outcome::Never { .. } => failures.push(Failure::unavailable(said)),
         }
     }
     failures

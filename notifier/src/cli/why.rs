@@ -6,10 +6,10 @@ use std::time::UNIX_EPOCH;
 
 use lexopt::ValueExt;
 
-use super::exit::print;
-use super::{Failure, Options};
+use super::Options;
 use crate::clock::Stamp;
 use crate::config::{self, Document, Finding, allowances, login};
+use crate::exit::{Failure, print};
 use crate::known_good::{Facts, KnownGood, Now, Verdict, parse_address, parse_fingerprint};
 
 pub(super) const HELP: &str = " ADDRESS [--user NAME] [--key SHA256:...]...

@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::MAX_FILE;
-use crate::event::{Event, FORMAT, What};
+use super::{MAX_FILE, owner};
+use crate::event::{Event, FORMAT};
 use crate::ffi;
 
 /// Why a file gave no event.
@@ -68,11 +68,10 @@ pub fn read_event(path: &Path) -> Result<Event, ReadError> {
     }
     let bytes = read_most(&file, MAX_FILE).map_err(ReadError::Io)?;
     let event = parse_event(&bytes).map_err(ReadError::NotAnEvent)?;
-    if !may_tell(meta.uid(), &event.what) {
-        let (kind, uid) = (event.what.kind(), meta.uid());
-        return not(format!("a {kind} has to come from root, this is from uid {uid}"));
+    match owner::objection(meta.uid(), ffi::geteuid(), &event.what).map_err(ReadError::Io)? {
+        Some(why) => not(why),
+        None => Ok(event),
     }
-    Ok(event)
 }
 
 /// Reads a small file of the sender's own, at most [`MAX_FILE`] bytes of it. Never waits and
@@ -108,15 +107,6 @@ pub fn parse_event(bytes: &[u8]) -> Result<Event, String> {
         return Err(format!("layout {}, this sender reads layout {FORMAT}", event.version));
     }
     Ok(event)
-}
-
-/// Whether a file's owner may tell an event of this kind. The kernel vouches for the owner;
-/// nothing in the file does. What the sender itself wrote is believed.
-fn may_tell(uid: u32, what: &What) -> bool {
-    match what {
-        What::Login(_) | What::Report(_) => uid == 0 || uid == ffi::geteuid(),
-        What::Note(_) | What::Condition(_) | What::Tally(_) => true,
-    }
 }
 
 /// Writes `bytes` to `dir/name` so that after a crash there is the old file or the new one,

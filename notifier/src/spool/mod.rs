@@ -12,6 +12,8 @@ pub mod claim;
 pub mod drop;
 #[cfg(feature = "daemon")]
 pub mod files;
+#[cfg(feature = "daemon")]
+pub mod owner;
 #[cfg(feature = "deliver")]
 pub mod prune;
 #[cfg(feature = "deliver")]

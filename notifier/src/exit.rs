@@ -1,10 +1,14 @@
-//! How a command ends: sysexits(3) numbers, and a text for a person on standard error.
+//! How a command of any program of the project ends: sysexits(3) numbers, and a text for a person on
+//! standard error.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::spool::drop::SpoolError;
+
+/// The command line is wrong (sysexits(3), `EX_USAGE`).
+const USAGE: u8 = 64;
 
 /// Why a command did not do what was asked, or that it only printed something.
 #[derive(Debug)]
@@ -16,7 +20,7 @@ pub struct Failure {
 impl Failure {
     /// The command line is wrong.
     pub fn usage(error: impl Display) -> Self {
-        Self { code: 64, text: format!("{error}; see: bastion --help") }
+        Self { code: USAGE, text: error.to_string() }
     }
 
     /// The data given is wrong.
@@ -24,8 +28,8 @@ impl Failure {
         Self { code: 65, text: error.to_string() }
     }
 
-    /// The provider refused.
-    pub fn refused(error: impl Display) -> Self {
+    /// Somebody or something that is needed does not do it: a provider refused, nobody answers.
+    pub fn unavailable(error: impl Display) -> Self {
         Self { code: 69, text: error.to_string() }
     }
 
@@ -36,7 +40,7 @@ impl Failure {
             io::ErrorKind::NotFound => 73,
             _ => 75,
         };
-        let remedy = if code == 77 { "; it has to be run by root" } else { "" };
+        let remedy = if code == 77 { "; it has to be run by root or by its user" } else { "" };
         Self { code, text: format!("{what}: {error}{remedy}") }
     }
 
@@ -104,14 +108,16 @@ impl Failure {
         Self { code: 0, text: text.to_owned() }
     }
 
-    /// Prints the text and answers the exit code.
+    /// Prints the text, as `program` says it, and answers the exit code.
     #[must_use]
-    pub fn tell(self) -> ExitCode {
+    pub fn tell(self, program: &str) -> ExitCode {
         if self.code == 0 {
             print(&self.text);
         } else if !self.text.is_empty() {
-            for line in self.text.lines() {
-                let _ = writeln!(io::stderr(), "bastion: {line}");
+            let help =
+                if self.code == USAGE { format!("; see: {program} --help") } else { String::new() };
+            for line in (self.text + &help).lines() {
+                let _ = writeln!(io::stderr(), "{program}: {line}");
             }
         }
         ExitCode::from(self.code)

@@ -1,0 +1,169 @@
+//! `tunnelwatch check`: what keeps a tunnel from working, or would when it counts, with what to do.
+//! Changes nothing, and leaves a tunnel that works alone.
+
+mod here;
+mod jump;
+mod there;
+mod vpn;
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use notifier::exit::{Failure, print};
+use notifier::ffi;
+use notifier::spool::owner::{self, TUNNELWATCH};
+
+use crate::config::{Settings, Tunnel};
+use crate::external::config::External;
+use crate::tell::{Book, STATE, State};
+
+/// How soon sshd has to ask a client that says nothing whether it is there (`ClientAliveInterval`): less
+/// often, and a port is held for many minutes after its client is gone. Our drop-in has 15 s.
+const ASKS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Age from which the state file of a `run` says nothing any more: it is written each 20 s.
+const STALE_S: u64 = 90;
+
+/// Prints what is wrong, each with what to do.
+///
+/// # Errors
+///
+/// When anything is: that is the list.
+pub fn check(config: &Path, run_dir: &Path) -> Result<(), Failure> {
+    let settings = Settings::load(config).map_err(Failure::config)?;
+    let file = config.display();
+    let keeps = !settings.tunnels.is_empty() || !settings.externals.is_empty();
+    if !keeps && settings.watches.is_empty() {
+        let what = "there is no [[tunnel]] and no [[tunnel-watch]]";
+        return Err(Failure::config(format!("{file}: {what}")));
+    }
+    // What takes root comes first.
+    let mut findings = jump::check(&settings.watches);
+    match become_keeper()? {
+        Some(finding) => findings.push(finding),
+        None if !keeps => {}
+        None => findings.extend(check_tunnels(&settings, run_dir)?),
+    }
+    if findings.is_empty() {
+        print(&format!("{file}: nothing is wrong with what tunnelwatch does\n"));
+        return Ok(());
+    }
+    Failure::all(findings.into_iter().map(Failure::config).collect())
+}
+
+/// Goes on as the user who keeps tunnels, so that what he may not do is found, and nothing is done for
+/// him that he then may not touch. Anybody but root asks for himself.
+fn become_keeper() -> Result<Option<String>, Failure> {
+    if ffi::geteuid() != 0 {
+        return Ok(None);
+    }
+    let user = owner::user(TUNNELWATCH).map_err(|error| Failure::io("read /etc/passwd", &error))?;
+    let Some(user) = user else {
+        let fix = "create it: systemd-sysusers bastion.conf";
+        return Ok(Some(format!("there is no user {TUNNELWATCH}; {fix}")));
+    };
+    ffi::become_user(user.uid, user.gid, &[])
+        .map_err(|error| Failure::io(format!("become {TUNNELWATCH}"), &error))?;
+    Ok(None)
+}
+
+fn check_tunnels(settings: &Settings, run_dir: &Path) -> Result<Vec<String>, Failure> {
+    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
+    let own = std::env::current_exe().map_err(failed("find this program"))?;
+    let scratch = Scratch::new().map_err(failed("create a directory in /tmp"))?;
+    let mut findings: Vec<String> = if runs(&run_dir.join("lock")) {
+        Vec::new()
+    } else {
+        let fix =
+            "systemctl enable --now tunnelwatch; if it ends again: journalctl -u tunnelwatch -n 20";
+        vec![format!("tunnelwatch run does not work here: {fix}")]
+    };
+    let states = states(run_dir);
+    let named = |name: &str, findings: Vec<String>| {
+        let named = |finding| format!("tunnel {name}: {finding}");
+        findings.into_iter().map(named).collect::<Vec<String>>()
+    };
+    let each = |tunnel: &Tunnel| {
+        let (mut findings, public) = here::check(tunnel);
+        if let Some(public) = public {
+            let run = states.get(&tunnel.name);
+            findings.extend(there::check(tunnel, &public, run, &scratch.path, &own));
+        }
+        named(&tunnel.name, findings)
+    };
+    let vpn = |one: &External| named(&one.name, vpn::check(one, &scratch.path));
+    // Each is asked for up to half a minute, so all are at once.
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            settings.tunnels.iter().map(|tunnel| scope.spawn(move || each(tunnel))).collect();
+        let vpns = settings.externals.iter().map(|one| scope.spawn(move || vpn(one)));
+        let vpns: Vec<_> = vpns.collect();
+        for thread in threads.into_iter().chain(vpns) {
+            findings.extend(thread.join().unwrap_or_default());
+        }
+    });
+    Ok(findings)
+}
+
+/// Whether somebody holds the lock of `tunnelwatch run`. What may not be looked at is not known to be
+/// wrong.
+fn runs(lock: &Path) -> bool {
+    match File::open(lock) {
+        Ok(file) => !matches!(ffi::try_lock(&file), Ok(true)),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+/// What `tunnelwatch run` says of its tunnels, where it says anything of now.
+fn states(run_dir: &Path) -> BTreeMap<String, State> {
+    let book = fs::read(run_dir.join(STATE)).ok();
+    let book: Option<Book> = book.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let fresh = book.filter(|book| now_s.saturating_sub(book.written_s) <= STALE_S);
+    fresh.map(|book| book.tunnels).unwrap_or_default()
+}
+
+/// A directory for sockets that nobody else may come to. Removed at the end.
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn new() -> io::Result<Self> {
+        let random = ffi::random_u32().unwrap_or_default();
+        // In /tmp and not where TMPDIR says: that may be root's alone.
+        let path = format!("/tmp/tunnelwatch-check-{}-{random:08x}", std::process::id());
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self { path: path.into() })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_somebody_holds_is_a_run_at_work() {
+        let scratch = Scratch::new().unwrap();
+        let path = scratch.path.join("lock");
+        assert!(!runs(&path), "there is none");
+        let file = File::create(&path).unwrap();
+        assert!(!runs(&path), "nobody holds it");
+        assert!(ffi::try_lock(&file).unwrap());
+        assert!(runs(&path));
+        let path = scratch.path.clone();
+        drop(scratch);
+        assert!(!path.exists());
+    }
+}

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::external::SYSTEMCTL;
 use crate::external::config::{External, Means};
-use crate::external::{SYSTEMCTL, policy::Cause};
 use crate::proof::{self, Identity, run};
 use crate::ssh;
 
@@ -37,8 +37,8 @@ pub(super) fn check(external: &External, scratch: &Path) -> Vec<String> {
         let file = scratch.join(format!("{}.keys", external.name));
         if proof::identify_at(target, &external.host_keys, &file) == Identity::Other {
             findings.push(format!(
-                "{}: at {target} answers a host whose key is not in host-keys: ssh-keyscan {} | ssh-keygen -lf -",
-                Cause::WrongHost.word(),
+                "at {target} answers a host whose key is not in host-keys; see which: ssh-keyscan {} | \
+                 ssh-keygen -lf -",
                 target.ip()
             ));
         }

@@ -69,6 +69,8 @@ struct Work {
     said_before: usize,
     /// Whether a helper is under way, so that there is one at a time.
     helping: bool,
+    /// What waits for one.
+    later: Vec<Action>,
     /// When the key's files had changed last, while the jump host rejects them.
     key_files: Option<Vec<Option<SystemTime>>>,
     /// Time of the last proof, and how long it took.
@@ -93,6 +95,7 @@ impl Keeper {
             look: None,
             said_before: 0,
             helping: false,
+            later: Vec::new(),
             key_files: None,
             proof: None,
             stopping: false,
@@ -126,6 +129,10 @@ impl Work {
         let now_ms = self.now_ms();
         let actions = self.policy.act(now_ms);
         self.obey(actions);
+        if !self.helping {
+            let later = std::mem::take(&mut self.later);
+            self.obey(later);
+        }
         self.show();
         self.sleep();
     }
@@ -210,6 +217,12 @@ impl Work {
 
     fn obey(&mut self, actions: Vec<Action>) {
         for action in actions {
+            let takes_a_helper =
+                matches!(action, Action::Identify | Action::Release | Action::GoHome);
+            if takes_a_helper && self.helping {
+                self.later.push(action);
+                continue;
+            }
             match action {
                 Action::Start { port } => self.start(port),
                 Action::Stop => self.stop(),
@@ -238,6 +251,8 @@ impl Work {
 
     fn start(&mut self, port: usize) {
         self.stop();
+        // What was to be done with the session before.
+        self.later.retain(|action| *action == Action::Release);
         let Keeper { tunnel, files, own, .. } = &self.keeper;
         files.remove();
         let port = self.port(port);

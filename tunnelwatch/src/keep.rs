@@ -47,8 +47,12 @@ struct Work {
     look: Option<Look>,
     /// How many lines ssh had said when the look began.
     said_before: usize,
+    /// How many it had said when it was last well, of which none tells why it has ended.
+    said_in_peace: usize,
     /// Whether a helper is under way, so that there is one at a time.
     helping: bool,
+    /// What waits for one.
+    later: Vec<Action>,
     /// When the key's files had changed last, while the jump host rejects them.
     key_files: Option<Vec<Option<SystemTime>>>,
     /// Time of the last proof, and how long it took.
@@ -79,7 +83,9 @@ impl Keeper {
             session: None,
             look: None,
             said_before: 0,
+            said_in_peace: 0,
             helping: false,
+            later: Vec::new(),
             key_files: None,
             proof: None,
             stopping: false,
@@ -113,6 +119,10 @@ impl Work {
         let now_ms = self.now_ms();
         let actions = self.policy.act(now_ms);
         self.obey(actions);
+        if !self.helping {
+            let later = std::mem::take(&mut self.later);
+            self.obey(later);
+        }
         self.show();
         self.sleep();
     }
@@ -129,6 +139,8 @@ impl Work {
                 }
                 Word::Home(home) => {
                     self.helping = false;
+                    // What ssh says of a home port that is held ends no session.
+                    self.forget_said();
                     self.policy.went_home(home);
                     if home {
                         self.log(Level::Info, Line::new("tunnel-home"));
@@ -148,7 +160,7 @@ impl Work {
             return;
         }
         session.drain();
-        let cause = cause::of_end(session.lines(0));
+        let cause = cause::of_end(session.lines(self.said_in_peace));
         let said = session.lines(0).last().unwrap_or_default().to_owned();
         self.session = None;
         self.look = None;
@@ -168,6 +180,7 @@ impl Work {
         let actions = match found {
             Found::Banner(took) => {
                 self.proof = Some((SystemTime::now(), took));
+                self.forget_said();
                 self.policy.proved(now_ms)
             }
             Found::Nothing | Found::Other | Found::Silence => {
@@ -193,8 +206,22 @@ impl Work {
         }
     }
 
+    /// What ssh has said so far is of no account when it ends.
+    fn forget_said(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.listen();
+            self.said_in_peace = session.said();
+        }
+    }
+
     fn obey(&mut self, actions: Vec<Action>) {
         for action in actions {
+            let takes_a_helper =
+                matches!(action, Action::Identify | Action::Release | Action::GoHome);
+            if takes_a_helper && self.helping {
+                self.later.push(action);
+                continue;
+            }
             match action {
                 Action::Start { port } => self.start(port),
                 Action::Stop => self.stop(),
@@ -234,6 +261,9 @@ impl Work {
 
     fn start(&mut self, port: usize) {
         self.stop();
+        self.said_in_peace = 0;
+        // What was to be done with the session before.
+        self.later.retain(|action| *action == Action::Release);
         let Keeper { tunnel, files, own, .. } = &self.keeper;
         files.remove();
         let port = self.port(port);

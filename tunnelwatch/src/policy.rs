@@ -16,7 +16,7 @@ const FIRST_LOOKS_MS: u64 = 250;
 const FIRST_PROOF_MS: u64 = 30_000;
 
 /// After a look that failed, the next one comes this soon; so many in a row mean that it is broken.
-const LOOK_AGAIN_MS: u64 = 2_000;
+const LOOK_AGAIN_MS: u64 = 1_500;
 const BROKEN_AFTER: u32 = 2;
 
 /// How often a tunnel on a fallback port tries to go home.
@@ -102,6 +102,8 @@ pub struct Policy {
     told_port: usize,
     /// Whether the jump host was asked to release the port since it last worked.
     released: bool,
+    /// Whether something has changed since it was last proved to work.
+    kicked: bool,
     /// What is to be done at the next occasion.
     pending: Vec<Action>,
 }
@@ -121,6 +123,7 @@ impl Policy {
             news: News::new(rules.alert_after_ms, now_ms),
             told_port: 0,
             released: false,
+            kicked: false,
             pending: Vec::new(),
         }
     }
@@ -202,7 +205,8 @@ impl Policy {
             Phase::Waiting { .. } => return actions,
             Phase::Opening { .. } => {
                 actions.push(Action::Identify);
-                let home_ms = now_ms + HOME_EVERY_MS;
+                // What has changed may be the home port: it was given back meanwhile.
+                let home_ms = if self.kicked { now_ms } else { now_ms + HOME_EVERY_MS };
                 Phase::Open { since_ms: now_ms, look_ms, failed: 0, home_ms }
             }
             Phase::Open { since_ms, home_ms, failed, .. } => {
@@ -211,7 +215,7 @@ impl Policy {
             }
         };
         self.busy = 0;
-        self.released = false;
+        (self.released, self.kicked) = (false, false);
         // What a look has found, a look takes back; what ended a session, time.
         self.failing = self.failing.filter(|(cause, _, _)| !cause.is_of_a_look());
         self.tell(now_ms, &mut actions);
@@ -238,7 +242,9 @@ impl Policy {
             Phase::Open { look_ms, failed, .. } => {
                 *failed = failed.saturating_add(1);
                 *look_ms = now_ms + LOOK_AGAIN_MS;
-                if *failed >= BROKEN_AFTER {
+                // Where something has changed, one look that fails is no accident.
+                let changed = self.kicked && !cause.is_of_a_look();
+                if *failed >= BROKEN_AFTER || changed {
                     self.news.fails(now_ms);
                     if cause.is_of_a_look() {
                         *look_ms = now_ms + self.rules.check_every_ms.min(10_000);
@@ -272,6 +278,7 @@ impl Policy {
     /// Something has changed: the network, a key, or somebody says so. What waits is tried now, and
     /// what is open is looked at.
     pub fn kick(&mut self, now_ms: u64) {
+        self.kicked = true;
         match &mut self.phase {
             Phase::Waiting { until_ms } => {
                 *until_ms = now_ms;

@@ -337,6 +337,58 @@ fn a_kick_ends_the_wait_and_looks_at_once() {
     assert_eq!(policy.act(600), [Action::Look]);
 }
 
+/// A policy whose tunnel works since 500, on the first port.
+fn open() -> Policy {
+    let mut policy = Policy::new(RULES, 0);
+    assert_eq!(policy.act(0), [Action::Start { port: 0 }]);
+    assert_eq!(policy.act(250), [Action::Look]);
+    assert_eq!(policy.proved(500), [Action::Identify]);
+    policy
+}
+
+#[test]
+fn when_something_has_changed_one_silent_look_is_enough() {
+    for (cause, kicked, ends) in [
+        (Cause::Silent, true, true),
+        (Cause::Silent, false, false),
+        (Cause::ForwardBroken, true, true),
+        // sshd on this side may be starting anew.
+        (Cause::TargetDown, true, false),
+    ] {
+        let mut policy = open();
+        if kicked {
+            policy.kick(60_000);
+        }
+        assert_eq!(policy.act(60_000), [Action::Look], "{cause:?}");
+        let ended = policy.not_proved(cause, 65_000).contains(&Action::Stop);
+        assert_eq!(ended, ends, "{cause:?} {kicked}");
+        assert_eq!(policy.is_up(), !ends, "{cause:?} {kicked}");
+    }
+    // One that works takes it back.
+    let mut policy = open();
+    policy.kick(60_000);
+    assert_eq!(policy.act(60_000), [Action::Look]);
+    policy.proved(60_100);
+    assert_eq!(policy.act(80_000), [Action::Look]);
+    assert_eq!(policy.not_proved(Cause::Silent, 85_000), []);
+}
+
+#[test]
+fn a_home_port_that_is_given_back_while_a_session_opens_is_gone_to_at_once() {
+    for (kicked, wanted) in [(true, vec![Action::GoHome]), (false, vec![])] {
+        let mut policy = Policy::new(RULES, 0);
+        assert_eq!(policy.act(0), [Action::Start { port: 0 }]);
+        policy.ended(Cause::PortBusy, 300);
+        assert_eq!(policy.act(400), [Action::Start { port: 1 }]);
+        if kicked {
+            policy.kick(500);
+        }
+        assert_eq!(policy.act(650), [Action::Look]);
+        policy.proved(700);
+        assert_eq!(policy.act(701), wanted);
+    }
+}
+
 #[test]
 fn another_host_behind_the_port_is_told_at_once_and_not_kept() {
     let mut policy = Policy::new(RULES, 0);

@@ -196,6 +196,20 @@ impl Daemon {
         number.and_then(|number| number.parse().ok()).expect("proc(5) has VmHWM")
     }
 
+    /// Processor time that it has taken since its start (proc_pid_stat(5), at 100 ticks a second).
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
+        let stat = stat.expect("the process lives");
+        let (_, rest) = stat.rsplit_once(") ").expect("a name in brackets");
+        let ticks = rest.split(' ').skip(11).take(2).map(|word| word.parse::<u64>());
+        Duration::from_millis(ticks.map(|ticks| ticks.expect("a number")).sum::<u64>() * 10)
+    }
+
     /// Whether it still runs.
     pub fn running(&mut self) -> bool {
         matches!(self.helper.try_wait(), Ok(None))

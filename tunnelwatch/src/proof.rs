@@ -11,7 +11,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::cause::{self, Cause};
 use crate::config::Tunnel;
@@ -113,7 +113,14 @@ impl Look {
                         return Some(Found::Other);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // That a router knows no way is an error that reading does not tell (ip(7), tcp(7)):
+                    // the kernel would go on trying, and poll(2) for ever say that there is one.
+                    match SockRef::from(&self.stream).take_error() {
+                        Ok(None) => break,
+                        _ => return Some(Found::Nothing),
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Some(Found::Nothing),
             }

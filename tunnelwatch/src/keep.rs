@@ -23,6 +23,12 @@ const FILES_EVERY: Duration = Duration::from_secs(2);
 /// The longest sleep: so often the state is written, whatever happens.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// How long our own session may take to do what it is asked for: one that hangs does nothing.
+const MOST_ASKED: Duration = Duration::from_secs(10);
+
+/// How long the jump host may take to release a port, the way there included.
+const MOST_RELEASE: Duration = Duration::from_secs(40);
+
 /// What a tunnel's thread is given.
 pub struct Keeper {
     /// The tunnel.
@@ -49,10 +55,12 @@ struct Work {
     said_before: usize,
     /// Whether a helper is under way, so that there is one at a time.
     helping: bool,
+    /// Whether a session waits for a helper to compare the key behind it.
+    to_compare: bool,
     /// When the key's files had changed last, while the jump host rejects them.
     key_files: Option<Vec<Option<SystemTime>>>,
     /// Time of the last proof, and how long it took.
-    proof: Option<(SystemTime, Duration)>,
+    proof: Option<(Instant, Duration)>,
     stopping: bool,
 }
 
@@ -80,6 +88,7 @@ impl Keeper {
             look: None,
             said_before: 0,
             helping: false,
+            to_compare: false,
             key_files: None,
             proof: None,
             stopping: false,
@@ -110,6 +119,7 @@ impl Work {
         self.see_session();
         self.see_look();
         self.see_key_files();
+        self.compare_late();
         let now_ms = self.now_ms();
         let actions = self.policy.act(now_ms);
         self.obey(actions);
@@ -122,6 +132,7 @@ impl Work {
             match word {
                 Word::Stop => self.stopping = true,
                 Word::Kick => self.policy.kick(self.now_ms()),
+                Word::Doubt => self.policy.doubt(self.now_ms()),
                 Word::Released => {
                     self.helping = false;
                     // What became of it shows at the next try, which need not wait any longer.
@@ -136,9 +147,19 @@ impl Work {
                 }
                 Word::Identity(found) => {
                     self.helping = false;
-                    self.identified(found);
+                    // It may be the session of before that was compared.
+                    if !self.to_compare {
+                        self.identified(found);
+                    }
                 }
             }
+        }
+    }
+
+    /// Has the key compared that no helper was free for.
+    fn compare_late(&mut self) {
+        if self.to_compare && !self.helping && self.session.is_some() {
+            self.identify();
         }
     }
 
@@ -167,7 +188,7 @@ impl Work {
         let now_ms = self.now_ms();
         let actions = match found {
             Found::Banner(took) => {
-                self.proof = Some((SystemTime::now(), took));
+                self.proof = Some((Instant::now(), took));
                 self.policy.proved(now_ms)
             }
             Found::Nothing | Found::Other | Found::Silence => {
@@ -281,6 +302,7 @@ impl Work {
     }
 
     fn identify(&mut self) {
+        self.to_compare = self.helping;
         let own = self.keeper.own.clone();
         self.help(move |tunnel, files| Word::Identity(proof::identify(tunnel, files, &own)));
     }
@@ -303,9 +325,7 @@ impl Work {
         self.help(move |tunnel, files| {
             let [forward, forget, look, cancel] = ssh::move_arguments(tunnel, home, now, files);
             let run = |words: &[std::ffi::OsString]| {
-                let mut command = ssh::command(&tunnel.ssh);
-                let status = command.args(words).stderr(std::process::Stdio::null()).status();
-                status.is_ok_and(|status| status.success())
+                proof::succeeds(ssh::command(&tunnel.ssh).args(words), MOST_ASKED)
             };
             if !run(&forward) {
                 return Word::Home(false);
@@ -326,8 +346,7 @@ impl Work {
         self.log(Level::Info, Line::new("tunnel-release").word("port", port));
         self.help(move |tunnel, _| {
             let arguments = ssh::release_arguments(tunnel, port, &own);
-            let mut command = ssh::command(&tunnel.ssh);
-            let _ = command.args(arguments).stderr(std::process::Stdio::null()).status();
+            let _ = proof::succeeds(ssh::command(&tunnel.ssh).args(arguments), MOST_RELEASE);
             Word::Released
         });
     }

@@ -193,7 +193,7 @@ pub struct Session {
     lines: VecDeque<String>,
     /// Most lines that are kept.
     most: usize,
-    /// Lines in all, so that news can be told from what was there.
+    /// Lines that were kept in all, so that news can be told from what was there.
     said: usize,
 }
 
@@ -247,6 +247,21 @@ impl Session {
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes;
+        if self.partial.len() >= MAX_LINE && !bytes.contains(&b'\n') {
+            return;
+        }
+        // Of many lines the last are kept, so the others need not be looked at.
+        let (mut from, mut lines) = (bytes.len(), 0);
+        while let Some(at) =
+            bytes.get(..from).unwrap_or_default().iter().rposition(|byte| *byte == b'\n')
+        {
+            (from, lines) = (at, lines + 1);
+            if lines > self.most {
+                bytes = bytes.get(from..).unwrap_or_default();
+                break;
+            }
+        }
         for byte in bytes {
             match byte {
                 b'\n' | b'\r' => self.end_line(),
@@ -260,7 +275,13 @@ impl Session {
         if self.partial.is_empty() {
             return;
         }
-        let line = notifier::foreign::visible(&std::mem::take(&mut self.partial));
+        let bytes = std::mem::take(&mut self.partial);
+        // What hides nothing, as nearly all, is taken as it is: an ssh that is told to be verbose
+        // says much.
+        let line = match bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+            true => String::from_utf8(bytes).unwrap_or_default(),
+            false => notifier::foreign::visible(&bytes),
+        };
         if self.lines.len() >= self.most {
             self.lines.pop_front();
         }
@@ -268,7 +289,7 @@ impl Session {
         self.said = self.said.saturating_add(1);
     }
 
-    /// How many lines it has said.
+    /// How many lines were kept of what it has said.
     #[must_use]
     pub fn said(&self) -> usize {
         self.said
@@ -357,6 +378,17 @@ mod tests {
         ] {
             assert!(line.contains(words), "{words}: {line}");
         }
+    }
+
+    #[test]
+    fn a_line_that_is_paid_by_the_byte_is_asked_seldom() {
+        let often = tunnel("");
+        let seldom = tunnel("metered = true");
+        assert!(said(&often).contains("ServerAliveInterval=10 "));
+        assert!(said(&seldom).contains("ServerAliveInterval=120 "));
+        assert!(seldom.check_every >= 5 * often.check_every);
+        let own = tunnel("metered = true\ncheck-every = \"30s\"");
+        assert_eq!(own.check_every.as_secs(), 30);
     }
 
     #[test]

@@ -38,6 +38,7 @@
 pub mod alert;
 pub mod certificates;
 pub mod clock;
+pub mod disk;
 pub mod fault;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;

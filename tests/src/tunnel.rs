@@ -115,7 +115,14 @@ impl Line {
 
     /// Starts `tunnelwatch run` as its unit does.
     pub fn start(&mut self) {
+        self.start_on(&[]);
+    }
+
+    /// The same behind `environment`: words that run the rest of theirs, as
+    /// [`Host::clock_words`] has them.
+    pub fn start_on(&mut self, environment: &[&str]) {
         let mut words = AS_TUNNELWATCH.to_vec();
+        words.extend(environment);
         words.extend(["sh", "-c", "umask 077; exec \"$@\"", "sh"]);
         words.extend(["/artefacts/tunnelwatch", "--config", CONFIG, "--run-dir", RUN, "run"]);
         self.run = Some(self.inside.spawn(&words));
@@ -124,7 +131,14 @@ impl Line {
     /// `tunnelwatch WORDS` on the internal host.
     #[must_use]
     pub fn tunnelwatch(&self, words: &[&str]) -> crate::process::Output {
+        self.tunnelwatch_on(&[], words)
+    }
+
+    /// The same behind `environment`, as [`Self::start_on`] has it.
+    #[must_use]
+    pub fn tunnelwatch_on(&self, environment: &[&str], words: &[&str]) -> crate::process::Output {
         let mut all = AS_TUNNELWATCH.to_vec();
+        all.extend(environment);
         all.extend(["/artefacts/tunnelwatch", "--config", CONFIG, "--run-dir", RUN]);
         all.extend(words);
         self.inside.run(&all)
@@ -133,9 +147,15 @@ impl Line {
     /// What `status --json` says of the tunnel.
     #[must_use]
     pub fn status(&self) -> Value {
+        self.status_of("cloud")
+    }
+
+    /// What it says of the tunnel `name`.
+    #[must_use]
+    pub fn status_of(&self, name: &str) -> Value {
         let file = self.inside.read(&format!("{RUN}/status.json"));
         let book: Value = serde_json::from_str(&file).unwrap_or_default();
-        book["tunnels"]["cloud"].clone()
+        book["tunnels"][name].clone()
     }
 
     /// Waits until tunnelwatch says that the tunnel is up on `port`.
@@ -204,6 +224,17 @@ impl Line {
         .collect()
     }
 
+    /// Ends `tunnelwatch run` in peace.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end so.
+    pub fn stop(&mut self) {
+        let mut run = self.run.take().expect("it runs");
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(DEADLINE), Some(0), "{}", self.log());
+    }
+
     /// Lets no packet through the router, in silence.
     pub fn cut(&self) {
         self.router.sh("nft add table ip cut; nft add chain ip cut f '{ type filter hook forward priority 0; policy drop; }'");
@@ -269,8 +300,41 @@ impl Default for Line {
     }
 }
 
+/// An alert that says that a thing is down or up, as it is in a spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The thing: `tunnel cloud`.
+    pub name: String,
+    /// `down` or `up`.
+    pub status: String,
+    /// `critical`, `warning` or `info`.
+    pub severity: String,
+    /// Why, or for how long.
+    pub text: String,
+}
+
+/// Those in a machine's spool, in their order.
+#[must_use]
+pub fn told(host: &Host) -> Vec<Told> {
+    let files = host.spool_files("drop");
+    let json = files.iter().filter_map(|(_, text)| serde_json::from_str::<Value>(text).ok());
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    json.filter(|event| event["what"]["kind"] == "condition")
+        .map(|event| Told {
+            name: word(&event["what"]["name"]),
+            status: word(&event["what"]["status"]),
+            severity: word(&event["severity"]),
+            text: word(&event["what"]["text"]),
+        })
+        .collect()
+}
+
 /// Joins two machines by a cable.
-fn wire(one: &Host, address: &str, two: &Host, other: &str, name: &str) {
+///
+/// # Panics
+///
+/// When that fails.
+pub fn wire(one: &Host, address: &str, two: &Host, other: &str, name: &str) {
     let ends = [format!("{name}0"), format!("{name}1")];
     let pids = [one.pid(), two.pid()].map(|pid| pid.to_string());
     let made = Command::new("ip")
@@ -280,6 +344,11 @@ fn wire(one: &Host, address: &str, two: &Host, other: &str, name: &str) {
         .expect("ip(8) can be run");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     for (host, end, address) in [(one, &ends[0], address), (two, &ends[1], other)] {
-        host.sh(&format!("ip address add {address} dev {end}; ip link set {end} up"));
+        // A kernel that makes sure of its own IPv6 address has news of the network some seconds later,
+        // for which tunnelwatch looks and tries again.
+        host.sh(&format!(
+            "echo 0 >/proc/sys/net/ipv6/conf/{end}/accept_dad
+             ip address add {address} dev {end}; ip link set {end} up"
+        ));
     }
 }

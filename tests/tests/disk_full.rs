@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use bastion_tests::alert::Draft;
+use bastion_tests::disk::{fill, make_room, small};
 use bastion_tests::host::{CONFIG, DEADLINE, Host, SPOOL, UNKNOWN};
 use bastion_tests::process::Daemon;
 use bastion_tests::provider::{AUTH_TOKEN, Provider};
@@ -16,24 +17,6 @@ const ARRIVAL: Duration = Duration::from_secs(60);
 const STATE: &str = "/var/lib/bastion";
 const ALIVE: &str = "/var/lib/bastion/alive.json";
 const ALLOWANCES: &str = "/etc/bastion/allowances.toml";
-
-/// Puts a directory, with what is in it, on a small file system of its own.
-fn small(host: &Host, dir: &str, size: &str) {
-    host.sh(&format!(
-        "cp -a {dir} /tmp/kept; mode=$(stat -c %a {dir}); own=$(stat -c %U:%G {dir})
-         mount -t tmpfs -o size={size},mode=$mode small {dir}
-         chown $own {dir}; cp -a /tmp/kept/. {dir}; rm -r /tmp/kept"
-    ));
-}
-
-/// Fills it to the last byte.
-fn fill(host: &Host, dir: &str) {
-    host.sh(&format!("dd if=/dev/zero of={dir}/fill bs=4k 2>/dev/null || true"));
-}
-
-fn make_room(host: &Host, dir: &str) {
-    host.sh(&format!("rm {dir}/fill"));
-}
 
 fn start_sender(host: &Host) -> Daemon {
     let before = host.events("sender-started");
@@ -57,7 +40,7 @@ fn on_a_full_state_directory_sends_go_on_and_limits_hold_and_are_kept_when_there
     let channels = [("a", a.url(), [TO]), ("b", b.url(), ["+15550102"])];
     let channels = channels.each_ref().map(|(name, url, to)| (*name, url.as_str(), &to[..]));
     host.write_config(&format!("{LOGIN}{}", route("1h", &channels)).replacen("1000000", "3", 1));
-    small(&host, STATE, "64k");
+    small(&host, STATE, "size=64k");
     let mut sender = start_sender(&host);
     fill(&host, STATE);
     let tell = |numbers: std::ops::Range<u32>| -> Vec<String> {
@@ -99,7 +82,7 @@ fn a_sender_that_could_not_leave_its_mark_on_a_full_disk_was_there_all_the_same(
     let host = Host::new();
     let provider = Provider::start(&host);
     host.configure(&provider.url());
-    small(&host, STATE, "64k");
+    small(&host, STATE, "size=64k");
     let mut rig = Rig::on(host, provider);
     // Its mark of two hours ago, and since then there was no room.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
@@ -122,8 +105,8 @@ fn with_spool_and_state_full_a_burst_gets_out_as_one_and_the_next_sender_starts(
     let provider = Provider::start(&host);
     host.configure(&provider.url());
     host.write_config(&format!("{LOGIN}{}", sms(&provider.url()).replace(ONE_BY_ONE, "")));
-    small(&host, SPOOL, "400k");
-    small(&host, STATE, "64k");
+    small(&host, SPOOL, "size=400k");
+    small(&host, STATE, "size=64k");
     let early: Vec<Draft> = (1..6).map(|n| Draft::login(n, "alice").stamped()).collect();
     early.iter().for_each(|draft| host.publish(draft));
     fill(&host, SPOOL);
@@ -159,7 +142,7 @@ fn an_allowance_that_cannot_be_written_or_told_is_not_granted_and_the_others_sta
         host.write_config(LOGIN);
         let bastion = |words: &[&str]| host.run(&[&["/artefacts/bastion"], words].concat());
         bastion(&["allow", UNKNOWN, "--for", "1h"]).ok();
-        small(&host, full, "256k");
+        small(&host, full, "size=256k");
         let before = host.read(ALLOWANCES);
         fill(&host, full);
         let refused = bastion(&["allow", "192.0.2.77", "--for", "1h"]);

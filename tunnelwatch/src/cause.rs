@@ -13,6 +13,8 @@ pub enum Cause {
     NoSsh,
     /// ssh does not understand what it was told: an option in `ssh-options`, or a file.
     BadOption,
+    /// ssh cannot make its sockets in our run directory: no room, or no right.
+    RunDir,
     /// The jump host's name has no address.
     Dns,
     /// The jump host answers, and nothing listens there.
@@ -47,6 +49,7 @@ impl Cause {
         match self {
             Self::NoSsh => "no-ssh",
             Self::BadOption => "bad-option",
+            Self::RunDir => "run-dir",
             Self::Dns => "dns",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
@@ -74,6 +77,7 @@ impl Cause {
         match self {
             Self::NoSsh => "ssh cannot be run here",
             Self::BadOption => "ssh does not understand its settings (ssh-options)",
+            Self::RunDir => "ssh cannot make its sockets in the run directory here",
             Self::Dns => "the jump host's name has no address",
             Self::Refused => "the jump host refuses connections",
             Self::Unreachable => "no answer from the jump host",
@@ -96,6 +100,7 @@ impl Cause {
             self,
             Self::NoSsh
                 | Self::BadOption
+                | Self::RunDir
                 | Self::HostKey
                 | Self::ProbeDenied
                 | Self::TargetDown
@@ -142,11 +147,11 @@ const TEXTS: &[(&str, Cause)] = &[
     ("No such device", Cause::Unreachable),
     ("Cannot assign requested address", Cause::Unreachable),
     ("no answer within", Cause::Unreachable),
+    ("unix_listener: ", Cause::RunDir),
     ("Bad configuration option", Cause::BadOption),
     ("command-line line 0", Cause::BadOption),
     ("Bad local forwarding specification", Cause::BadOption),
     ("Bad remote forwarding specification", Cause::BadOption),
-    ("unix_listener", Cause::BadOption),
     ("Could not request local forwarding", Cause::BadOption),
     ("Timeout, server", Cause::Silent),
     ("Broken pipe", Cause::Silent),
@@ -223,6 +228,13 @@ mod tests {
             (&["client_loop: send disconnect: Broken pipe"], Cause::Silent),
             (&["Connection to 192.0.2.1 closed by remote host."], Cause::Closed),
             (&["command-line: line 0: Bad configuration option: nonsense"], Cause::BadOption),
+            (
+                &[
+                    "unix_listener: cannot bind to path /run/tunnelwatch/a.ctl.x: No space left on device",
+                    "Could not request local forwarding.",
+                ],
+                Cause::RunDir,
+            ),
             (&["something new"], Cause::Closed),
             (&[], Cause::Closed),
         ];

@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use notifier::ffi::wait_readable;
 use notifier::syslog::{Level, Line};
@@ -66,8 +66,8 @@ struct Work {
     /// What was told.
     told: String,
     /// Time of the last proof, and how long it took; and the look before its comparison.
-    proof: Option<(SystemTime, Duration)>,
-    banner: Option<(SystemTime, Duration)>,
+    proof: Option<(Instant, Duration)>,
+    banner: Option<(Instant, Duration)>,
     stopping: bool,
 }
 
@@ -136,6 +136,7 @@ impl Work {
             match word {
                 Word::Stop => self.stopping = true,
                 Word::Kick => self.policy.kick(self.now_ms()),
+                Word::Doubt => self.policy.doubt(self.now_ms()),
                 Word::Identity(found) => self.compared(found),
                 // Of ssh alone.
                 Word::Home(_) | Word::Released => {}
@@ -179,7 +180,7 @@ impl Work {
         self.look = None;
         match found {
             Found::Banner(took) => {
-                self.banner = Some((SystemTime::now(), took));
+                self.banner = Some((Instant::now(), took));
                 self.seen(Seen::Sshd);
             }
             Found::Other => self.seen(Seen::Other),

@@ -50,10 +50,11 @@ pub fn send_descriptor(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> io
 }
 
 /// Has the program ended by the kernel when the thread that starts it ends (`PR_SET_PDEATHSIG` in
-/// prctl(2)): ssh without anybody to watch it would hold the port.
+/// prctl(2)): ssh without anybody to watch it would hold the port. By force, for an ssh that hangs
+/// does not hear; the jump host sees the end of the connection all the same.
 pub fn end_with_us(command: &mut Command) {
     let ask = || {
-        let signal = libc::SIGTERM as libc::c_ulong;
+        let signal = libc::SIGKILL as libc::c_ulong;
         // SAFETY: this option takes one number.
         match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) } {
             0 => Ok(()),

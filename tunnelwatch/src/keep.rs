@@ -23,6 +23,12 @@ const FILES_EVERY: Duration = Duration::from_secs(2);
 /// The longest sleep: so often the state is written, whatever happens.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// How long our own session may take to do what it is asked for: one that hangs does nothing.
+const MOST_ASKED: Duration = Duration::from_secs(10);
+
+/// How long the jump host may take to release a port, the way there included.
+const MOST_RELEASE: Duration = Duration::from_secs(40);
+
 /// What a tunnel's thread is given.
 pub struct Keeper {
     /// The tunnel.
@@ -49,14 +55,16 @@ struct Work {
     said_before: usize,
     /// How many it had said when it was last well, of which none tells why it has ended.
     said_in_peace: usize,
-    /// Whether a helper is under way, so that there is one at a time.
-    helping: bool,
+    /// How many sessions were started: the number of the one that there is.
+    sessions: u64,
+    /// The session for which a helper is under way; there is one at a time.
+    helping: Option<u64>,
     /// What waits for one.
     later: Vec<Action>,
     /// When the key's files had changed last, while the jump host rejects them.
     key_files: Option<Vec<Option<SystemTime>>>,
     /// Time of the last proof, and how long it took.
-    proof: Option<(SystemTime, Duration)>,
+    proof: Option<(Instant, Duration)>,
     stopping: bool,
 }
 
@@ -84,7 +92,8 @@ impl Keeper {
             look: None,
             said_before: 0,
             said_in_peace: 0,
-            helping: false,
+            sessions: 0,
+            helping: None,
             later: Vec::new(),
             key_files: None,
             proof: None,
@@ -119,7 +128,7 @@ impl Work {
         let now_ms = self.now_ms();
         let actions = self.policy.act(now_ms);
         self.obey(actions);
-        if !self.helping {
+        if self.helping.is_none() {
             let later = std::mem::take(&mut self.later);
             self.obey(later);
         }
@@ -132,13 +141,16 @@ impl Work {
             match word {
                 Word::Stop => self.stopping = true,
                 Word::Kick => self.policy.kick(self.now_ms()),
+                Word::Doubt => self.policy.doubt(self.now_ms()),
                 Word::Released => {
-                    self.helping = false;
+                    self.helping = None;
                     // What became of it shows at the next try, which need not wait any longer.
                     self.policy.kick(self.now_ms());
                 }
                 Word::Home(home) => {
-                    self.helping = false;
+                    if !self.is_of_now() {
+                        continue;
+                    }
                     // What ssh says of a home port that is held ends no session.
                     self.forget_said();
                     self.policy.went_home(home);
@@ -147,11 +159,17 @@ impl Work {
                     }
                 }
                 Word::Identity(found) => {
-                    self.helping = false;
-                    self.identified(found);
+                    if self.is_of_now() {
+                        self.identified(found);
+                    }
                 }
             }
         }
+    }
+
+    /// Whether what a helper has brought is of the session that there is now.
+    fn is_of_now(&mut self) -> bool {
+        self.helping.take() == Some(self.sessions) && self.session.is_some()
     }
 
     fn see_session(&mut self) {
@@ -179,7 +197,7 @@ impl Work {
         let now_ms = self.now_ms();
         let actions = match found {
             Found::Banner(took) => {
-                self.proof = Some((SystemTime::now(), took));
+                self.proof = Some((Instant::now(), took));
                 self.forget_said();
                 self.policy.proved(now_ms)
             }
@@ -218,7 +236,7 @@ impl Work {
         for action in actions {
             let takes_a_helper =
                 matches!(action, Action::Identify | Action::Release | Action::GoHome);
-            if takes_a_helper && self.helping {
+            if takes_a_helper && self.helping.is_some() {
                 self.later.push(action);
                 continue;
             }
@@ -261,6 +279,7 @@ impl Work {
 
     fn start(&mut self, port: usize) {
         self.stop();
+        self.sessions += 1;
         self.said_in_peace = 0;
         // What was to be done with the session before.
         self.later.retain(|action| *action == Action::Release);
@@ -303,11 +322,12 @@ impl Work {
 
     /// Has a helper do what takes its time, and answer by a word.
     fn help(&mut self, work: impl FnOnce(&Tunnel, &Files) -> Word + Send + 'static) {
-        if self.helping {
+        if self.helping.is_some() {
             return;
         }
         let (tunnel, files) = (self.keeper.tunnel.clone(), self.keeper.files.clone());
-        self.helping = self.keeper.post.help(move || work(&tunnel, &files));
+        let helps = self.keeper.post.help(move || work(&tunnel, &files));
+        self.helping = helps.then_some(self.sessions);
     }
 
     fn identify(&mut self) {
@@ -333,9 +353,7 @@ impl Work {
         self.help(move |tunnel, files| {
             let [forward, forget, look, cancel] = ssh::move_arguments(tunnel, home, now, files);
             let run = |words: &[std::ffi::OsString]| {
-                let mut command = ssh::command(&tunnel.ssh);
-                let status = command.args(words).stderr(std::process::Stdio::null()).status();
-                status.is_ok_and(|status| status.success())
+                proof::succeeds(ssh::command(&tunnel.ssh).args(words), MOST_ASKED)
             };
             if !run(&forward) {
                 return Word::Home(false);
@@ -356,8 +374,7 @@ impl Work {
         self.log(Level::Info, Line::new("tunnel-release").word("port", port));
         self.help(move |tunnel, _| {
             let arguments = ssh::release_arguments(tunnel, port, &own);
-            let mut command = ssh::command(&tunnel.ssh);
-            let _ = command.args(arguments).stderr(std::process::Stdio::null()).status();
+            let _ = proof::succeeds(ssh::command(&tunnel.ssh).args(arguments), MOST_RELEASE);
             Word::Released
         });
     }

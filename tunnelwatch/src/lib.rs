@@ -16,6 +16,7 @@ pub mod ffi;
 pub mod keep;
 pub mod keys;
 pub mod news;
+pub mod outbox;
 pub mod policy;
 pub mod post;
 pub mod proof;

@@ -149,7 +149,7 @@ impl Policy {
             }
             Phase::Opening { since_ms, .. } if now_ms >= since_ms + FIRST_PROOF_MS => {
                 actions.push(Action::Stop);
-                self.failed(self.open_cause(), now_ms);
+                self.failed(Cause::ForwardBroken, now_ms);
             }
             Phase::Opening { look_ms, .. } | Phase::Open { look_ms, .. }
                 if now_ms >= look_ms && !self.looking =>
@@ -188,11 +188,6 @@ impl Policy {
         if matches!(self.phase, Phase::Waiting { .. }) {
             return;
         }
-        let cause = match cause {
-            // It was up to us to say why, and nothing was said.
-            Cause::Closed => self.open_cause(),
-            cause => cause,
-        };
         self.failed(cause, now_ms);
     }
 
@@ -292,6 +287,13 @@ impl Policy {
         }
     }
 
+    /// Something near has failed: what is open is looked at. What waits has its reason to.
+    pub fn doubt(&mut self, now_ms: u64) {
+        if let Phase::Open { look_ms, .. } = &mut self.phase {
+            *look_ms = (*look_ms).min(now_ms);
+        }
+    }
+
     /// Whether it works, as far as is known.
     #[must_use]
     pub fn is_up(&self) -> bool {
@@ -323,14 +325,6 @@ impl Policy {
         match self.phase {
             Phase::Open { since_ms, .. } if self.is_up() => Some(since_ms),
             _ => None,
-        }
-    }
-
-    /// A session that never worked, and did not say why.
-    fn open_cause(&self) -> Cause {
-        match self.phase {
-            Phase::Open { .. } => Cause::Closed,
-            _ => Cause::ForwardBroken,
         }
     }
 
@@ -422,7 +416,7 @@ fn rest_ms(cause: Cause, tries: u32, for_ms: u64) -> u64 {
         },
         Cause::HostKey | Cause::WrongHost => 60_000,
         Cause::NoSsh | Cause::BadOption => 60_000,
-        Cause::ProbeDenied | Cause::TargetDown => 10_000,
+        Cause::ProbeDenied | Cause::TargetDown | Cause::RunDir => 10_000,
     }
 }
 

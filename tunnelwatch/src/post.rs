@@ -13,6 +13,8 @@ use crate::proof::Identity;
 pub enum Word {
     /// Try now: the network has changed, or somebody says so.
     Kick,
+    /// Another tunnel has fallen, and what it fell by may be this one's trouble, too.
+    Doubt,
     /// End.
     Stop,
     /// What a comparison of host keys has found.

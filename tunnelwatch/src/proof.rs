@@ -6,11 +6,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use notifier::ffi::{set_nonblocking, signal_group, wait_readable};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::cause::{self, Cause};
@@ -29,6 +30,12 @@ const MOST_KEYS: Duration = Duration::from_secs(20);
 
 /// Longest banner, in bytes, with lines that may stand before it.
 const MAX_BANNER: usize = 1024;
+
+/// Most that is kept of what a short program says, in bytes.
+const MAX_SAID: usize = 64 * 1024;
+
+/// How often it is looked whether a program has ended.
+const STEP: Duration = Duration::from_millis(20);
 
 /// How a banner begins.
 const BANNER: &[u8] = b"SSH-";
@@ -138,7 +145,7 @@ pub fn once(socket: &Path) -> Option<Found> {
             return Some(found);
         }
         let left = look.deadline().saturating_duration_since(Instant::now());
-        let _ = notifier::ffi::wait_readable(&[look.wakes()], left);
+        let _ = wait_readable(&[look.wakes()], left);
     }
 }
 
@@ -246,9 +253,10 @@ fn shows_one_of(
     for option in options.iter().chain(more) {
         command.args(["-o", option]);
     }
-    let Some(output) = run(command.args(["--", host, "true"]), deadline) else {
-        return Identity::Unknown;
-    };
+    let output = run(command.args(["--", host, "true"]), deadline);
+    // Who asked may be gone, and nobody else would.
+    let _ = std::fs::remove_file(file);
+    let Some(output) = output else { return Identity::Unknown };
     match cause::of_end(output.lines()) {
         // It has got as far as asking who we are, and for that the key had to be right.
         Cause::KeyRejected => Identity::Same,
@@ -259,11 +267,17 @@ fn shows_one_of(
 
 /// The target's own keys as lines of known_hosts, under the name `target`.
 fn target_keys(tunnel: &Tunnel, deadline: Instant) -> Option<String> {
-    let scan = tunnel.ssh.with_file_name("ssh-keyscan");
+    let scan = keyscan(&tunnel.ssh);
     let host = tunnel.target.ip().to_string();
     let lines = keys::scan(&scan, &host, tunnel.target.port(), deadline)?;
     let keys = lines.lines().filter_map(|line| line.split_once(' '));
     Some(keys.map(|(_, key)| format!("target {key}\n")).collect())
+}
+
+/// The ssh-keyscan beside an ssh, or the system's for an ssh that stands alone.
+fn keyscan(ssh: &Path) -> PathBuf {
+    let beside = ssh.with_file_name("ssh-keyscan");
+    if beside.exists() { beside } else { "/usr/bin/ssh-keyscan".into() }
 }
 
 fn write_keys(path: &Path, keys: &str) -> io::Result<()> {
@@ -271,35 +285,75 @@ fn write_keys(path: &Path, keys: &str) -> io::Result<()> {
     std::fs::OpenOptions::new().write(true).create_new(true).open(path)?.write_all(keys.as_bytes())
 }
 
-/// Runs a short program and answers what it has said, on standard output where that is a pipe;
-/// nothing when it took too long.
+/// Runs a short program and answers the end of what it has said, on standard output where that is a
+/// pipe; nothing when it took too long.
 pub fn run(command: &mut Command, deadline: Instant) -> Option<String> {
     let mut child = command.spawn().ok()?;
-    let ended = wait(&mut child, deadline);
-    if !ended {
-        let _ = notifier::ffi::signal_group(child.id(), libc::SIGKILL);
-        let _ = child.wait();
-        return None;
+    let stdout = child.stdout.take().map(OwnedFd::from);
+    let stderr = child.stderr.take().map(OwnedFd::from);
+    let mut pipe = stdout.or(stderr).map(File::from);
+    if let Some(pipe) = &pipe {
+        let _ = set_nonblocking(pipe.as_fd());
     }
     let mut said = Vec::new();
-    let most = 64 * 1024;
-    if let Some(pipe) = child.stdout.take() {
-        pipe.take(most).read_to_end(&mut said).ok()?;
-    } else if let Some(pipe) = child.stderr.take() {
-        pipe.take(most).read_to_end(&mut said).ok()?;
+    loop {
+        let ended = !matches!(child.try_wait(), Ok(None));
+        if pipe.as_mut().is_some_and(|pipe| hear(pipe, &mut said)) {
+            pipe = None;
+        }
+        if ended {
+            return Some(String::from_utf8_lossy(&said).into_owned());
+        }
+        if Instant::now() >= deadline {
+            kill(&mut child);
+            return None;
+        }
+        match &pipe {
+            Some(pipe) => drop(wait_readable(&[pipe.as_fd()], STEP)),
+            None => thread::sleep(STEP),
+        }
     }
-    Some(String::from_utf8_lossy(&said).into_owned())
 }
 
-/// Waits for the end of a program whose words fit into a pipe.
-fn wait(child: &mut Child, deadline: Instant) -> bool {
-    while matches!(child.try_wait(), Ok(None)) {
-        if Instant::now() >= deadline {
-            return false;
+/// Takes in what there is to read, and keeps the end of it; answers whether nothing more will come.
+fn hear(pipe: &mut File, said: &mut Vec<u8>) -> bool {
+    let mut chunk = [0; 4096];
+    // Who never stops does not hold us up.
+    for _ in 0..64 {
+        match pipe.read(&mut chunk) {
+            Ok(0) => return true,
+            Ok(read) => said.extend(chunk.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
         }
-        thread::sleep(Duration::from_millis(20));
+        if said.len() > 2 * MAX_SAID {
+            said.drain(..said.len() - MAX_SAID);
+        }
     }
-    true
+    false
+}
+
+/// Runs a short program whose words are nobody's business, and answers whether it has done what it
+/// was told; not when it took longer than `most`.
+pub fn succeeds(command: &mut Command, most: Duration) -> bool {
+    let deadline = Instant::now() + most;
+    let Ok(mut child) = command.stderr(Stdio::null()).spawn() else { return false };
+    loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < deadline => thread::sleep(STEP),
+            Ok(Some(status)) => return status.success(),
+            _ => {
+                kill(&mut child);
+                return false;
+            }
+        }
+    }
+}
+
+/// Ends a program and what it has started.
+fn kill(child: &mut Child) {
+    let _ = signal_group(child.id(), libc::SIGKILL);
+    let _ = child.wait();
 }
 
 #[cfg(test)]
@@ -338,5 +392,27 @@ mod tests {
         assert_eq!(look.found(), None);
         look.begun -= MOST;
         assert_eq!(look.found(), Some(Found::Silence));
+    }
+    #[test]
+    fn a_short_program_may_say_much_and_may_hang() {
+        let sh = |script: &str| {
+            let mut command = ssh::command(Path::new("/bin/sh"));
+            command.args(["-c", script]);
+            command
+        };
+        let soon = Instant::now() + Duration::from_secs(20);
+        let said = run(&mut sh("yes noise | head -c 4200000 >&2; echo the end >&2"), soon);
+        let said = said.expect("it ends");
+        assert!(said.ends_with("noise\nthe end\n") && said.len() <= 3 * MAX_SAID, "{}", said.len());
+        assert_eq!(run(&mut sh("exec >&- 2>&-; sleep 60"), Instant::now() + 5 * STEP), None);
+        assert!(succeeds(&mut sh("yes noise | head -c 400000 >&2"), Duration::from_secs(20)));
+        assert!(!succeeds(&mut sh("exit 3"), Duration::from_secs(20)));
+        assert!(!succeeds(&mut sh("sleep 60"), 5 * STEP));
+    }
+
+    #[test]
+    fn an_ssh_that_stands_alone_has_the_systems_keyscan() {
+        assert_eq!(keyscan(Path::new("/srv/nothing/ssh")), Path::new("/usr/bin/ssh-keyscan"));
+        assert_eq!(keyscan(Path::new("/bin/ssh")), Path::new("/bin/ssh-keyscan"));
     }
 }

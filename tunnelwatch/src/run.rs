@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -104,6 +105,11 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
     let network = watch_network().map(File::from).ok();
     let own = std::env::current_exe().map_err(failed("find this program".into()))?;
     let teller = Arc::new(Teller::new(settings.host.clone(), run_dir.clone(), log.clone()));
+    let (bell, mut falls) = UnixStream::pair().map_err(failed("make a bell".into()))?;
+    for end in [&bell, &falls] {
+        end.set_nonblocking(true).map_err(failed("make a bell".into()))?;
+    }
+    teller.ring(bell);
     let mut run =
         Run { config: config.to_owned(), run_dir, own, teller, kept: BTreeMap::new(), _lock: lock };
     let tunnels = all(settings);
@@ -122,9 +128,13 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
         let settling = changed.map(|at| SETTLE.saturating_sub(at.elapsed()));
         let most =
             settling.unwrap_or(most).min(if ready { most } else { Duration::from_millis(200) });
-        let mut fds = vec![signals.as_fd()];
+        let mut fds = vec![signals.as_fd(), falls.as_fd()];
         fds.extend(network.as_ref().map(AsFd::as_fd));
         wait_readable(&fds, most).map_err(failed("wait for something to do".into()))?;
+        let mut rings = [0; 64];
+        if matches!(falls.read(&mut rings), Ok(read) if read > 0) {
+            run.kept.values().for_each(|kept| kept.caller.say(Word::Doubt));
+        }
         if network.as_ref().is_some_and(drain) {
             changed.get_or_insert_with(Instant::now);
         }

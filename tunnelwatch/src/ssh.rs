@@ -201,7 +201,7 @@ pub struct Session {
     lines: VecDeque<String>,
     /// Most lines that are kept.
     most: usize,
-    /// Lines in all, so that news can be told from what was there.
+    /// Lines that were kept in all, so that news can be told from what was there.
     said: usize,
 }
 
@@ -255,6 +255,21 @@ impl Session {
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes;
+        if self.partial.len() >= MAX_LINE && !bytes.contains(&b'\n') {
+            return;
+        }
+        // Of many lines the last are kept, so the others need not be looked at.
+        let (mut from, mut lines) = (bytes.len(), 0);
+        while let Some(at) =
+            bytes.get(..from).unwrap_or_default().iter().rposition(|byte| *byte == b'\n')
+        {
+            (from, lines) = (at, lines + 1);
+            if lines > self.most {
+                bytes = bytes.get(from..).unwrap_or_default();
+                break;
+            }
+        }
         for byte in bytes {
             match byte {
                 b'\n' | b'\r' => self.end_line(),
@@ -268,7 +283,13 @@ impl Session {
         if self.partial.is_empty() {
             return;
         }
-        let line = notifier::foreign::visible(&std::mem::take(&mut self.partial));
+        let bytes = std::mem::take(&mut self.partial);
+        // What hides nothing, as nearly all, is taken as it is: an ssh that is told to be verbose
+        // says much.
+        let line = match bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+            true => String::from_utf8(bytes).unwrap_or_default(),
+            false => notifier::foreign::visible(&bytes),
+        };
         if self.lines.len() >= self.most {
             self.lines.pop_front();
         }
@@ -276,7 +297,7 @@ impl Session {
         self.said = self.said.saturating_add(1);
     }
 
-    /// How many lines it has said.
+    /// How many lines were kept of what it has said.
     #[must_use]
     pub fn said(&self) -> usize {
         self.said

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use notifier::clock::Stamp;
 
 use notifier::exit::Failure;
 
@@ -30,18 +32,18 @@ pub fn status(run_dir: &Path, json: bool) -> Result<u8, Failure> {
     let book = read.and_then(|bytes| {
         serde_json::from_slice::<Book>(&bytes).map_err(|error| error.to_string())
     });
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let book = book.and_then(|book| {
-        let age = Duration::from_secs(now_s.saturating_sub(book.written_s));
-        if age > STALE { Err(format!("it is {} old", words(age))) } else { Ok(book) }
+        let age = age(&book, &Stamp::now());
+        if age > STALE { Err(format!("it is {} old", words(age))) } else { Ok((book, age)) }
     });
     match book {
-        Ok(book) => {
+        Ok((book, age)) => {
             if json {
                 let text = serde_json::to_string_pretty(&book).unwrap_or_default();
                 print(&(text + "\n"))?;
             } else {
-                print(&lines(&book, now_s))?;
+                // In the book's own time, for the clock may have been set since.
+                print(&lines(&book, book.written_s.saturating_add(age.as_secs())))?;
             }
             Ok(code(&book))
         }
@@ -55,6 +57,12 @@ pub fn status(run_dir: &Path, json: bool) -> Result<u8, Failure> {
             Ok(UNKNOWN)
         }
     }
+}
+
+/// How old a book is.
+fn age(book: &Book, now: &Stamp) -> Duration {
+    let written = book.written_s.saturating_mul(1000);
+    Stamp { unix_ms: written, boot: book.written_boot.clone() }.age(now)
 }
 
 fn code(book: &Book) -> u8 {
@@ -109,6 +117,8 @@ pub fn retry(run_dir: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use notifier::clock::BootStamp;
+
     use super::*;
     use crate::tell::State;
 
@@ -137,6 +147,22 @@ mod tests {
             let book = Book { tunnels: tunnels.collect(), ..Book::default() };
             assert_eq!(code(&book), want, "{ups:?}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_no_book_old() {
+        let stamp = |unix_s: u64, boot_s: u64| Stamp {
+            unix_ms: unix_s * 1000,
+            boot: Some(BootStamp { id: "this".into(), ms: boot_s * 1000 }),
+        };
+        let written_boot = stamp(0, 70).boot;
+        let book = Book { written_s: 100_000, written_boot, ..Book::default() };
+        for now_s in [100_005, 5, 900_000] {
+            assert_eq!(age(&book, &stamp(now_s, 75)), Duration::from_secs(5), "{now_s}");
+        }
+        // One of a program that told nothing of the boot.
+        let old = Book { written_boot: None, ..book };
+        assert_eq!(age(&old, &stamp(100_200, 75)), Duration::from_secs(200));
     }
 
     #[test]

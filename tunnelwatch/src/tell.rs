@@ -3,20 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
-use notifier::clock::Stamp;
+use notifier::clock::{BootStamp, Stamp, unix_ms};
 use notifier::config::host::Host;
 use notifier::event::{Condition, Note, Severity, Status, Tally, Unit, What};
 use notifier::foreign::Foreign;
-use notifier::spool::{Spool, drop, files};
+use notifier::spool::files;
 use notifier::syslog::{Level, Line, Log};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Tunnel;
+use crate::outbox::Outbox;
 use crate::told::{Memory, Told};
 
 /// The state file, and the metrics, in the run directory.
@@ -76,15 +79,17 @@ impl State {
     /// Of a tunnel that is as it is for so long; `proof` is when it was last proved, and how long that
     /// took.
     #[must_use]
-    pub fn new(up: bool, way: Way, age: Duration, proof: Option<(SystemTime, Duration)>) -> Self {
+    pub fn new(up: bool, way: Way, age: Duration, proof: Option<(Instant, Duration)>) -> Self {
+        // By the wall clock as it stands now, whoever has set it since.
+        let ago = |age: Duration| unix_ms().saturating_sub(millis(age)) / 1000;
         Self {
             up,
             cause: None,
             why: None,
             way,
-            since_s: unix_s(SystemTime::now()).saturating_sub(age.as_secs()),
-            proved_s: proof.map(|(at, _)| unix_s(at)),
-            proof_ms: proof.map(|(_, took)| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            since_s: ago(age),
+            proved_s: proof.map(|(at, _)| ago(at.elapsed())),
+            proof_ms: proof.map(|(_, took)| millis(took)),
         }
     }
 
@@ -116,6 +121,9 @@ pub struct Down<'a> {
 pub struct Book {
     /// When it was written, in seconds since 1970.
     pub written_s: u64,
+    /// The same moment on the clock that nobody can set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_boot: Option<BootStamp>,
     /// Process id of `tunnelwatch run`.
     pub pid: u32,
     /// The tunnels, by name.
@@ -124,9 +132,11 @@ pub struct Book {
 
 /// Who tells.
 pub struct Teller {
-    host: Host,
+    outbox: Outbox,
     run_dir: PathBuf,
     log: Log,
+    /// Rung when a tunnel falls.
+    bell: OnceLock<UnixStream>,
     memory: Memory,
     inner: Mutex<Inner>,
 }
@@ -135,6 +145,8 @@ pub struct Teller {
 struct Inner {
     book: Book,
     written: Option<Instant>,
+    /// Whether the state could not be written the last time.
+    trouble: bool,
     /// When each tunnel's thread was last heard of.
     heard: BTreeMap<String, Instant>,
     /// By tunnel: since when the seconds are counted, and those that it was up.
@@ -154,7 +166,13 @@ impl Teller {
     pub fn new(host: Host, run_dir: PathBuf, log: Log) -> Self {
         let book = Book { pid: std::process::id(), ..Book::default() };
         let inner = Mutex::new(Inner { book, ..Inner::default() });
-        Self { host, run_dir, log, memory: Memory::of_run(), inner }
+        let outbox = Outbox::new(host, log.clone());
+        Self { outbox, run_dir, log, bell: OnceLock::new(), memory: Memory::of_run(), inner }
+    }
+
+    /// Has `bell` rung each time that a tunnel falls which was up.
+    pub fn ring(&self, bell: UnixStream) {
+        let _ = self.bell.set(bell);
     }
 
     /// Writes a record.
@@ -232,30 +250,31 @@ impl Teller {
     }
 
     fn tell(&self, severity: Severity, what: What) {
-        let event = drop::new_event(Stamp::now(), &self.host.name, severity, what);
-        if let Err(error) = drop::publish(&Spool::new(&self.host.spool), &event, drop::Sync::Now) {
-            let line = Line::new("not-spooled").word("kind", event.what.kind());
-            self.log(Level::Alert, &line.text("message", &error.to_string()));
-        }
+        self.outbox.put(severity, what);
     }
 
     /// Takes down how a tunnel is, for `status`, the metrics and the weekly report.
     pub fn show(&self, name: &str, state: State) {
-        let now_s = unix_s(SystemTime::now());
+        self.outbox.again();
         let Ok(mut inner) = self.inner.lock() else { return };
         let tally = inner.count(name, state.up);
         inner.heard.insert(name.to_owned(), Instant::now());
         inner.proved_once |= state.up;
         let is_news = |before: &State| {
-            (before.up, &before.cause, &before.way, before.proved_s)
-                != (state.up, &state.cause, &state.way, state.proved_s)
+            (before.up, &before.cause, &before.way) != (state.up, &state.cause, &state.way)
+                || is_another(before.proved_s, state.proved_s)
         };
-        let news = inner.book.tunnels.get(name).is_none_or(is_news);
+        let before = inner.book.tunnels.get(name);
+        let news = before.is_none_or(is_news);
+        let falls = before.is_some_and(|before| before.up && !state.up);
         inner.book.tunnels.insert(name.to_owned(), state);
         if news || inner.written.is_none_or(|at| at.elapsed() >= EVERY) {
-            self.write(&mut inner, now_s);
+            self.write(&mut inner);
         }
         std::mem::drop(inner);
+        if let (true, Some(mut bell)) = (falls, self.bell.get()) {
+            let _ = bell.write(&[1]);
+        }
         if let Some(tally) = tally {
             self.tell(Severity::Info, What::Tally(tally));
         }
@@ -267,17 +286,27 @@ impl Teller {
         inner.book.tunnels.remove(name);
         inner.counted.remove(name);
         inner.heard.remove(name);
-        self.write(&mut inner, unix_s(SystemTime::now()));
+        self.write(&mut inner);
     }
 
-    fn write(&self, inner: &mut Inner, now_s: u64) {
+    fn write(&self, inner: &mut Inner) {
+        let now = Stamp::now();
         inner.written = Some(Instant::now());
-        inner.book.written_s = now_s;
+        inner.book.written_s = now.unix_ms / 1000;
+        inner.book.written_boot = now.boot;
         let json = serde_json::to_vec(&inner.book).unwrap_or_default();
         let written = [(STATE, json), (METRICS, metrics(&inner.book).into_bytes())];
+        let mut result = Ok(());
         for (name, content) in written {
-            // A run directory that takes nothing is told by `status`, whose file grows old.
-            let _ = files::replace_public(&self.run_dir, name, &content);
+            result = result.and(files::replace_public(&self.run_dir, name, &content));
+        }
+        // `status` tells it, too, as its file grows old.
+        let had_trouble = std::mem::replace(&mut inner.trouble, result.is_err());
+        if let Err(error) = result.as_ref().map_err(ToString::to_string) {
+            if !had_trouble {
+                let line = Line::new("state-trouble").text("message", &error);
+                self.log(Level::Error, &line.text("directory", &self.run_dir.to_string_lossy()));
+            }
         }
     }
 }
@@ -303,6 +332,15 @@ impl Inner {
         *counted = Counted { begun: now, last: now, up: Duration::ZERO };
         let name = Foreign::from(format!("tunnel {name}").as_str());
         Some(Tally { name, good, all, unit: Unit::Seconds })
+    }
+}
+
+/// Whether these are the times of two proofs: that of one may be a second off, as it is told by the clock
+/// of now.
+fn is_another(before: Option<u64>, now: Option<u64>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => before.abs_diff(now) > 1,
+        (before, now) => before != now,
     }
 }
 
@@ -342,6 +380,6 @@ fn metrics(book: &Book) -> String {
     text
 }
 
-fn unix_s(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

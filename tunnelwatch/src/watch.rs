@@ -13,16 +13,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use notifier::clock::Stamp;
-use notifier::config::host::Host;
 use notifier::event::{Condition, Severity, Status, What};
 use notifier::exit::Failure;
 use notifier::ffi::{take_signals, wait_readable};
 use notifier::foreign::Foreign;
-use notifier::spool::{Spool, drop};
 use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
 use crate::config::{LOOPBACK, Settings, Watch};
+use crate::outbox::Outbox;
 use crate::proof;
 use crate::release::listener;
 use crate::tell::words;
@@ -130,7 +129,7 @@ pub fn watch(config: &Path) -> Result<(), Failure> {
 }
 
 struct Desk {
-    host: Host,
+    outbox: Outbox,
     config: PathBuf,
     log: Log,
     memory: Memory,
@@ -145,10 +144,12 @@ impl Desk {
         let memory = Memory::of_watch();
         let watched = settings.watches.iter().cloned();
         let watched = watched.map(|watch| Watched::recalled(watch, &memory)).collect();
-        Self { host: settings.host.clone(), config: config.to_owned(), log, memory, watched }
+        let outbox = Outbox::new(settings.host.clone(), log.clone());
+        Self { outbox, config: config.to_owned(), log, memory, watched }
     }
 
     fn turn(&mut self, systemd: &mut Systemd) {
+        self.outbox.again();
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
         for one in &mut self.watched {
             // One that does not answer takes its time, and there may be some of them.
@@ -158,7 +159,7 @@ impl Desk {
             }
             let seen = one.look(&table);
             if let Some((status, text)) = one.learn(seen, Instant::now()) {
-                tell(&self.host, &self.log, &one.watch, status, &text);
+                tell(&self.outbox, &self.log, &one.watch, status, &text);
                 remember(&self.memory, &self.log, one);
             }
         }
@@ -292,19 +293,15 @@ impl Watched {
     }
 }
 
-fn tell(host: &Host, log: &Log, watch: &Watch, status: Status, text: &str) {
+fn tell(outbox: &Outbox, log: &Log, watch: &Watch, status: Status, text: &str) {
     let down = status == Status::Down;
     let name = Foreign::from(format!("tunnel {}", watch.name).as_str());
     let severity = if down { Severity::Critical } else { Severity::Info };
     let what = What::Condition(Condition { name, status, text: text.to_owned() });
-    let event = drop::new_event(Stamp::now(), &host.name, severity, what);
     let word = if down { "tunnel-down" } else { "tunnel-up" };
     let line = Line::new(word).text("tunnel", &watch.name).text("message", text);
     let _ = log.write(if down { Level::Error } else { Level::Info }, &line);
-    if let Err(error) = drop::publish(&Spool::new(&host.spool), &event, drop::Sync::Now) {
-        let line = Line::new("not-spooled").text("message", &error.to_string());
-        let _ = log.write(Level::Alert, &line);
-    }
+    outbox.put(severity, what);
 }
 
 /// Keeps what was told over a restart.

@@ -320,6 +320,11 @@ impl Policy {
         self.compare_ms = self.compare_ms.min(again);
     }
 
+    /// Something near has failed: it is looked at.
+    pub fn doubt(&mut self, now_ms: u64) {
+        self.look_ms = self.look_ms.min(now_ms);
+    }
+
     /// Whether it works, as far as is known.
     #[must_use]
     pub fn is_up(&self) -> bool {

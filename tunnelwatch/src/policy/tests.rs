@@ -390,6 +390,60 @@ fn a_home_port_that_is_given_back_while_a_session_opens_is_gone_to_at_once() {
 }
 
 #[test]
+fn a_doubt_looks_at_what_is_open_and_lets_what_waits_wait() {
+    let mut policy = Policy::new(RULES, 0);
+    policy.act(0);
+    policy.ended(Cause::KeyRejected, 100);
+    policy.doubt(200);
+    assert_eq!(policy.act(200), [], "the pace of a rejected key");
+    policy.act(6_000);
+    policy.act(6_300);
+    policy.proved(6_400);
+    assert_eq!(policy.act(7_000), []);
+    policy.doubt(7_000);
+    assert_eq!(policy.act(7_000), [Action::Look]);
+    policy.doubt(7_100);
+    assert_eq!(policy.act(7_100), [], "one look at a time");
+}
+
+#[test]
+fn a_session_that_ends_before_it_works_is_not_said_to_live() {
+    let mut policy = Policy::new(RULES, 0);
+    policy.act(0);
+    policy.ended(Cause::Closed, 100);
+    assert_eq!(policy.cause(), Some(Cause::Closed));
+    // One that lives on without ever working is.
+    policy.act(3_000);
+    assert!(policy.act(3_000 + FIRST_PROOF_MS).contains(&Action::Stop));
+    assert_eq!(policy.cause(), Some(Cause::ForwardBroken));
+}
+
+#[test]
+fn thousands_of_flaps_leave_a_policy_as_small_as_it_was() {
+    // A session that ends each half a second after it worked, for a day.
+    let mut policy = Policy::new(RULES, 0);
+    let (mut now, mut told, mut starts) = (0, 0, 0_u32);
+    while now < 24 * 3_600_000 {
+        for action in policy.act(now) {
+            match action {
+                Action::Start { .. } => starts += 1,
+                Action::Look => drop(policy.proved(now)),
+                Action::TellDown(_) | Action::TellUp { .. } => told += 1,
+                _ => {}
+            }
+        }
+        if policy.is_up() {
+            now += 500;
+            policy.ended(Cause::Closed, now);
+        }
+        now = policy.wake_ms().max(now + 1);
+    }
+    assert!(starts > 10_000, "{starts}");
+    assert!(told <= 1, "it never works for five seconds: told {told} times");
+    assert!(policy.pending.is_empty() && policy.news.ups.len() <= 1);
+}
+
+#[test]
 fn another_host_behind_the_port_is_told_at_once_and_not_kept() {
     let mut policy = Policy::new(RULES, 0);
     policy.act(0);

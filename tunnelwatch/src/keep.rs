@@ -67,6 +67,8 @@ struct Work {
     look: Option<Look>,
     /// How many lines ssh had said when the look began.
     said_before: usize,
+    /// How many it had said when it was last well, of which none tells why it has ended.
+    said_in_peace: usize,
     /// Whether a helper is under way, so that there is one at a time.
     helping: bool,
     /// What waits for one.
@@ -94,6 +96,7 @@ impl Keeper {
             session: None,
             look: None,
             said_before: 0,
+            said_in_peace: 0,
             helping: false,
             later: Vec::new(),
             key_files: None,
@@ -151,6 +154,8 @@ impl Work {
                 }
                 Word::Home(home) => {
                     self.helping = false;
+                    // What ssh says of a home port that is held ends no session.
+                    self.forget_said();
                     self.policy.went_home(home);
                     if home {
                         self.log(Level::Info, Line::new("tunnel-home"));
@@ -170,7 +175,7 @@ impl Work {
             return;
         }
         session.drain();
-        let cause = cause::of_end(session.lines(0));
+        let cause = cause::of_end(session.lines(self.said_in_peace));
         let said = session.lines(0).last().unwrap_or_default().to_owned();
         self.session = None;
         self.look = None;
@@ -190,6 +195,7 @@ impl Work {
         let actions = match found {
             Found::Banner(took) => {
                 self.proof = Some((SystemTime::now(), took));
+                self.forget_said();
                 self.policy.proved(now_ms)
             }
             Found::Nothing | Found::Other | Found::Silence => {
@@ -212,6 +218,14 @@ impl Work {
             (_, Found::Other) => Cause::WrongHost,
             (_, Found::Silence) => Cause::Silent,
             _ => Cause::ForwardBroken,
+        }
+    }
+
+    /// What ssh has said so far is of no account when it ends.
+    fn forget_said(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.listen();
+            self.said_in_peace = session.said();
         }
     }
 
@@ -251,6 +265,7 @@ impl Work {
 
     fn start(&mut self, port: usize) {
         self.stop();
+        self.said_in_peace = 0;
         // What was to be done with the session before.
         self.later.retain(|action| *action == Action::Release);
         let Keeper { tunnel, files, own, .. } = &self.keeper;

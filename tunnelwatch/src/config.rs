@@ -18,8 +18,9 @@ const MAX_NAME: usize = 32;
 /// from 9.8 on.
 const CHECKS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3600)];
 
-/// How often a tunnel is looked through, and on a line where each byte costs.
-const CHECK_EVERY: Duration = Duration::from_secs(20);
+/// How often a tunnel is looked through, and on a line where each byte costs. A look is 1.5 KB, so this is
+/// 5.8 MB a day, or 0.9; and what is broken is known within 25 s.
+const CHECK_EVERY: Duration = Duration::from_secs(23);
 const METERED_CHECK_EVERY: Duration = Duration::from_secs(150);
 
 /// The parts of the file that are ours.

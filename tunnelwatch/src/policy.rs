@@ -15,7 +15,7 @@ const FIRST_LOOKS_MS: u64 = 250;
 const FIRST_PROOF_MS: u64 = 30_000;
 
 /// After a look that failed, the next one comes this soon; so many in a row mean that it is broken.
-const LOOK_AGAIN_MS: u64 = 2_000;
+const LOOK_AGAIN_MS: u64 = 1_500;
 const BROKEN_AFTER: u32 = 2;
 
 /// How often a tunnel on a fallback port tries to go home.

@@ -59,7 +59,7 @@ impl Files {
 /// Arguments with which ssh opens the forward on `port`. `own` is this program.
 #[must_use]
 pub fn arguments(tunnel: &Tunnel, port: u16, files: &Files, own: &Path) -> Vec<OsString> {
-    let alive = if tunnel.metered { 120 } else { 10 };
+    let alive = alive_s(tunnel);
     let options = [
         "ControlMaster=yes".to_owned(),
         "ControlPersist=no".to_owned(),
@@ -75,6 +75,14 @@ pub fn arguments(tunnel: &Tunnel, port: u16, files: &Files, own: &Path) -> Vec<O
     words.extend(["-L".into(), local(port, files)]);
     words.extend(["--".into(), tunnel.jump.host.clone().into()]);
     words
+}
+
+/// After how many seconds of silence ssh asks by itself whether the jump host is there. A look that is
+/// answered says so as well, and says more: where looks are frequent, ssh asks nothing, for the sake of
+/// lines that are paid by the byte. Routers forget a connection that is silent for long.
+fn alive_s(tunnel: &Tunnel) -> u64 {
+    let after_a_look = tunnel.check_every.as_secs().saturating_add(5);
+    after_a_look.min(if tunnel.metered { 300 } else { 30 })
 }
 
 /// Arguments with which the jump host is asked to end what holds `port`, by the command that stands
@@ -335,6 +343,20 @@ mod tests {
             "-- 2001:db8::1",
         ] {
             assert!(line.contains(words), "{words}: {line}");
+        }
+    }
+
+    #[test]
+    fn ssh_asks_for_a_sign_of_life_only_where_looks_are_seldom() {
+        for (more, alive_s) in [
+            ("", 28),
+            ("check-every = \"5s\"", 10),
+            ("check-every = \"10m\"", 30),
+            ("metered = true", 155),
+            ("metered = true\ncheck-every = \"1h\"", 300),
+        ] {
+            let line = said(&tunnel(more));
+            assert!(line.contains(&format!("ServerAliveInterval={alive_s} ")), "{more}: {line}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bastion_tests::host::DEADLINE;
 use bastion_tests::tunnel::{Line, PORTS, TUNNEL};
 use bastion_tests::wait::wait_until;
+use serde_json::Value;
 
 /// Longest time to be home: ten seconds, on a machine that has other things to do.
 const SOON: Duration = Duration::from_secs(20);
@@ -33,6 +34,7 @@ fn an_address_of_ours_that_changes_is_noticed_and_a_released_port_is_gone_back_t
 #[test]
 fn a_session_that_ends_is_not_blamed_on_a_home_port_that_was_held_before() {
     let mut line = Line::new();
+    line.inside.write_config(&format!("{TUNNEL}check-every = \"5s\"\n"));
     let holder = line.jump.spawn(&["python3", "-m", "http.server", "--bind", "127.0.0.1", "2222"]);
     assert!(wait_until(DEADLINE, || line.jump.listens(2222)));
     line.start();
@@ -43,6 +45,10 @@ fn a_session_that_ends_is_not_blamed_on_a_home_port_that_was_held_before() {
     assert!(before > 0, "sshd says so when a port is held");
     assert_eq!(line.tunnelwatch(&["retry"]).code, Some(0));
     assert!(wait_until(DEADLINE, || refused() > before), "it never tries to go home");
+    // All is well, as two looks say that have begun since.
+    let proved = |status: &Value| status["proved-s"].as_u64().unwrap_or(0);
+    let then = proved(&line.status());
+    line.wait_status("two looks", DEADLINE, |status| proved(status) > then + 5);
     drop(holder);
     line.inside.sh(&format!("kill -KILL {}", line.ssh_pid()));
     line.inside.wait_syslog("tunnelwatch", "ssh-ended cause=closed", 1);

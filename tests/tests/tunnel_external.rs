@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bastion_tests::host::{CONFIG, DEADLINE};
+use bastion_tests::host::{CONFIG, DEADLINE, Host};
 use bastion_tests::process::Daemon;
 use bastion_tests::tunnel::Line;
 use bastion_tests::vpn::{EXTERNAL, NEAR, Vpn, has};
@@ -317,6 +317,58 @@ fn the_jump_host_sees_the_internal_host_through_the_vpn() {
     configure(&other);
     watch.signal(libc::SIGHUP);
     assert!(wait_until(DEADLINE, || told("another host answers in its place")));
+}
+
+#[test]
+fn the_example_rule_for_polkit_allows_one_unit_to_one_user() {
+    if !has(&["/usr/lib/polkit-1/polkitd", "/usr/bin/pkcheck", "/usr/bin/dbus-daemon"]) {
+        return;
+    }
+    let host = Host::new();
+    let rule = include_str!("../../etc/polkit-1/rules.d/50-tunnelwatch.rules");
+    host.sh("echo 'polkitd:x:990:990::/nonexistent:/usr/sbin/nologin' >>/etc/passwd
+         echo 'messagebus:x:991:991::/nonexistent:/usr/sbin/nologin' >>/etc/passwd
+         printf '%s\n' polkitd:x:990: messagebus:x:991: >>/etc/group
+         install -d /etc/polkit-1/rules.d /run/dbus
+         ln -s /run /var/run; dbus-uuidgen >/etc/machine-id");
+    host.write("/etc/polkit-1/rules.d/50-tunnelwatch.rules", rule, 0o644);
+    let bus = host.spawn(&["dbus-daemon", "--system", "--nofork", "--nopidfile"]);
+    let listens = || host.path("/run/dbus/system_bus_socket").exists();
+    assert!(wait_until(DEADLINE, listens), "{}", bus.output());
+    let polkitd = host.spawn(&["/usr/lib/polkit-1/polkitd"]);
+    let sleeper = |user: &str| {
+        host.spawn(&["setpriv", &format!("--reuid={user}"), "--clear-groups", "sleep", "300"])
+    };
+    let (ours, other) = (sleeper("_tunnelwatch"), sleeper("alice"));
+    // As systemd asks it, of the process that is at the other end.
+    let may = |who: &Daemon, unit: &str, verb: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/status", who.pid()));
+        let line = stat.expect("it lives");
+        let line = line.lines().find(|line| line.starts_with("NSpid:")).expect("a line").to_owned();
+        let pid = line.split_whitespace().last().expect("a number").to_owned();
+        let action = "org.freedesktop.systemd1.manage-units";
+        let words = ["pkcheck", "-a", action, "-p", &pid, "-d", "unit", unit, "-d", "verb", verb];
+        host.run(&words)
+    };
+    let unit = "openvpn-client@home.service";
+    let allowed = || may(&ours, unit, "restart").code == Some(0);
+    assert!(
+        wait_until(DEADLINE, allowed),
+        "{:?}\n{}",
+        may(&ours, unit, "restart"),
+        polkitd.output()
+    );
+    assert_eq!(may(&ours, unit, "start").code, Some(0));
+    for (who, unit, verb) in [
+        (&ours, unit, "stop"),
+        (&ours, "ssh.service", "restart"),
+        (&ours, "openvpn-client@home.service.d", "restart"),
+        (&other, unit, "restart"),
+    ] {
+        let output = may(who, unit, verb);
+        // pkcheck(1): not authorized, or not without a password.
+        assert!(matches!(output.code, Some(1 | 2)), "{unit} {verb}: {output:?}");
+    }
 }
 
 #[test]

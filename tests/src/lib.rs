@@ -28,7 +28,8 @@
 //! ```
 //!
 //! The tests take root, iproute2, openssh and curl (those of clocks libfaketime, those of channels
-//! python3-aiosmtpd, those of the log systemd-journal-remote, and where they are to be had
+//! python3-aiosmtpd, those of the log systemd-journal-remote, those of VPNs openvpn, wireguard-go and
+//! polkitd, and where they are to be had
 //! gammu-smsd, postfix and rsyslog), and what `cargo build --workspace` builds: `bastion`,
 //! `tunnelwatch` and `libpam_bastion.so` are taken from the directory `BASTION_ARTEFACTS`, by default
 //! the target directory of the running test. A rig that cannot work panics and

@@ -300,7 +300,8 @@ impl Work {
         match command::run(stop, *timeout) {
             Ok(()) => self.log(Level::Info, Line::new("vpn-stopped")),
             Err(why) => {
-                self.log(Level::Error, Line::new("vpn-not-stopped").text("message", &why));
+                // Where systemd ends all of a unit at once, it has gone by itself.
+                self.log(Level::Warning, Line::new("vpn-not-stopped").text("message", &why));
             }
         }
     }

@@ -29,7 +29,7 @@ pub const TUNNEL: &str = "[host]\nname = \"inside\"\n\n[[tunnel]]\nname = \"clou
     known-hosts = \"/var/lib/tunnelwatch/known_hosts\"\nremote-ports = [2222, 2223]\n";
 
 /// What runs the rest of its arguments as tunnelwatch's user.
-const AS_TUNNELWATCH: &[&str] = &[
+pub const AS_TUNNELWATCH: &[&str] = &[
     "setpriv",
     "--reuid=_tunnelwatch",
     "--regid=_tunnelwatch",
@@ -226,11 +226,15 @@ impl Line {
         }
     }
 
-    /// Begins to count the connections that are begun to the jump host.
+    /// Begins to count the connections that are begun to the jump host: a SYN that the kernel repeats is
+    /// none.
     pub fn count_connections(&self) {
         self.router.sh(
             "nft add table ip count; nft add chain ip count f '{ type filter hook forward priority -1; }'
-             nft add rule ip count f ip daddr 10.2.0.2 tcp flags '& (syn|ack) == syn' counter",
+             nft add set ip count begun '{ type inet_service; flags dynamic; size 65535; }'
+             syn=\"ip daddr 10.2.0.2 tcp flags & (syn|ack) == syn\"
+             nft add rule ip count f $syn tcp sport @begun return
+             nft add rule ip count f $syn add @begun '{ tcp sport }' counter",
         );
     }
 

@@ -44,3 +44,24 @@ fn the_bench_of_the_sender_has_all_rows_and_loses_nothing() {
         assert_eq!(row(start)["met"], true, "{:#?}", row(start));
     }
 }
+
+#[test]
+fn the_bench_of_a_tunnel_has_all_faults_and_what_is_to_be_told_is_told() {
+    let rows = quick("tunnel");
+    let row = |start: &str| {
+        let found = rows.iter().find(|row| row["what"].as_str().unwrap_or("").starts_with(start));
+        found.unwrap_or_else(|| panic!("no row {start}: {rows:#?}"))
+    };
+    for fault in ["F1 ", "F2 ", "F3 ", "F4 ", "F5 ", "F6 ", "F7 ", "F9 ", "F11 "] {
+        assert!(row(fault)["figures"]["back_s"].is_number(), "{:#?}", row(fault));
+        assert_ne!(row(fault)["peer"], "", "{fault}");
+    }
+    assert!(row("F4 beyond this host, with `release`")["figures"]["back_s"].is_number());
+    for start in ["CPU", "bytes a day", "the same, metered"] {
+        assert_ne!(row(start)["measured"], "", "{start}");
+    }
+    // Times are the machine's; these are not.
+    for start in ["F6b ", "F8 ", "host key changed"] {
+        assert_eq!(row(start)["met"], true, "{:#?}", row(start));
+    }
+}

@@ -23,6 +23,7 @@ mod send;
 mod sender;
 mod ssh;
 mod stats;
+mod tunnel;
 mod wrong;
 
 use std::error::Error;
@@ -54,19 +55,24 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     let mut args = lexopt::Parser::from_env();
     let what = match args.next()? {
         Some(Value(what)) => what.string()?,
-        _ => return Err("usage: bench login|notify [--json] [--quick]".into()),
+        _ => return Err("usage: bench login|notify|tunnel [--json] [--quick]".into()),
     };
     match what.as_str() {
         "open" => return probe::open(args),
         "spawn" => return probe::spawn(args),
-        "login" | "notify" => {}
-        other => return Err(format!("there is no {other:?}; there are login and notify").into()),
+        "banner" => return tunnel::port::banner(args),
+        "hold" => return tunnel::port::hold(args),
+        "login" | "notify" | "tunnel" => {}
+        other => {
+            return Err(format!("there is no {other:?}; there are login, notify and tunnel").into());
+        }
     }
-    let (mut json, mut effort) = (false, Effort::Full);
+    let (mut json, mut effort, mut cap) = (false, Effort::Full, None);
     while let Some(arg) = args.next()? {
         match arg {
             Long("json") => json = true,
             Long("quick") => effort = Effort::Quick,
+            Long("cap") if what == "tunnel" => cap = Some(args.value()?.parse()?),
             _ => return Err(arg.unexpected().into()),
         }
     }
@@ -77,6 +83,8 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         ssh::measure(&mut table, effort);
         artefact::measure(&mut table);
         memory::measure(&mut table, effort);
+    } else if what == "tunnel" {
+        tunnel::measure(&mut table, effort, cap);
     } else {
         delivery::measure(&mut table, effort);
         sender::measure(&mut table, effort);

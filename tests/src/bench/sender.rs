@@ -31,9 +31,9 @@ pub fn measure(table: &mut Table, effort: Effort) {
     let sender = rig.sender.as_ref().expect("it has just been started");
     let idle = if effort == Effort::Full { IDLE } else { Duration::from_secs(3) };
     pause(Duration::from_secs(1));
-    let (begun, before) = (Instant::now(), cpu(sender));
+    let (begun, before) = (Instant::now(), cpu(sender.pid()));
     pause(idle);
-    let (used, time) = (cpu(sender).saturating_sub(before), begun.elapsed());
+    let (used, time) = (cpu(sender.pid()).saturating_sub(before), begun.elapsed());
     let share = used.as_secs_f64() / time.as_secs_f64();
     let measured = format!(
         "{} ms in {} s ({} %)",
@@ -46,12 +46,12 @@ pub fn measure(table: &mut Table, effort: Effort) {
     let fresh = memory(sender);
 
     let rounds = effort.times(100);
-    let (before, ticks) = (cpu(sender), cpu_by_ticks(sender));
+    let (before, ticks) = (cpu(sender.pid()), cpu_by_ticks(sender));
     rig.open(&[&with(&our_line())], &Turns::single(rounds, 50));
     rig.provider.wait_accepted(rounds, Duration::from_secs(60));
     rig.settle();
     let count = f64::from(u32::try_from(rounds).unwrap_or(u32::MAX));
-    let each = (cpu(sender) - before).as_secs_f64() * 1e3 / count;
+    let each = (cpu(sender.pid()) - before).as_secs_f64() * 1e3 / count;
     let by_ticks = (cpu_by_ticks(sender) - ticks).as_secs_f64() * 1e3 / count;
     let used = memory(sender);
 
@@ -61,7 +61,7 @@ pub fn measure(table: &mut Table, effort: Effort) {
         row.target("<= 8 MiB", fresh.0 <= MOST_KIB).figure("kib", fresh.0).peer(&nullmailer(&rig)),
     );
     let row = Row::new(&format!("sender, RSS after {rounds} alerts over TLS"), &told(used), 1);
-    let row = row.figure("kib", used.0).figure("peak_kib", field(sender, "VmHWM"));
+    let row = row.figure("kib", used.0).figure("peak_kib", field(sender.pid(), "VmHWM"));
     table.add(row.target("<= 8 MiB", used.0 <= MOST_KIB));
     let measured = format!("{} ms (by clock ticks {} ms)", short(each), short(by_ticks));
     let row =
@@ -73,19 +73,20 @@ pub fn measure(table: &mut Table, effort: Effort) {
 
 /// Resident and own memory, in KiB.
 fn memory(sender: &Daemon) -> (f64, f64) {
-    (field(sender, "VmRSS"), field(sender, "RssAnon"))
+    (field(sender.pid(), "VmRSS"), field(sender.pid(), "RssAnon"))
 }
 
-fn field(sender: &Daemon, name: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", sender.pid())).unwrap_or_default();
+/// A number of proc(5)'s `status` of a process, as `VmRSS`, in KiB.
+pub fn field(pid: u32, name: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     kib.expect("the process runs")
 }
 
-/// CPU time of all its threads, to the nanosecond (`schedstat`).
-fn cpu(sender: &Daemon) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{}/task", sender.pid())).expect("the sender runs");
+/// CPU time of all threads of a process, to the nanosecond (`schedstat`).
+pub fn cpu(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     let of_task = |entry: fs::DirEntry| -> Option<Duration> {
         let stat = fs::read_to_string(entry.path().join("schedstat")).ok()?;
         stat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
@@ -110,5 +111,5 @@ fn nullmailer(rig: &Rig) -> String {
     }
     let daemon = rig.host.spawn(&["nullmailer-send"]);
     pause(Duration::from_millis(500));
-    format!("nullmailer-send {}, mail only", mebibytes(field(&daemon, "VmRSS")))
+    format!("nullmailer-send {}, mail only", mebibytes(field(daemon.pid(), "VmRSS")))
 }

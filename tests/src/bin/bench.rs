@@ -1,8 +1,9 @@
-//! `bench login` and `bench notify`: the project's numbers, each beside what its peers take,
-//! measured in the same run.
+//! `bench login`, `bench notify` and `bench tunnel`: the project's numbers, each beside what its peers
+//! take, measured in the same run.
 //!
 //! ```text
-//! bench login|notify [--json] [--quick]
+//! bench login|notify|tunnel [--json] [--quick]
+//! bench tunnel --cap SECONDS     waits so long for peers, 120 s else
 //! ```
 //!
 //! Prints a table, and in its last line how many targets are met; exit code 0 when all of it
@@ -13,8 +14,8 @@
 //! the machine's mail server, so it can also lie in a folder that `BASTION_PEERS` names, where
 //! `./dev bench` puts it: `apt-get download nullmailer && dpkg -x nullmailer_*.deb DIR`.
 //!
-//! Two further commands are run by the bench itself, inside the throwaway machine: `open` and
-//! `spawn`, see `bench/probe.rs`.
+//! Further commands are run by the bench itself, inside the throwaway machine: `open` and `spawn`
+//! (`bench/probe.rs`), `banner` and `hold` (`bench/tunnel/port.rs`).
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -8,10 +8,11 @@ use bastion_tests::ffi;
 use bastion_tests::host::{DEADLINE, require, rigs};
 use bastion_tests::wait::wait_until;
 
-fn start() -> Child {
+fn start(words: &[&str]) -> Child {
     require("bastion");
     let program = rigs().join("demo");
     Command::new(&program)
+        .args(words)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -38,7 +39,7 @@ fn ended(pid: u32) -> bool {
 
 #[test]
 fn the_demo_shows_both_messages_and_ends_well() {
-    let output = start().wait_with_output().expect("a child can be waited for");
+    let output = start(&[]).wait_with_output().expect("a child can be waited for");
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
@@ -49,9 +50,36 @@ fn the_demo_shows_both_messages_and_ends_well() {
 }
 
 #[test]
+fn the_demo_of_a_tunnel_breaks_it_in_three_ways_and_each_is_told_and_healed() {
+    let output = start(&["tunnel"]).wait_with_output().expect("a child can be waited for");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    // A text of an SMS stands in a box, over lines of it.
+    let words: Vec<&str> = text.split_whitespace().filter(|word| *word != "|").collect();
+    let text = words.join(" ");
+    let mut rest = text.as_str();
+    for said in [
+        "OK: cloud up for",
+        "tunnel cloud is DOWN (CRITICAL)",
+        "DOWN: cloud for",
+        "now on port 2223",
+        "home again on port 2222",
+        "sshd on this side does not answer",
+        "tunnel cloud is up again",
+        "moved to port 2223",
+        "home again on port 2222",
+        "OK: cloud up for",
+    ] {
+        let (_, after) = rest.split_once(said).unwrap_or_else(|| panic!("no {said}: {text}"));
+        rest = after;
+    }
+}
+
+#[test]
 fn a_demo_that_is_stopped_leaves_nothing_behind() {
     for signal in [libc::SIGINT, libc::SIGKILL] {
-        let mut demo = start();
+        let mut demo = start(&[]);
         let pid = demo.id();
         // The machine's first process, sshd, syslog, the provider, the sender, and helpers.
         assert!(wait_until(DEADLINE, || descendants(pid).len() >= 10), "it does not start");

@@ -13,6 +13,13 @@ use super::power;
 /// Time between two looks at what tunnelwatch says.
 const STEP: Duration = Duration::from_millis(50);
 
+/// Gives this host the address that comes after its own.
+const NEXT_ADDRESS: &str = "old=$(ip -4 -o address show dev a0 | awk '{print $4}')
+    number=${old%/*} number=${number##*.}
+    ip address delete $old dev a0
+    ip address add 10.1.0.$((number + 1))/24 dev a0
+    ip route add default via 10.1.0.1";
+
 /// A fault, by the table's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -112,10 +119,7 @@ impl Fault {
             Self::AddressChanged => {
                 case.begins();
                 // As a modem that was restarted hands it a new one.
-                case.line
-                    .inside
-                    .sh("ip address delete 10.1.0.2/24 dev a0; ip address add 10.1.0.3/24 dev a0
-                     ip route add default via 10.1.0.1");
+                case.line.inside.sh(NEXT_ADDRESS);
                 case.over();
             }
             Self::JumpOff | Self::Refused => {

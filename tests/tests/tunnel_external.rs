@@ -106,7 +106,7 @@ fn another_host_is_told_as_critical_at_once_and_nothing_is_started_for_it() {
     let mut vpn = Vpn::openvpn();
     let keys = vpn.host_keys();
     // The key is another one while the VPN is up; a kick has it compared.
-    vpn.up(&format!("{COMMANDS}{keys}"));
+    vpn.up(&format!("alert-after = \"1h\"\n{COMMANDS}{keys}"));
     // One comparison is no sooner than this after another.
     pause(Duration::from_secs(15));
     vpn.line

@@ -96,7 +96,12 @@ fn check_tells_what_is_wrong_on_this_side() {
         ("echo 'ssh = \"/srv/ssh\"' >>CONFIG", "/srv/ssh: No such file", "install", 1),
         ("echo >/srv/ssh; echo 'ssh = \"/srv/ssh\"' >>CONFIG", "may not be", "chmod 0755", 1),
         ("pkill -KILL -x sshd", "nothing answers at 127.0.0.1:22", "systemctl status ssh", 1),
-        ("true", "tunnelwatch run does not work here", "systemctl enable --now tunnelwatch", 0),
+        (
+            "true",
+            "tunnelwatch run does not work here",
+            "systemctl enable --now --no-block tunnelwatch",
+            0,
+        ),
         ("chown root: DIR; chmod 700 DIR", "ID: Permission denied", "chown -R _tunnelwatch DIR", 2),
         ("rm ID KNOWN; pkill -KILL -x sshd", "ID: is missing", "enroll cloud", 3),
     ];

@@ -79,8 +79,7 @@ fn check_tunnels(settings: &Settings, run_dir: &Path) -> Result<Vec<String>, Fai
     let mut findings: Vec<String> = if runs(&run_dir.join("lock")) {
         Vec::new()
     } else {
-        let fix =
-            "systemctl enable --now tunnelwatch; if it ends again: journalctl -u tunnelwatch -n 20";
+        let fix = "systemctl enable --now --no-block tunnelwatch; if it ends again: journalctl -u tunnelwatch -n 20";
         vec![format!("tunnelwatch run does not work here: {fix}")]
     };
     let states = states(run_dir);

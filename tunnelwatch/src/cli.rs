@@ -81,6 +81,8 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
             arg => return Err(Failure::usage(arg.unexpected())),
         }
     }
+    // Programs that are told of it run in other directories.
+    let run_dir = std::path::absolute(&run_dir).map_err(Failure::usage)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match (command.as_deref(), words.as_slice()) {
         (Some("run"), []) => run::run(&config, run_dir).map(|()| 0),

@@ -359,13 +359,20 @@ const OURS: &[&str] = &[
     "controlpersist",
     "exitonforwardfailure",
     "forkafterauthentication",
+    "globalknownhostsfile",
+    "host",
+    "include",
+    "knownhostscommand",
     "localforward",
     "loglevel",
+    "match",
+    "nohostauthenticationforlocalhost",
     "remoteforward",
     "sessiontype",
     "stricthostkeychecking",
     "streamlocalbindunlink",
     "userknownhostsfile",
+    "verifyhostkeydns",
 ];
 
 fn parse_option(text: &str) -> Result<String, String> {
@@ -373,6 +380,10 @@ fn parse_option(text: &str) -> Result<String, String> {
         .split_once('=')
         .ok_or_else(|| format!("{text:?}: write Option=value, as ssh_config(5) names it"))?;
     let key = key.trim().to_ascii_lowercase();
+    // Where a word ends is ssh's to say: it would read "StrictHostKeyChecking no #=x" as another option.
+    if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Err(format!("{text:?}: write Option=value, as ssh_config(5) names it"));
+    }
     if OURS.contains(&key.as_str()) {
         return Err(format!("{key} is set by tunnelwatch itself; leave it out"));
     }
@@ -381,7 +392,7 @@ fn parse_option(text: &str) -> Result<String, String> {
     if ours_to_pass && !value.trim().chars().all(of_name) {
         return Err(format!("{text:?}: the value is a name or an address"));
     }
-    if key.is_empty() || value.is_empty() || text.contains(|c: char| c.is_control()) {
+    if value.trim().is_empty() || text.contains(|c: char| c.is_control()) {
         return Err(format!("{text:?}: write Option=value, as ssh_config(5) names it"));
     }
     Ok(text.to_owned())
@@ -450,6 +461,13 @@ alert-after = "5m"
             ("/etc/tunnelwatch/id", "/etc/tunnel watch", "write a whole path"),
             ("BindInterface=wwan0", "BindInterface", "write Option=value"),
             ("BindInterface=wwan0", "LogLevel=QUIET", "set by tunnelwatch itself"),
+            ("BindInterface=wwan0", "KnownHostsCommand=/bin/x", "set by tunnelwatch itself"),
+            ("BindInterface=wwan0", "VerifyHostKeyDNS=yes", "set by tunnelwatch itself"),
+            ("BindInterface=wwan0", " Include = /x", "set by tunnelwatch itself"),
+            ("BindInterface=wwan0", "StrictHostKeyChecking no #=x", "write Option=value"),
+            ("BindInterface=wwan0", "LogLevel\\tQUIET=x", "write Option=value"),
+            ("BindInterface=wwan0", "=x", "write Option=value"),
+            ("BindInterface=wwan0", "Compression= ", "write Option=value"),
             ("BindInterface=wwan0", "BindInterface=a;id", "a name or an address"),
             (
                 "\nports = [2222, 2223]",

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use notifier::exit::Failure;
@@ -16,6 +17,7 @@ use crate::config::{Settings, Tunnel};
 use crate::keys;
 use crate::proof::{self, run};
 use crate::ssh::{self, Files, Session};
+use crate::status;
 
 /// How long each program may take.
 const MOST: Duration = Duration::from_secs(20);
@@ -42,18 +44,29 @@ pub struct Request<'a> {
 pub fn enroll(config: &Path, run_dir: &Path, request: &Request<'_>) -> Result<u8, Failure> {
     let settings = Settings::load(config).map_err(Failure::config)?;
     let tunnel = pick(&settings.tunnels, request.name)?;
+    refuse_root(&tunnel.identity)?;
     let public = make_key(&tunnel.identity)?;
     pin(tunnel, request.host_key)?;
     print(&instructions(tunnel, &public))?;
-    match test(tunnel, run_dir) {
+    if let Some(state) = status::of_one(run_dir, &tunnel.name) {
+        let is = if state.up { "is up" } else { "is not up" };
+        let name = &tunnel.name;
+        print(&format!(
+            "\nNot tested: tunnelwatch run keeps {name}, which {is}; see tunnelwatch status. To test it by \
+             itself: systemctl stop tunnelwatch\n"
+        ))?;
+        return Ok(if state.up { 0 } else { 69 });
+    }
+    match test(tunnel, &test_dir(run_dir, tunnel)) {
         Ok(took) => print(&format!(
-            "\nTested: through {} port {} and back in {} ms. Now: systemctl enable --now tunnelwatch\n",
+            "\nTested: through {} port {} and back in {} ms. Now: systemctl enable --now --no-block \
+             tunnelwatch\n",
             tunnel.jump.host,
             tunnel.remote_ports.first().copied().unwrap_or_default(),
             took.as_millis()
         )),
-        Err((cause, said)) => {
-            print(&format!("\nNot yet: {cause}.{}\n{}\n", remedy(cause), said))?;
+        Err((what, said)) => {
+            print(&format!("\nNot yet: {what}\n{said}\n"))?;
             Ok(69)
         }
     }
@@ -71,9 +84,40 @@ fn pick<'a>(tunnels: &'a [Tunnel], name: Option<&str>) -> Result<&'a Tunnel, Fai
     }
 }
 
+/// Refuses to make as root what the user of `run` has to read.
+fn refuse_root(identity: &Path) -> Result<(), Failure> {
+    let owner = fs::metadata(beside(identity)).map_or(0, |meta| meta.uid());
+    if notifier::ffi::geteuid() != 0 || owner == 0 {
+        return Ok(());
+    }
+    let name = notifier::spool::owner::name_of(owner).unwrap_or_else(|| format!("'#{owner}'"));
+    let file = identity.display();
+    Err(Failure::permission(format!(
+        "{file} has to be {name}'s, not root's; run: sudo -u {name} tunnelwatch enroll"
+    )))
+}
+
+/// The directory of the key.
+fn beside(identity: &Path) -> PathBuf {
+    identity.parent().unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Where the sockets of the test are. Without `run` there may be no directory of its, and only root can
+/// make one; the key's own is there, and this user's.
+fn test_dir(run_dir: &Path, tunnel: &Tunnel) -> PathBuf {
+    let made = fs::create_dir_all(run_dir);
+    let owner = fs::metadata(run_dir).map(|meta| meta.uid());
+    match (made, owner) {
+        (Ok(()), Ok(owner)) if owner == notifier::ffi::geteuid() => run_dir.to_owned(),
+        _ => beside(&tunnel.identity),
+    }
+}
+
 /// Makes the key where there is none, and answers its public half.
 fn make_key(identity: &Path) -> Result<String, Failure> {
-    let public = identity.with_extension("pub");
+    let mut public = identity.as_os_str().to_owned();
+    public.push(".pub");
+    let public = PathBuf::from(public);
     if !identity.exists() {
         let mut command = ssh::command(Path::new(keys::KEYGEN));
         command.args(["-q", "-t", "ed25519", "-N", "", "-C", "tunnelwatch", "-f"]).arg(identity);
@@ -152,9 +196,11 @@ fn instructions(tunnel: &Tunnel, public: &str) -> String {
     let user = &tunnel.jump.user;
     let (host, port) = (&tunnel.jump.host, tunnel.jump.port);
     let home = tunnel.remote_ports.first().copied().unwrap_or_default();
+    // sshd has the user's shell run the command beside the key.
+    let shell = if tunnel.release { "/bin/sh" } else { "/usr/sbin/nologin" };
     format!(
         "1. On the jump host, a user for this tunnel alone:\n\n\
-         useradd --system --create-home --shell /usr/sbin/nologin {user}\n\n\
+         useradd --system --create-home --shell {shell} {user}\n\n\
          2. One line in its ~/.ssh/authorized_keys:\n\n{key}\n\n\
          3. At the end of its /etc/ssh/sshd_config, so that a session without a client ends in a minute:\n\n\
          Match User {user}\n    ClientAliveInterval 15\n    ClientAliveCountMax 3\n    MaxSessions 2\n    \
@@ -168,13 +214,12 @@ fn instructions(tunnel: &Tunnel, public: &str) -> String {
 }
 
 /// Opens the tunnel once, looks through it, and ends it.
-fn test(tunnel: &Tunnel, run_dir: &Path) -> Result<Duration, (Cause, String)> {
+fn test(tunnel: &Tunnel, run_dir: &Path) -> Result<Duration, (String, String)> {
     let files = Files::new(run_dir, &format!("{}-test", tunnel.name));
     let own = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/tunnelwatch".into());
     let port = tunnel.remote_ports.first().copied().unwrap_or_default();
-    let _ = fs::create_dir_all(run_dir);
     files.remove();
-    let no_ssh = |error: std::io::Error| (Cause::NoSsh, error.to_string());
+    let no_ssh = |error: std::io::Error| (Cause::NoSsh.to_string() + ".", error.to_string());
     let arguments = ssh::arguments(tunnel, port, &files, &own);
     let mut session = Session::start(&tunnel.ssh, &arguments).map_err(no_ssh)?;
     let until = Instant::now() + MOST_TEST;
@@ -203,7 +248,28 @@ fn test(tunnel: &Tunnel, run_dir: &Path) -> Result<Duration, (Cause, String)> {
     let said: Vec<String> = session.lines(0).map(|line| format!("  ssh: {line}\n")).collect();
     session.stop();
     files.remove();
-    result.map_err(|cause| (cause, said.concat()))
+    let took = result.map_err(|cause| (cause.to_string() + "." + remedy(cause), said.concat()))?;
+    if tunnel.release {
+        test_release(tunnel, port, &own)?;
+    }
+    Ok(took)
+}
+
+/// Asks the jump host once to release the port, which is free by now or soon.
+fn test_release(tunnel: &Tunnel, port: u16, own: &Path) -> Result<(), (String, String)> {
+    let mut command = ssh::command(&tunnel.ssh);
+    command.args(ssh::release_arguments(tunnel, port, own)).stdout(Stdio::piped());
+    let said = run(&mut command, Instant::now() + MOST).unwrap_or_default();
+    if said.contains(&format!("port {port} is free")) {
+        return Ok(());
+    }
+    let user = &tunnel.jump.user;
+    let what = format!(
+        "the tunnel works, but the jump host does not release a port. Has {user} a shell there (usermod \
+         --shell /bin/sh {user}), is tunnelwatch installed, and the line of step 2 as it is above?"
+    );
+    let said: String = said.lines().map(|line| format!("  the jump host: {line}\n")).collect();
+    Err((what, said))
 }
 
 /// What to do about it.
@@ -248,6 +314,12 @@ mod tests {
         );
         let line = authorized_key(&tunnel("release = true"), "k");
         assert!(line.contains("command=\"/usr/bin/tunnelwatch release 2222 2223\" k"), "{line}");
+        for (more, shell) in [("", "/usr/sbin/nologin t\n"), ("release = true", "/bin/sh t\n")] {
+            assert!(
+                instructions(&tunnel(more), "k").contains(&format!("--shell {shell}")),
+                "{more}"
+            );
+        }
     }
 
     #[test]

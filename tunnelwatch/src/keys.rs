@@ -1,9 +1,8 @@
 //! Host keys as ssh-keyscan(1) and ssh-keygen(1) tell them.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::Tunnel;
 use crate::proof::run;
@@ -11,9 +10,6 @@ use crate::ssh;
 
 /// The program that knows about keys.
 pub const KEYGEN: &str = "/usr/bin/ssh-keygen";
-
-/// How long both programs may take.
-const MOST: Duration = Duration::from_secs(15);
 
 /// What `host` shows on `port`, as lines of known_hosts; `None` when it shows nothing in time.
 #[must_use]
@@ -59,16 +55,6 @@ pub fn fingerprints_of(lines: &str, deadline: Instant) -> Vec<String> {
     let output = run(&mut command, deadline).unwrap_or_default();
     let words = output.lines().filter_map(|line| line.split(' ').nth(1));
     words.filter(|word| word.starts_with("SHA256:")).map(str::to_owned).collect()
-}
-
-/// Fingerprints of what answers at an address; `None` when nothing does in time.
-#[must_use]
-pub fn fingerprints(at: SocketAddr) -> Option<Vec<String>> {
-    let deadline = Instant::now() + MOST;
-    let host = at.ip().to_string();
-    let lines = scan(Path::new("/usr/bin/ssh-keyscan"), &host, at.port(), deadline)?;
-    let found = fingerprints_of(&lines, deadline);
-    (!found.is_empty()).then_some(found)
 }
 
 #[cfg(test)]

@@ -37,28 +37,40 @@ pub fn release(ports: &[u16]) -> Result<(), Failure> {
     let asked = std::env::var("SSH_ORIGINAL_COMMAND").unwrap_or_default();
     let port = parse(&asked, ports).map_err(Failure::usage)?;
     let log = Log::new(&Host::default().syslog, "tunnelwatch", Source::Daemon);
-    if !is_held(port) {
+    let Some(holder) = holder(port) else {
         print(&format!("port {port} is free\n"))?;
         return Ok(());
-    }
+    };
     let uid = notifier::ffi::geteuid();
+    let stranger = || {
+        Failure::unavailable(format!("port {port} is held by something that is no session of ours"))
+    };
+    if holder.uid != uid {
+        // No session of ours has it, and to end one that is well frees nothing.
+        return Err(stranger());
+    }
     let own = ancestors();
     for session in sessions(uid).into_iter().filter(|session| !own.contains(&session.pid)) {
         let line = Line::new("released").word("port", port).word("uid", uid);
         let _ = log.write(Level::Warning, &line.word("pid", session.pid));
         let _ = ffi::signal(session.pid, libc::SIGTERM);
         let until = Instant::now() + FREE;
-        while is_held(port) && Instant::now() < until {
+        let mut now = self::holder(port);
+        while now == Some(holder) && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));
+            now = self::holder(port);
         }
-        if !is_held(port) {
-            print(&format!("port {port} is free now\n"))?;
-            return Ok(());
+        match now {
+            None => {
+                print(&format!("port {port} is free now\n"))?;
+                return Ok(());
+            }
+            // Somebody was quicker than who has asked, and is no session of before.
+            Some(other) if other != holder => return Err(stranger()),
+            Some(_) => {}
         }
     }
-    Err(Failure::unavailable(format!(
-        "port {port} is held by something that is no session of ours"
-    )))
+    Err(stranger())
 }
 
 /// The port of `release 2222`, if it is one of these.
@@ -72,23 +84,36 @@ fn parse(asked: &str, ports: &[u16]) -> Result<u16, String> {
     }
 }
 
-/// Whether somebody listens on the port on loopback.
-fn is_held(port: u16) -> bool {
-    fs::read_to_string("/proc/net/tcp").is_ok_and(|table| listener(&table, port).is_some())
+/// Who listens on the port on loopback.
+fn holder(port: u16) -> Option<Listener> {
+    listener(&fs::read_to_string("/proc/net/tcp").ok()?, port)
 }
 
-/// The inode of the socket that listens on a port of 127.0.0.1, in a table as /proc/net/tcp has it
-/// (proc_net(5)).
+/// A socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// The number of the socket: another one has another.
+    pub inode: u64,
+    /// Whose it is. sshd binds the port of a session as the session's user.
+    pub uid: u32,
+}
+
+/// Who listens on a port where 127.0.0.1 leads to, in a table as /proc/net/tcp has it (proc_net(5)):
+/// at that address, or at all of them, which is what sshd makes of it with `GatewayPorts yes`.
 #[must_use]
-pub fn listener(table: &str, port: u16) -> Option<u64> {
-    // The address is in the machine's byte order, the port is not.
-    let local = u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets());
-    let wanted = format!("{local:08X}:{port:04X}");
-    table.lines().skip(1).find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let listens = words.get(1) == Some(&wanted.as_str()) && words.get(3) == Some(&"0A");
-        if listens { words.get(9)?.parse().ok() } else { None }
-    })
+pub fn listener(table: &str, port: u16) -> Option<Listener> {
+    let at = |address: Ipv4Addr| {
+        // The address is in the machine's byte order, the port is not.
+        let local = u32::from_ne_bytes(address.octets());
+        let wanted = format!("{local:08X}:{port:04X}");
+        table.lines().skip(1).find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let listens = words.get(1) == Some(&wanted.as_str()) && words.get(3) == Some(&"0A");
+            let (uid, inode) = (words.get(7)?.parse().ok()?, words.get(9)?.parse().ok()?);
+            listens.then_some(Listener { inode, uid })
+        })
+    };
+    at(Ipv4Addr::LOCALHOST).or_else(|| at(Ipv4Addr::UNSPECIFIED))
 }
 
 /// The sessions of a user, the oldest first.
@@ -157,10 +182,19 @@ mod tests {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
              0: 0100007F:08AE 00000000:0000 0A 00000000:00000000 00:00000000 00000000  2003        0 4711 1 0 100 0 0 10 0\n   \
              1: 0100007F:08AF 0100007F:1234 01 00000000:00000000 00:00000000 00000000  2003        0 4712 1 0 100 0 0 10 0\n   \
-             2: 00000000:08B0 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0        0 4713 1 0 100 0 0 10 0\n";
-        let find = |port| listener(table, port);
-        let here = cfg!(target_endian = "little").then_some(4711);
-        assert_eq!((find(2222), find(2223), find(2224)), (here, None, None));
+             2: 00000000:08B0 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0        0 4713 1 0 100 0 0 10 0\n   \
+             3: 00000000:08AE 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0        0 4714 1 0 100 0 0 10 0\n   \
+             4: 0200007F:08B1 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0        0 4715 1 0 100 0 0 10 0\n";
+        let here = cfg!(target_endian = "little");
+        for (port, want) in [
+            (2222, here.then_some((4711, 2003))),
+            (2223, None),
+            (2224, Some((4713, 0))),
+            (2225, None),
+        ] {
+            let want = want.map(|(inode, uid)| Listener { inode, uid });
+            assert_eq!(listener(table, port), want, "{port}");
+        }
     }
 
     #[test]

@@ -67,6 +67,28 @@ fn all(settings: Settings) -> Vec<One> {
     tunnels.chain(settings.externals.into_iter().map(One::External)).collect()
 }
 
+/// Longest path of ssh's control socket: one has 108 bytes (unix(7)), of which ssh takes 17 while it
+/// makes it.
+const MAX_CONTROL: usize = 90;
+
+/// The file, which has to have something to keep, in a directory where it can be kept.
+fn load(config: &Path, run_dir: &Path) -> Result<Settings, String> {
+    let settings = Settings::load(config).map_err(|error| error.to_string())?;
+    if settings.tunnels.is_empty() && settings.externals.is_empty() {
+        return Err(format!("{}: there is no [[tunnel]] to keep", config.display()));
+    }
+    for tunnel in &settings.tunnels {
+        let socket = Files::new(run_dir, &tunnel.name).control;
+        if socket.as_os_str().len() > MAX_CONTROL {
+            return Err(format!(
+                "{}: more than {MAX_CONTROL} bytes, too long for a socket; take another --run-dir",
+                socket.display()
+            ));
+        }
+    }
+    Ok(settings)
+}
+
 /// A tunnel that is kept.
 struct Kept {
     one: One,
@@ -90,11 +112,7 @@ struct Run {
 ///
 /// What keeps it from starting, in words.
 pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
-    let settings = Settings::load(config).map_err(Failure::config)?;
-    if settings.tunnels.is_empty() && settings.externals.is_empty() {
-        let file = config.display();
-        return Err(Failure::config(format!("{file}: there is no [[tunnel]] to keep")));
-    }
+    let settings = load(config, &run_dir).map_err(Failure::config)?;
     let failed = |what: String| move |error: io::Error| Failure::io(&what, &error);
     fs::create_dir_all(&run_dir).map_err(failed(format!("create {}", run_dir.display())))?;
     let lock = lock(&run_dir)?;
@@ -210,6 +228,7 @@ impl Run {
             }
             self.teller.forget(name);
         }
+        let names: Vec<String> = tunnels.iter().map(|one| one.name().to_owned()).collect();
         for one in tunnels {
             if self.kept.contains_key(one.name()) {
                 continue;
@@ -225,6 +244,8 @@ impl Run {
                 }
             }
         }
+        // What was told of tunnels that are kept no more has nobody else to tell its end.
+        self.teller.end_all_but(&names);
     }
 
     fn keep(&self, one: One) -> io::Result<Kept> {
@@ -267,14 +288,14 @@ impl Run {
     /// Takes over the file as it is now; a broken one changes nothing.
     fn reload(&mut self) {
         let file = self.config.display().to_string();
-        match Settings::load(&self.config) {
+        match load(&self.config, &self.run_dir) {
             Ok(settings) => {
                 self.teller.log(Level::Info, &Line::new("config-reloaded").text("file", &file));
                 self.employ(all(settings));
                 self.kick("the configuration was read again");
             }
             Err(error) => {
-                let line = Line::new("config-kept").text("message", &error.to_string());
+                let line = Line::new("config-kept").text("message", &error);
                 let effect = "the old configuration stays in force";
                 self.teller.log(Level::Error, &line.text("effect", effect));
             }
@@ -296,6 +317,28 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_a_tunnel_and_a_directory_too_deep_are_refused() {
+        let dir = std::env::temp_dir().join(format!("load-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let config = dir.join("bastion.toml");
+        let tunnel = "[[tunnel]]\nname = \"cloud\"\njump = \"t@h\"\nremote-ports = [2222]\n";
+        for (text, depth, want) in [
+            ("", 10, Some("no [[tunnel]]")),
+            (tunnel, 80, None),
+            (tunnel, 81, Some("too long for a socket")),
+        ] {
+            fs::write(&config, text).unwrap();
+            let found = load(&config, Path::new(&format!("/{}", "d".repeat(depth - 1)))).err();
+            let same = match (&found, want) {
+                (Some(found), Some(want)) => found.contains(want),
+                (found, want) => found.is_none() && want.is_none(),
+            };
+            assert!(same, "{depth}: {found:?}");
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn a_tunnel_whose_thread_has_died_is_kept_anew() {

@@ -2,15 +2,17 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use notifier::clock::Stamp;
-
 use notifier::exit::Failure;
+use notifier::ffi::try_lock;
 
 use crate::cli::print;
-use crate::tell::{Book, STATE, Way, words};
+use crate::tell::{Book, STATE, State, Way, words};
 
 /// Age from which a state file says nothing any more: `run` writes it each 20 s.
 const STALE: Duration = Duration::from_secs(90);
@@ -105,14 +107,35 @@ fn lines(book: &Book, now_s: u64) -> String {
 ///
 /// When there is none.
 pub fn retry(run_dir: &Path) -> Result<(), Failure> {
-    let none = |_| Failure::unavailable(format!("no tunnelwatch runs in {}", run_dir.display()));
-    let pid = fs::read_to_string(run_dir.join("lock")).map_err(none)?;
-    let pid: libc::pid_t = pid.trim().parse().unwrap_or(0);
-    if pid < 2 {
-        return Err(Failure::unavailable(format!("no tunnelwatch runs in {}", run_dir.display())));
-    }
+    let none = || Failure::unavailable(format!("no tunnelwatch runs in {}", run_dir.display()));
+    let pid = runs(run_dir).ok_or_else(none)?;
     crate::ffi::signal(pid, libc::SIGUSR1)
         .map_err(|error| Failure::io(format!("signal process {pid}"), &error))
+}
+
+/// The process of `run` in this directory. The lock says that there is one: a file alone may be
+/// left over, and its number another's by now. Whoever owns the file may write any number, so it has to
+/// be a process of his.
+pub(crate) fn runs(run_dir: &Path) -> Option<libc::pid_t> {
+    // The directory is his as well, so what is there may be no file of ours.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut file =
+        fs::File::options().read(true).custom_flags(flags).open(run_dir.join("lock")).ok()?;
+    if !matches!(try_lock(&file), Ok(false)) {
+        return None;
+    }
+    let mut text = String::new();
+    file.by_ref().take(16).read_to_string(&mut text).ok()?;
+    let pid: libc::pid_t = text.trim().parse().ok().filter(|pid| *pid > 1)?;
+    let process = fs::metadata(format!("/proc/{pid}")).ok()?;
+    (process.uid() == file.metadata().ok()?.uid()).then_some(pid)
+}
+
+/// What `run` says of a tunnel, if it runs and has it.
+pub(crate) fn of_one(run_dir: &Path, name: &str) -> Option<State> {
+    runs(run_dir)?;
+    let bytes = fs::read(run_dir.join(STATE)).ok()?;
+    serde_json::from_slice::<Book>(&bytes).ok()?.tunnels.remove(name)
 }
 
 #[cfg(test)]
@@ -120,7 +143,6 @@ mod tests {
     use notifier::clock::BootStamp;
 
     use super::*;
-    use crate::tell::State;
 
     fn state(up: bool) -> State {
         State {
@@ -147,6 +169,29 @@ mod tests {
             let book = Book { tunnels: tunnels.collect(), ..Book::default() };
             assert_eq!(code(&book), want, "{ups:?}");
         }
+    }
+
+    #[test]
+    fn a_lock_that_nobody_holds_or_that_names_another_is_no_run() {
+        let dir = std::env::temp_dir().join(format!("status-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        assert_eq!(runs(&dir), None);
+        let own = libc::pid_t::try_from(std::process::id()).unwrap();
+        fs::write(dir.join("lock"), format!("{own}\n")).unwrap();
+        assert_eq!(runs(&dir), None, "left over");
+        let held = fs::File::open(dir.join("lock")).unwrap();
+        assert!(try_lock(&held).unwrap());
+        assert_eq!(runs(&dir), Some(own));
+        for other in ["1", "0", "-5", "x", ""] {
+            fs::write(dir.join("lock"), other).unwrap();
+            assert_eq!(runs(&dir), None, "{other:?}");
+        }
+        // The lock of somebody else's daemon.
+        fs::rename(dir.join("lock"), dir.join("other")).unwrap();
+        fs::write(dir.join("other"), format!("{own}\n")).unwrap();
+        std::os::unix::fs::symlink(dir.join("other"), dir.join("lock")).unwrap();
+        assert_eq!(runs(&dir), None, "a link");
+        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -232,6 +232,18 @@ impl Teller {
         self.memory.forget(name);
     }
 
+    /// Tells of tunnels that were told to be down and are kept no more that this is over, and forgets
+    /// them: else it would be down for ever, or for years when its name comes back.
+    pub fn end_all_but(&self, kept: &[String]) {
+        for name in self.memory.names().into_iter().filter(|name| !kept.contains(name)) {
+            let text = "it is no longer kept";
+            let line = Line::new("tunnel-no-longer-kept").text("tunnel", &name);
+            self.log(Level::Info, &line);
+            self.tell(Severity::Info, condition(&name, Status::Up, text.to_owned()));
+            self.memory.forget(&name);
+        }
+    }
+
     /// Tells that a tunnel is on another port than was told last.
     pub fn moved(&self, tunnel: &Tunnel, port: u16) {
         let home = tunnel.remote_ports.first() == Some(&port);

@@ -67,6 +67,22 @@ impl Memory {
         format!("{name}.{}", self.ending)
     }
 
+    /// A file beside those, for what is written for a moment.
+    #[must_use]
+    pub fn beside(&self, name: &str, ending: &str) -> PathBuf {
+        self.dir.join(format!("{name}.{ending}"))
+    }
+
+    /// The tunnels of which something was told.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let ending = format!(".{}", self.ending);
+        let name =
+            |file: std::ffi::OsString| Some(file.to_str()?.strip_suffix(&ending)?.to_owned());
+        entries.filter_map(|entry| name(entry.file_name())).collect()
+    }
+
     /// What was told of a tunnel. A file that makes no sense is none: then it is told again.
     #[must_use]
     pub fn recall(&self, name: &str) -> Option<Told> {
@@ -112,6 +128,11 @@ mod tests {
         run.keep("cloud", &told).unwrap();
         assert_eq!(run.recall("cloud"), Some(told.clone()));
         assert_eq!((watch.recall("cloud"), run.recall("other")), (None, None));
+        watch.keep("home", &told).unwrap();
+        assert_eq!(
+            (run.names(), watch.names()),
+            (vec!["cloud".to_owned()], vec!["home".to_owned()])
+        );
         assert!(told.age() < Duration::from_secs(60));
         std::fs::write(dir.join("odd.down"), "{").unwrap();
         assert_eq!(run.recall("odd"), None);

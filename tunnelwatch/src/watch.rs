@@ -6,6 +6,8 @@
 //! something. So a port that has not answered is left alone until its listener is another one, or
 //! for longer and longer; what the kernel says of listeners costs nothing.
 
+mod ports;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -24,75 +26,26 @@ use crate::config::{LOOPBACK, Settings, Watch};
 use crate::outbox::Outbox;
 use crate::proof;
 use crate::release::listener;
-use crate::tell::words;
 use crate::told::{Memory, Told};
+use ports::{Compared, Grade, Quiet, Seen, Tale};
 
 /// How long a port that accepts may take to say who is behind it.
 const MOST: Duration = Duration::from_secs(5);
 
-/// How long a port that has not answered is left alone: twice as long each time, as it may have been a
-/// moment's silence; and in the end longer than the two minutes that sshd of Debian 12 takes to end a
-/// session by `ClientAliveInterval 15` and `ClientAliveCountMax 3`.
-const LEFT_ALONE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(240)];
-
 /// How often it is looked for other listeners.
 const STEP: Duration = Duration::from_secs(2);
-
-/// What a look at a tunnel's ports has found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// It answers on this port.
-    Up(u16),
-    /// Nobody listens.
-    NoListener,
-    /// Somebody listens, and nothing comes back: most often a session whose client is gone.
-    Silent,
-    /// Nobody answers at its address inside the VPN.
-    NoAnswer,
-    /// Another host than the one in `host-keys`.
-    WrongHost,
-}
-
-impl Seen {
-    /// What it is, in words for a message of one line.
-    fn text(self) -> &'static str {
-        match self {
-            Self::Up(_) => "it answers",
-            Self::NoListener => "no session holds its port on the jump host",
-            Self::Silent => "its port is held by a session that does not answer",
-            Self::NoAnswer => "nobody answers at its address inside the VPN",
-            Self::WrongHost => "another host answers in its place",
-        }
-    }
-}
-
-/// What is remembered of a port that has not answered.
-#[derive(Debug, Clone, Copy)]
-struct Quiet {
-    inode: u64,
-    since: Instant,
-    /// How often it was asked in vain.
-    asked: u32,
-}
-
-impl Quiet {
-    /// Whether this listener is best left alone for now.
-    fn rests(&self, inode: u64) -> bool {
-        let [least, most] = LEFT_ALONE;
-        let rest = least.saturating_mul(1 << self.asked.min(10)).min(most);
-        self.inode == inode && self.since.elapsed() < rest
-    }
-}
 
 /// What is remembered of a tunnel.
 struct Watched {
     watch: Watch,
     quiet: BTreeMap<u16, Quiet>,
+    compared: BTreeMap<u16, Compared>,
+    /// Where keys may be written for ssh.
+    keys: PathBuf,
     looked: Option<Instant>,
     /// The listeners that were there then.
     listeners: Vec<Option<u64>>,
-    down_since: Option<Instant>,
-    told: bool,
+    tale: Tale,
 }
 
 /// Watches the tunnels of the file until it is told to stop.
@@ -101,11 +54,7 @@ struct Watched {
 ///
 /// What keeps it from starting, in words.
 pub fn watch(config: &Path) -> Result<(), Failure> {
-    let settings = Settings::load(config).map_err(Failure::config)?;
-    if settings.watches.is_empty() {
-        let file = config.display();
-        return Err(Failure::config(format!("{file}: there is no [[tunnel-watch]]")));
-    }
+    let settings = load(config).map_err(Failure::config)?;
     let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
     let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
     let mut signals = take_signals(&signals).map_err(failed("take over the signals"))?;
@@ -121,10 +70,19 @@ pub fn watch(config: &Path) -> Result<(), Failure> {
         while matches!(signals.read(&mut record), Ok(read) if read == record.len()) {
             match libc::c_int::from(record[0]) {
                 libc::SIGHUP => desk.reload(),
-                libc::SIGUSR1 => desk.watched.iter_mut().for_each(|one| one.looked = None),
+                libc::SIGUSR1 => desk.watched.iter_mut().for_each(Watched::look_anew),
                 _ => return Ok(()),
             }
         }
+    }
+}
+
+/// The file, which has to have something to watch.
+fn load(config: &Path) -> Result<Settings, String> {
+    let settings = Settings::load(config).map_err(|error| error.to_string())?;
+    match settings.watches.is_empty() {
+        true => Err(format!("{}: there is no [[tunnel-watch]]", config.display())),
+        false => Ok(settings),
     }
 }
 
@@ -145,7 +103,19 @@ impl Desk {
         let watched = settings.watches.iter().cloned();
         let watched = watched.map(|watch| Watched::recalled(watch, &memory)).collect();
         let outbox = Outbox::new(settings.host.clone(), log.clone());
-        Self { outbox, config: config.to_owned(), log, memory, watched }
+        let desk = Self { outbox, config: config.to_owned(), log, memory, watched };
+        desk.forget_the_others();
+        desk
+    }
+
+    /// What was told of tunnels that are watched no more has nobody else to tell its end.
+    fn forget_the_others(&self) {
+        for name in self.memory.names() {
+            if !self.watched.iter().any(|one| one.watch.name == name) {
+                tell(&self.outbox, &self.log, &name, Status::Up, "it is no longer watched");
+                self.memory.forget(&name);
+            }
+        }
     }
 
     fn turn(&mut self, systemd: &mut Systemd) {
@@ -158,28 +128,33 @@ impl Desk {
                 continue;
             }
             let seen = one.look(&table);
-            if let Some((status, text)) = one.learn(seen, Instant::now()) {
-                tell(&self.outbox, &self.log, &one.watch, status, &text);
+            if let Some((status, text)) = one.learn(seen) {
+                tell(&self.outbox, &self.log, &one.watch.name, status, &text);
                 remember(&self.memory, &self.log, one);
             }
         }
     }
 
     fn reload(&mut self) {
-        match Settings::load(&self.config) {
+        match load(&self.config) {
             Ok(settings) => {
                 let old = std::mem::take(&mut self.watched);
                 let mut old: BTreeMap<String, Watched> =
                     old.into_iter().map(|one| (one.watch.name.clone(), one)).collect();
                 let keep = |watch: Watch| match old.remove(&watch.name) {
-                    Some(one) => Watched { watch, looked: None, ..one },
+                    Some(one) => {
+                        let mut one = Watched { watch, ..one };
+                        one.look_anew();
+                        one
+                    }
                     None => Watched::recalled(watch, &self.memory),
                 };
                 self.watched = settings.watches.into_iter().map(keep).collect();
+                self.forget_the_others();
                 let _ = self.log.write(Level::Info, &Line::new("config-reloaded"));
             }
             Err(error) => {
-                let line = Line::new("config-kept").text("message", &error.to_string());
+                let line = Line::new("config-kept").text("message", &error);
                 let _ = self.log.write(Level::Error, &line);
             }
         }
@@ -187,27 +162,39 @@ impl Desk {
 }
 
 impl Watched {
-    fn new(watch: Watch) -> Self {
+    fn new(watch: Watch, keys: PathBuf) -> Self {
         Self {
             watch,
             quiet: BTreeMap::new(),
+            compared: BTreeMap::new(),
+            keys,
             looked: None,
             listeners: Vec::new(),
-            down_since: None,
-            told: false,
+            tale: Tale::default(),
         }
     }
 
     /// One of which somebody before us may have told that it is down.
     fn recalled(watch: Watch, memory: &Memory) -> Self {
-        let down_since = memory.recall(&watch.name).map(|told| told.instant());
-        Self { told: down_since.is_some(), down_since, ..Self::new(watch) }
+        let told = memory.recall(&watch.name);
+        let tale = Tale {
+            down_since: told.as_ref().map(Told::instant),
+            told: told.map(|told| Grade::of_word(&told.cause)),
+        };
+        let keys = memory.beside(&watch.name, "seen-keys");
+        Self { tale, ..Self::new(watch, keys) }
+    }
+
+    /// Has it looked at soon, and compared as if it were new.
+    fn look_anew(&mut self) {
+        self.looked = None;
+        self.compared.clear();
     }
 
     fn listeners(&self, table: &str) -> Vec<Option<u64>> {
         // Those of another host are its own.
         let ports = if self.watch.address == LOOPBACK { &self.watch.ports[..] } else { &[] };
-        ports.iter().map(|port| listener(table, *port)).collect()
+        ports.iter().map(|port| Some(listener(table, *port)?.inode)).collect()
     }
 
     /// Whether it is time for a look, or something has changed that is worth one.
@@ -223,83 +210,75 @@ impl Watched {
             return self.look_into_vpn();
         }
         self.listeners = self.listeners(table);
-        let mut worst = Seen::NoListener;
+        let mut all = Seen::NoListener;
         for (port, inode) in self.watch.ports.clone().into_iter().zip(self.listeners.clone()) {
             let Some(inode) = inode else {
                 self.quiet.remove(&port);
+                self.compared.entry(port).or_default().gone();
                 continue;
             };
-            let quiet = self.quiet.get(&port);
-            if quiet.is_some_and(|was| was.rests(inode)) {
-                worst = Seen::Silent;
+            let quiet = self.quiet.get(&port).copied();
+            if quiet.is_some_and(|was| was.rests(inode, Instant::now())) {
+                all = all.and(Seen::Silent);
                 continue;
             }
-            let quiet = quiet.copied();
-            match proof::answers(self.at(port), MOST) {
-                true if self.is_wrong_host(port) => worst = Seen::WrongHost,
-                true => {
-                    self.quiet.remove(&port);
-                    return Seen::Up(port);
-                }
-                false => {
-                    let asked =
-                        quiet.filter(|was| was.inode == inode).map_or(0, |was| was.asked + 1);
-                    self.quiet.insert(port, Quiet { inode, since: Instant::now(), asked });
-                    worst = Seen::Silent;
-                }
+            let seen = if proof::answers(self.at(port), MOST) {
+                self.quiet.remove(&port);
+                self.who(port, Some(inode))
+            } else {
+                self.quiet.insert(port, Quiet::new(inode, quiet, Instant::now()));
+                Seen::Silent
+            };
+            all = all.and(seen);
+            if matches!(seen, Seen::Up(_)) {
+                break;
             }
         }
-        worst
+        all
     }
 
     /// Looks at the other host's own sshd. No session of sshd's is in between that one could keep alive.
-    fn look_into_vpn(&self) -> Seen {
+    fn look_into_vpn(&mut self) -> Seen {
         let Some(port) = self.watch.ports.first().copied() else { return Seen::NoAnswer };
-        match proof::answers(self.at(port), MOST) {
-            true if self.is_wrong_host(port) => Seen::WrongHost,
-            true => Seen::Up(port),
-            false => Seen::NoAnswer,
+        if proof::answers(self.at(port), MOST) {
+            return self.who(port, None);
         }
+        self.compared.entry(port).or_default().gone();
+        Seen::NoAnswer
     }
 
     fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.watch.address, port)
     }
 
-    fn is_wrong_host(&self, port: u16) -> bool {
-        let keys = &self.watch.host_keys;
-        !keys.is_empty()
-            && crate::keys::fingerprints(self.at(port))
-                .is_some_and(|found| !found.iter().any(|key| keys.contains(key)))
+    /// Who answers on a port: compared when it may be another than before, for that costs.
+    fn who(&mut self, port: u16, inode: Option<u64>) -> Seen {
+        if self.watch.host_keys.is_empty() {
+            return Seen::Up(port);
+        }
+        let at = self.at(port);
+        let compared = self.compared.entry(port).or_default();
+        if compared.is_due(inode, Instant::now()) {
+            let found = proof::identify_at(at, &self.watch.host_keys, &self.keys);
+            compared.learn(inode, found, Instant::now());
+        }
+        compared.seen(port)
     }
 
-    /// What is to be told of what was seen: of a change that lasts, once.
-    fn learn(&mut self, seen: Seen, now: Instant) -> Option<(Status, String)> {
-        if let Seen::Up(port) = seen {
-            let since = self.down_since.take();
-            let told = std::mem::take(&mut self.told);
-            let down = since.map(|at| now.saturating_duration_since(at)).filter(|_| told)?;
-            let home = self.watch.ports.first() == Some(&port);
-            let place = if home { String::new() } else { format!(", on port {port}") };
-            return Some((Status::Up, format!("down for {}{place}", words(down))));
-        }
-        let since = *self.down_since.get_or_insert(now);
-        let late = now.saturating_duration_since(since) >= self.watch.alert_after;
-        if self.told || !(late || seen == Seen::WrongHost) {
-            return None;
-        }
-        self.told = true;
-        Some((Status::Down, format!("{}, as seen from the jump host", seen.text())))
+    fn learn(&mut self, seen: Seen) -> Option<(Status, String)> {
+        let home = self.watch.ports.first().copied();
+        self.tale.learn(seen, home, self.watch.alert_after, Instant::now())
     }
 }
 
-fn tell(outbox: &Outbox, log: &Log, watch: &Watch, status: Status, text: &str) {
+fn tell(outbox: &Outbox, log: &Log, name: &str, status: Status, text: &str) {
     let down = status == Status::Down;
-    let name = Foreign::from(format!("tunnel {}", watch.name).as_str());
+    let tunnel = name;
+    let name = Foreign::from(format!("tunnel {name}").as_str());
     let severity = if down { Severity::Critical } else { Severity::Info };
     let what = What::Condition(Condition { name, status, text: text.to_owned() });
     let word = if down { "tunnel-down" } else { "tunnel-up" };
-    let line = Line::new(word).text("tunnel", &watch.name).text("message", text);
+    let line = Line::new(word).text("tunnel", tunnel).text("message", text);
     let _ = log.write(if down { Level::Error } else { Level::Info }, &line);
     outbox.put(severity, what);
 }
@@ -307,10 +286,12 @@ fn tell(outbox: &Outbox, log: &Log, watch: &Watch, status: Status, text: &str) {
 /// Keeps what was told over a restart.
 fn remember(memory: &Memory, log: &Log, one: &Watched) {
     let name = &one.watch.name;
-    let Some(since) = one.down_since.filter(|_| one.told) else { return memory.forget(name) };
+    let (Some(since), Some(grade)) = (one.tale.down_since, one.tale.told) else {
+        return memory.forget(name);
+    };
     let told = Told {
         since: Stamp::now().before(since.elapsed()),
-        cause: String::new(),
+        cause: grade.word().to_owned(),
         text: String::new(),
     };
     if let Err(error) = memory.keep(name, &told) {
@@ -325,33 +306,15 @@ mod tests {
     use super::*;
 
     fn watched() -> Watched {
-        Watched::new(Watch {
+        let watch = Watch {
             name: "home".into(),
             address: LOOPBACK,
             ports: vec![2222, 2223],
             host_keys: Vec::new(),
             check_every: Duration::from_secs(30),
             alert_after: Duration::from_secs(300),
-        })
-    }
-
-    #[test]
-    fn what_lasts_is_told_once_and_its_end_with_its_length() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut one = watched();
-        assert_eq!(one.learn(Seen::Up(2222), at(0)), None);
-        assert_eq!(one.learn(Seen::Silent, at(30)), None);
-        assert_eq!(one.learn(Seen::Up(2222), at(60)), None, "too short to tell");
-        assert_eq!(one.learn(Seen::Silent, at(100)), None);
-        assert_eq!(one.learn(Seen::NoListener, at(399)), None);
-        let (status, text) = one.learn(Seen::NoListener, at(400)).unwrap();
-        assert_eq!((status, text.contains("no session")), (Status::Down, true), "{text}");
-        assert_eq!(one.learn(Seen::Silent, at(500)), None);
-        let (status, text) = one.learn(Seen::Up(2223), at(700)).unwrap();
-        assert_eq!((status, text.as_str()), (Status::Up, "down for 10 min, on port 2223"));
-        let (status, _) = one.learn(Seen::WrongHost, at(800)).unwrap();
-        assert_eq!(status, Status::Down, "at once");
+        };
+        Watched::new(watch, "/nonexistent/keys".into())
     }
 
     #[test]
@@ -363,7 +326,7 @@ mod tests {
         let table = |inode: u64| {
             format!("head\n 0: 0100007F:{port:04X} 00000000:0000 0A 0:0 00:0 0 2003 0 {inode} 1\n")
         };
-        one.quiet.insert(port, Quiet { inode: 7, since: Instant::now(), asked: 0 });
+        one.quiet.insert(port, Quiet::new(7, None, Instant::now()));
         assert_eq!(one.look(&table(7)), Seen::Silent);
         listener.set_nonblocking(true).unwrap();
         assert!(listener.accept().is_err(), "it was touched");

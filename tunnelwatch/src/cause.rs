@@ -110,6 +110,21 @@ impl Cause {
 }
 
 impl Cause {
+    /// Whether a network that changes may mend it: all that is between us and the jump host.
+    #[must_use]
+    pub fn is_of_the_line(self) -> bool {
+        matches!(
+            self,
+            Self::Dns
+                | Self::Refused
+                | Self::Unreachable
+                | Self::PortBusy
+                | Self::ForwardBroken
+                | Self::Silent
+                | Self::Closed
+        )
+    }
+
     /// Whether it is found by a look through a session that is well: a new one would mend nothing.
     #[must_use]
     pub fn is_of_a_look(self) -> bool {

@@ -392,6 +392,9 @@ fn parse_option(text: &str) -> Result<String, String> {
     if ours_to_pass && !value.trim().chars().all(of_name) {
         return Err(format!("{text:?}: the value is a name or an address"));
     }
+    if key == "bindaddress" && value.trim().parse::<IpAddr>().is_err() {
+        return Err(format!("{text:?}: write an address, as \"BindAddress=192.0.2.7\""));
+    }
     if value.trim().is_empty() || text.contains(|c: char| c.is_control()) {
         return Err(format!("{text:?}: write Option=value, as ssh_config(5) names it"));
     }
@@ -469,6 +472,7 @@ alert-after = "5m"
             ("BindInterface=wwan0", "=x", "write Option=value"),
             ("BindInterface=wwan0", "Compression= ", "write Option=value"),
             ("BindInterface=wwan0", "BindInterface=a;id", "a name or an address"),
+            ("BindInterface=wwan0", "BindAddress=wwan0", "write an address"),
             (
                 "\nports = [2222, 2223]",
                 "\nports = [22, 23]\naddress = \"10.8.0.6\"",

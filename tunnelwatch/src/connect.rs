@@ -7,6 +7,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsFd;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use notifier::ffi::wait_writable;
@@ -14,6 +16,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// How long it is tried in all. The next try may find another address behind the name.
 const MOST: Duration = Duration::from_secs(10);
+
+/// How long of that a name may take to be resolved: three servers that are dead take half a minute, and
+/// then nobody would know that it was the name.
+const MOST_NAME: Duration = Duration::from_secs(8);
 
 /// Time between two attempts: of the first round, and of all others. RFC 8305, 5 recommends 250 ms.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -41,17 +47,36 @@ pub struct Binding {
 /// In words that [`crate::cause`] understands: the name has no address, everybody refuses, or nobody
 /// answers.
 pub fn connect(host: &str, port: u16, binding: &Binding) -> Result<Socket, String> {
-    let resolved = (host, port).to_socket_addrs();
+    let name = host.to_owned();
+    let resolved = within(MOST_NAME, move || {
+        (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
+    });
     let resolved = resolved.map_err(|error| format!("cannot resolve {host}: {error}"))?;
     let fits = |address: &SocketAddr| {
         binding.six.is_none_or(|six| six == address.is_ipv6())
             && binding.address.is_none_or(|bound| bound.is_ipv6() == address.is_ipv6())
     };
-    let addresses: Vec<SocketAddr> = resolved.filter(fits).collect();
+    let addresses: Vec<SocketAddr> = resolved.into_iter().filter(fits).collect();
     if addresses.is_empty() {
         return Err(format!("cannot resolve {host}: no address of the wanted family"));
     }
     race(&addresses, binding).map_err(|why| format!("{host} port {port}: {why}"))
+}
+
+/// What `work` answers, unless it takes longer than that: then it is left alone, as this program ends
+/// soon.
+fn within<T: Send + 'static>(
+    most: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (answers, answer) = mpsc::channel();
+    thread::Builder::new().name("resolver".into()).spawn(move || {
+        let _ = answers.send(work());
+    })?;
+    answer.recv_timeout(most).unwrap_or_else(|_| {
+        let why = format!("no answer within {} s", most.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
+    })
 }
 
 /// The attempts that are under way.
@@ -173,6 +198,17 @@ mod tests {
     #[test]
     fn a_name_without_an_address_is_told_as_such() {
         let why = connect("no-such-host.invalid", 22, &Binding::default()).unwrap_err();
+        assert_eq!(crate::cause::of_line(&why), Some(crate::cause::Cause::Dns), "{why}");
+        // Name servers that do not answer are told as such, and while ssh still waits for us.
+        assert!(MOST_NAME < MOST);
+        let slow = || {
+            thread::sleep(Duration::from_secs(20));
+            Ok(())
+        };
+        let begun = Instant::now();
+        let why = within(Duration::from_millis(50), slow).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let why = format!("cannot resolve gate: {why}");
         assert_eq!(crate::cause::of_line(&why), Some(crate::cause::Cause::Dns), "{why}");
         let six = Binding { six: Some(true), ..Binding::default() };
         assert!(connect("127.0.0.1", 22, &six).unwrap_err().contains("family"));

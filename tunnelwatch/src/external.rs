@@ -80,6 +80,7 @@ impl Keeper {
             alert_after_ms: millis(alert_after),
             can_start: self.external.means.can_start(),
             has_keys: !self.external.host_keys.is_empty(),
+            quiet_ms: millis(self.teller.quiet()),
         };
         let told = self.teller.told(&self.external.name);
         let cause = told.as_ref().and_then(|told| Cause::of_word(&told.cause));
@@ -136,6 +137,7 @@ impl Work {
             match word {
                 Word::Stop => self.stopping = true,
                 Word::Kick => self.policy.kick(self.now_ms()),
+                Word::Network => self.policy.network(self.now_ms()),
                 Word::Doubt => self.policy.doubt(self.now_ms()),
                 Word::Identity(found) => self.compared(found),
                 // Of ssh alone.

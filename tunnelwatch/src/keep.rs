@@ -76,6 +76,7 @@ impl Keeper {
             check_every_ms: millis(self.tunnel.check_every),
             alert_after_ms: millis(self.tunnel.alert_after),
             release: self.tunnel.release,
+            quiet_ms: millis(self.teller.quiet()),
         };
         let told = self.teller.told(&self.tunnel.name);
         let cause = told.as_ref().and_then(|told| Cause::of_word(&told.cause));
@@ -141,6 +142,7 @@ impl Work {
             match word {
                 Word::Stop => self.stopping = true,
                 Word::Kick => self.policy.kick(self.now_ms()),
+                Word::Network => self.policy.network(self.now_ms()),
                 Word::Doubt => self.policy.doubt(self.now_ms()),
                 Word::Released => {
                     self.helping = None;
@@ -153,7 +155,7 @@ impl Work {
                     }
                     // What ssh says of a home port that is held ends no session.
                     self.forget_said();
-                    self.policy.went_home(home);
+                    self.policy.went_home(home, self.now_ms());
                     if home {
                         self.log(Level::Info, Line::new("tunnel-home"));
                     }
@@ -268,6 +270,9 @@ impl Work {
                     let port = self.port(port);
                     self.keeper.teller.moved(&self.keeper.tunnel, port);
                 }
+                Action::TellTaken => {
+                    self.keeper.teller.taken(&self.keeper.tunnel.name, self.port(0));
+                }
             }
         }
     }
@@ -314,7 +319,7 @@ impl Work {
             Ok(look) => self.look = Some(look),
             Err(_) => {
                 let now_ms = self.now_ms();
-                let actions = self.policy.not_proved(Cause::ForwardBroken, now_ms);
+                let actions = self.policy.no_way(now_ms);
                 self.obey(actions);
             }
         }

@@ -13,6 +13,7 @@ pub mod enroll;
 pub mod external;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
+pub mod haste;
 pub mod keep;
 pub mod keys;
 pub mod news;

@@ -4,6 +4,10 @@
 use crate::cause::Cause;
 use crate::news::News;
 
+mod rival;
+
+use rival::Rival;
+
 /// Shortest time between two starts after a session that had worked: it comes back at once.
 const AT_ONCE_MS: u64 = 100;
 
@@ -19,8 +23,18 @@ const FIRST_PROOF_MS: u64 = 30_000;
 const LOOK_AGAIN_MS: u64 = 1_500;
 const BROKEN_AFTER: u32 = 2;
 
-/// How often a tunnel on a fallback port tries to go home.
+/// How often a tunnel on a fallback port tries to go home, and where home was found not to work.
 const HOME_EVERY_MS: u64 = 60_000;
+const BAD_HOME_EVERY_MS: u64 = 600_000;
+
+/// So many sessions on a port that never worked mean that the next port is to be tried.
+const VAIN_MOST: u32 = 2;
+
+/// Most tries in a minute that a jump host gets to refuse, whatever happens here in the meantime; and
+/// how long the next one waits after one that was sooner because the network had changed.
+const REFUSALS_MOST: usize = 12;
+const MINUTE_MS: u64 = 60_000;
+const AFTER_HASTE_MS: u64 = 10_000;
 
 /// What the policy has to know of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +47,8 @@ pub struct Rules {
     pub alert_after_ms: u64,
     /// Whether the jump host can be asked to end a session that holds the port.
     pub release: bool,
+    /// How long after its beginning nothing is told.
+    pub quiet_ms: u64,
 }
 
 /// What to do.
@@ -69,6 +85,8 @@ pub enum Action {
         /// Index of the port.
         port: usize,
     },
+    /// Tell that somebody else takes the home port again and again.
+    TellTaken,
 }
 
 /// Where a tunnel is.
@@ -76,8 +94,8 @@ pub enum Action {
 enum Phase {
     /// No ssh runs; the next one starts then.
     Waiting { until_ms: u64 },
-    /// One runs, and has not worked yet.
-    Opening { since_ms: u64, look_ms: u64 },
+    /// One runs, and has not worked yet; whether it has got as far as to be looked through.
+    Opening { since_ms: u64, look_ms: u64, reached: bool },
     /// It works, or did at the last look but `failed`.
     Open { since_ms: u64, look_ms: u64, failed: u32, home_ms: u64 },
 }
@@ -92,16 +110,26 @@ pub struct Policy {
     started_ms: u64,
     /// Tries in a row that have failed for this reason, and since when.
     failing: Option<(Cause, u32, u64)>,
-    /// Ports that were busy in this round.
+    /// Ports that were busy since it last worked.
     busy: usize,
+    /// Sessions in a row that never worked on this port though they lived.
+    vain: u32,
+    /// Whether home was left because of that.
+    bad_home: bool,
+    /// When the tries of the last minute began that the jump host has refused.
+    refusals: Vec<u64>,
+    /// Whether the try that is under way began sooner because the network had changed.
+    hasty: bool,
     /// Whether a look is under way.
     looking: bool,
     /// Since when it is not known to work, and what was told of that.
     news: News<Cause>,
     /// The port that was told last.
     told_port: usize,
-    /// Whether the jump host was asked to release the port since it last worked.
-    released: bool,
+    /// Since when it works on its port.
+    port_ms: u64,
+    /// Who else may hold the home port.
+    rival: Rival,
     /// Whether something has changed since it was last proved to work.
     kicked: bool,
     /// What is to be done at the next occasion.
@@ -119,10 +147,15 @@ impl Policy {
             started_ms: now_ms,
             failing: None,
             busy: 0,
+            vain: 0,
+            bad_home: false,
+            refusals: Vec::new(),
+            hasty: false,
             looking: false,
-            news: News::new(rules.alert_after_ms, now_ms),
+            news: News::new(rules.alert_after_ms, now_ms).quiet_until(now_ms + rules.quiet_ms),
             told_port: 0,
-            released: false,
+            port_ms: now_ms,
+            rival: Rival::default(),
             kicked: false,
             pending: Vec::new(),
         }
@@ -134,7 +167,8 @@ impl Policy {
     pub fn resumed(rules: Rules, now_ms: u64, down_ms: u64, cause: Cause) -> Self {
         let fresh = Self::new(rules, now_ms);
         let told = (cause, cause.needs_somebody());
-        Self { news: News::resumed(rules.alert_after_ms, down_ms, told), ..fresh }
+        let news = News::resumed(rules.alert_after_ms, down_ms, told);
+        Self { news: news.quiet_until(now_ms + rules.quiet_ms), ..fresh }
     }
 
     /// What is due now, in this order.
@@ -143,13 +177,16 @@ impl Policy {
         match self.phase {
             Phase::Waiting { until_ms } if now_ms >= until_ms => {
                 self.started_ms = now_ms;
-                self.phase = Phase::Opening { since_ms: now_ms, look_ms: now_ms + FIRST_LOOKS_MS };
+                let look_ms = now_ms + FIRST_LOOKS_MS;
+                self.phase = Phase::Opening { since_ms: now_ms, look_ms, reached: false };
                 self.looking = false;
                 actions.push(Action::Start { port: self.port });
             }
-            Phase::Opening { since_ms, .. } if now_ms >= since_ms + FIRST_PROOF_MS => {
+            Phase::Opening { since_ms, reached, .. } if now_ms >= since_ms + FIRST_PROOF_MS => {
                 actions.push(Action::Stop);
-                self.failed(Cause::ForwardBroken, now_ms);
+                // ssh makes its sockets when the jump host has let it in.
+                let cause = if reached { Cause::ForwardBroken } else { Cause::Unreachable };
+                self.failed(cause, now_ms);
             }
             Phase::Opening { look_ms, .. } | Phase::Open { look_ms, .. }
                 if now_ms >= look_ms && !self.looking =>
@@ -161,7 +198,7 @@ impl Policy {
         }
         if let Phase::Open { home_ms, since_ms, look_ms, failed } = self.phase {
             if self.port > 0 && now_ms >= home_ms && failed == 0 {
-                let home_ms = now_ms + HOME_EVERY_MS;
+                let home_ms = self.next_home_ms(now_ms);
                 self.phase = Phase::Open { home_ms, since_ms, look_ms, failed };
                 actions.push(Action::GoHome);
             }
@@ -176,7 +213,9 @@ impl Policy {
         let look = |look_ms: u64| if self.looking { u64::MAX } else { look_ms };
         let due = match self.phase {
             Phase::Waiting { until_ms } => until_ms,
-            Phase::Opening { since_ms, look_ms } => look(look_ms).min(since_ms + FIRST_PROOF_MS),
+            Phase::Opening { since_ms, look_ms, .. } => {
+                look(look_ms).min(since_ms + FIRST_PROOF_MS)
+            }
             Phase::Open { look_ms, home_ms, .. } if self.port > 0 => look(look_ms).min(home_ms),
             Phase::Open { look_ms, .. } => look(look_ms),
         };
@@ -201,7 +240,8 @@ impl Policy {
             Phase::Opening { .. } => {
                 actions.push(Action::Identify);
                 // What has changed may be the home port: it was given back meanwhile.
-                let home_ms = if self.kicked { now_ms } else { now_ms + HOME_EVERY_MS };
+                let home_ms = if self.kicked { now_ms } else { self.next_home_ms(now_ms) };
+                self.port_ms = now_ms;
                 Phase::Open { since_ms: now_ms, look_ms, failed: 0, home_ms }
             }
             Phase::Open { since_ms, home_ms, failed, .. } => {
@@ -210,7 +250,8 @@ impl Policy {
             }
         };
         self.busy = 0;
-        (self.released, self.kicked) = (false, false);
+        self.kicked = false;
+        self.rival.proved();
         // What a look has found, a look takes back; what ended a session, time.
         self.failing = self.failing.filter(|(cause, _, _)| !cause.is_of_a_look());
         self.tell(now_ms, &mut actions);
@@ -223,10 +264,12 @@ impl Policy {
         let mut actions = Vec::new();
         match &mut self.phase {
             Phase::Waiting { .. } => {}
-            Phase::Opening { look_ms, since_ms } => {
+            Phase::Opening { look_ms, since_ms, reached } => {
+                *reached = true;
                 // The way is open and its end is not: nothing that a new session could mend.
                 if cause.is_of_a_look() {
-                    let (since_ms, home_ms) = (*since_ms, now_ms + HOME_EVERY_MS);
+                    let (since_ms, home_ms) = (*since_ms, self.next_home_ms(now_ms));
+                    self.port_ms = now_ms;
                     let look_ms = now_ms + LOOK_AGAIN_MS;
                     self.phase = Phase::Open { since_ms, look_ms, failed: 1, home_ms };
                     self.failing = Some((cause, 1, now_ms));
@@ -255,6 +298,16 @@ impl Policy {
         actions
     }
 
+    /// There was nothing to look through: ssh has not opened the session yet, or has closed it.
+    pub fn no_way(&mut self, now_ms: u64) -> Vec<Action> {
+        if let Phase::Opening { look_ms, .. } = &mut self.phase {
+            self.looking = false;
+            *look_ms = now_ms + FIRST_LOOKS_MS;
+            return Vec::new();
+        }
+        self.not_proved(Cause::ForwardBroken, now_ms)
+    }
+
     /// What answers behind the forward is not the target.
     pub fn wrong_host(&mut self, now_ms: u64) -> Vec<Action> {
         let mut actions = vec![Action::Stop];
@@ -264,27 +317,61 @@ impl Policy {
     }
 
     /// The session has the home port as well now, or has not.
-    pub fn went_home(&mut self, home: bool) {
+    pub fn went_home(&mut self, home: bool, now_ms: u64) {
         if home {
-            self.port = 0;
+            (self.port, self.vain, self.port_ms) = (0, 0, now_ms);
         }
     }
 
-    /// Something has changed: the network, a key, or somebody says so. What waits is tried now, and
-    /// what is open is looked at.
+    /// Something has changed: a key, or somebody says so. What waits is tried now, as if it were for the
+    /// first time, and what is open is looked at.
     pub fn kick(&mut self, now_ms: u64) {
-        self.kicked = true;
-        match &mut self.phase {
-            Phase::Waiting { until_ms } => {
-                *until_ms = now_ms;
-                self.failing = None;
+        if let Phase::Waiting { until_ms } = &mut self.phase {
+            *until_ms = now_ms;
+            // Why it did not work stays the reason until another is known.
+            self.failing = self.failing.map(|(cause, _, _)| (cause, 0, now_ms));
+        }
+        self.bad_home = false;
+        self.look_again(now_ms);
+    }
+
+    /// The network has changed. What it may have mended is tried now, and what is open is looked at.
+    pub fn network(&mut self, now_ms: u64) {
+        let mends = self.failing.is_some_and(|(cause, _, _)| cause.is_of_the_line());
+        let soonest_ms = self.least_ms(now_ms);
+        if let Phase::Waiting { until_ms } = &mut self.phase {
+            if mends && soonest_ms < *until_ms {
+                *until_ms = soonest_ms;
+                self.hasty = true;
             }
+        }
+        self.look_again(now_ms);
+    }
+
+    fn look_again(&mut self, now_ms: u64) {
+        self.kicked = true;
+        let goes_home = !self.bad_home;
+        match &mut self.phase {
+            Phase::Waiting { .. } => {}
             Phase::Opening { look_ms, .. } => *look_ms = (*look_ms).min(now_ms),
             Phase::Open { look_ms, home_ms, .. } => {
                 *look_ms = (*look_ms).min(now_ms);
-                *home_ms = (*home_ms).min(now_ms);
+                if goes_home {
+                    *home_ms = (*home_ms).min(now_ms);
+                }
             }
         }
+    }
+
+    /// When a try may begin that the jump host may refuse.
+    fn least_ms(&self, now_ms: u64) -> u64 {
+        let oldest = self.refusals.len().checked_sub(REFUSALS_MOST);
+        let oldest = oldest.and_then(|at| self.refusals.get(at));
+        oldest.map_or(now_ms, |at| (at + MINUTE_MS).max(now_ms))
+    }
+
+    fn next_home_ms(&self, now_ms: u64) -> u64 {
+        now_ms + if self.bad_home { BAD_HOME_EVERY_MS } else { HOME_EVERY_MS }
     }
 
     /// Something near has failed: what is open is looked at. What waits has its reason to.
@@ -341,19 +428,50 @@ impl Policy {
         };
         self.failing = Some((cause, tries, first_ms));
         let mut rest = rest_ms(cause, tries, now_ms.saturating_sub(first_ms));
+        let is_hasty = std::mem::take(&mut self.hasty);
+        let mut least_ms = now_ms + AT_ONCE_MS;
+        if matches!(cause, Cause::Refused | Cause::PortBusy) {
+            self.refusals.retain(|at| now_ms.saturating_sub(*at) < MINUTE_MS);
+            self.refusals.push(self.started_ms);
+            least_ms = least_ms.max(self.least_ms(now_ms));
+            rest = rest.max(if is_hasty { AFTER_HASTE_MS } else { 0 });
+        }
         if cause == Cause::PortBusy {
-            if self.rules.release && !std::mem::replace(&mut self.released, true) {
+            if self.port == 0 && self.rival.holds(now_ms) {
+                self.pending.push(Action::TellTaken);
+            }
+            if self.rules.release && self.rival.asks(now_ms) {
                 self.pending.push(Action::Release);
             }
-            self.busy += 1;
-            if self.busy % self.rules.ports.max(1) != 0 {
+            // Each port is tried at once, and once.
+            self.busy = self.busy.saturating_add(1);
+            if self.busy < self.rules.ports {
                 rest = AT_ONCE_MS;
             }
-            self.port = (self.port + 1) % self.rules.ports.max(1);
+            self.next_port();
         }
+        let lived_in_vain = match cause {
+            Cause::ForwardBroken => matches!(self.phase, Phase::Opening { .. }),
+            Cause::WrongHost => !worked,
+            _ => false,
+        };
+        if worked {
+            self.vain = 0;
+        } else if lived_in_vain {
+            self.vain += 1;
+            if self.vain >= VAIN_MOST && self.rules.ports > 1 {
+                self.bad_home |= self.port == 0;
+                self.next_port();
+            }
+        }
+        let was_home = self.port == 0 && matches!(self.phase, Phase::Open { .. });
+        self.rival.ends(was_home && cause == Cause::Closed);
         // Counted from the start of the try, which may have taken its time.
-        let until_ms = (self.started_ms + rest).max(now_ms + AT_ONCE_MS);
-        self.phase = Phase::Waiting { until_ms };
+        self.phase = Phase::Waiting { until_ms: (self.started_ms + rest).max(least_ms) };
+    }
+
+    fn next_port(&mut self) {
+        (self.port, self.vain) = ((self.port + 1) % self.rules.ports.max(1), 0);
     }
 
     /// Whether somebody has to mend something.
@@ -363,7 +481,14 @@ impl Policy {
 
     /// When there is something to tell.
     fn tell_ms(&self) -> u64 {
-        self.news.due_ms(self.up_since_ms(), self.is_for_somebody())
+        let up_ms = self.up_since_ms();
+        let moved_ms = match up_ms {
+            Some(_) if !self.news.is_told() && self.told_port != self.port => {
+                self.news.moved_ms(self.port_ms)
+            }
+            _ => u64::MAX,
+        };
+        self.news.due_ms(up_ms, self.is_for_somebody()).min(moved_ms)
     }
 
     fn tell(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
@@ -371,12 +496,18 @@ impl Policy {
             if let Some((down_ms, cause)) = self.news.up(up_ms, now_ms) {
                 actions.push(Action::TellUp { down_ms, cause, port: self.port });
                 self.told_port = self.port;
-            } else if !self.news.is_told() && self.told_port != self.port {
+            } else if !self.news.is_told()
+                && self.told_port != self.port
+                && now_ms >= self.news.moved_ms(self.port_ms)
+            {
                 self.told_port = self.port;
+                self.news.moves(now_ms);
                 actions.push(Action::TellMoved { port: self.port });
             }
             if now_ms >= up_ms + WORKED_MS {
                 self.failing = None;
+                self.vain = 0;
+                self.bad_home &= self.port != 0 || now_ms < self.port_ms + WORKED_MS;
             }
             return;
         }

@@ -11,8 +11,10 @@ use crate::proof::Identity;
 /// What others tell a tunnel's thread.
 #[derive(Debug)]
 pub enum Word {
-    /// Try now: the network has changed, or somebody says so.
+    /// Try now: somebody says so.
     Kick,
+    /// The network has changed, which may be the remedy.
+    Network,
     /// Another tunnel has fallen, and what it fell by may be this one's trouble, too.
     Doubt,
     /// End.

@@ -18,13 +18,11 @@ use notifier::systemd::Systemd;
 use crate::config::{Settings, Tunnel};
 use crate::external::{self, config::External};
 use crate::ffi::watch_network;
+use crate::haste::Haste;
 use crate::keep::Keeper;
 use crate::post::{self, Caller, Word};
 use crate::ssh::Files;
 use crate::tell::Teller;
-
-/// Changes of the network come in bursts, and the first of them is seldom the one that helps.
-const SETTLE: Duration = Duration::from_millis(300);
 
 /// Longest sleep.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -134,7 +132,8 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
     let _ = log.write(Level::Info, &Line::new("started").word("tunnels", tunnels.len()));
     run.employ(tunnels);
     let mut systemd = Systemd::from_environment();
-    let (mut ready, mut changed): (bool, Option<Instant>) = (false, None);
+    let (mut ready, mut haste, begun) = (false, Haste::default(), Instant::now());
+    let now_ms = || u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     loop {
         if !ready && run.teller.has_proved() {
             systemd.say_ready();
@@ -143,9 +142,9 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
         run.replace_the_dead();
         let alive = if run.teller.silence() < HUNG { systemd.say_alive() } else { None };
         let most = alive.unwrap_or(LONGEST).min(LONGEST);
-        let settling = changed.map(|at| SETTLE.saturating_sub(at.elapsed()));
-        let most =
-            settling.unwrap_or(most).min(if ready { most } else { Duration::from_millis(200) });
+        let most = if ready { most } else { Duration::from_millis(200) };
+        let due = haste.due_ms().map(|due| Duration::from_millis(due.saturating_sub(now_ms())));
+        let most = due.map_or(most, |due| due.min(most));
         let mut fds = vec![signals.as_fd(), falls.as_fd()];
         fds.extend(network.as_ref().map(AsFd::as_fd));
         wait_readable(&fds, most).map_err(failed("wait for something to do".into()))?;
@@ -154,17 +153,16 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
             run.kept.values().for_each(|kept| kept.caller.say(Word::Doubt));
         }
         if network.as_ref().is_some_and(drain) {
-            changed.get_or_insert_with(Instant::now);
+            haste.changed(now_ms());
         }
-        if changed.is_some_and(|at| at.elapsed() >= SETTLE) {
-            changed = None;
-            run.kick("the network has changed");
+        if haste.heeds(now_ms()) {
+            run.try_now(|| Word::Network, "the network has changed");
         }
         let mut record = [0; 128];
         while matches!(signals.read(&mut record), Ok(read) if read == record.len()) {
             match libc::c_int::from(record[0]) {
                 libc::SIGHUP => run.reload(),
-                libc::SIGUSR1 => run.kick("SIGUSR1"),
+                libc::SIGUSR1 => run.try_now(|| Word::Kick, "SIGUSR1"),
                 _ => {
                     run.end();
                     return Ok(());
@@ -213,6 +211,7 @@ fn drain(mut network: &File) -> bool {
 impl Run {
     /// Keeps just these tunnels from now on; one that is kept as it is goes on.
     fn employ(&mut self, tunnels: Vec<One>) {
+        self.teller.employs(tunnels.len());
         let gone: Vec<String> = self
             .kept
             .values()
@@ -280,9 +279,10 @@ impl Run {
         }
     }
 
-    fn kick(&self, why: &str) {
+    /// Has each tunnel tried by a word.
+    fn try_now(&self, word: fn() -> Word, why: &str) {
         self.teller.log(Level::Info, &Line::new("try-now").text("reason", why));
-        self.kept.values().for_each(|kept| kept.caller.say(Word::Kick));
+        self.kept.values().for_each(|kept| kept.caller.say(word()));
     }
 
     /// Takes over the file as it is now; a broken one changes nothing.
@@ -292,7 +292,7 @@ impl Run {
             Ok(settings) => {
                 self.teller.log(Level::Info, &Line::new("config-reloaded").text("file", &file));
                 self.employ(all(settings));
-                self.kick("the configuration was read again");
+                self.try_now(|| Word::Kick, "the configuration was read again");
             }
             Err(error) => {
                 let line = Line::new("config-kept").text("message", &error);

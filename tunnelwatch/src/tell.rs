@@ -29,6 +29,10 @@ const METRICS: &str = "tunnelwatch.prom";
 /// How often the state is written though nothing has changed: an old one is no state.
 const EVERY: Duration = Duration::from_secs(20);
 
+/// How long nothing is told after the start where there are several tunnels: so long it takes them to
+/// come up, and whether another is up makes the difference between a warning and what is critical.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// How often what was up is handed over for the weekly report.
 const TALLY_EVERY: Duration = Duration::from_secs(3600);
 
@@ -138,12 +142,15 @@ pub struct Teller {
     /// Rung when a tunnel falls.
     bell: OnceLock<UnixStream>,
     memory: Memory,
+    begun: Instant,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
     book: Book,
+    /// How many tunnels there are to be.
+    tunnels: usize,
     written: Option<Instant>,
     /// Whether the state could not be written the last time.
     trouble: bool,
@@ -167,7 +174,24 @@ impl Teller {
         let book = Book { pid: std::process::id(), ..Book::default() };
         let inner = Mutex::new(Inner { book, ..Inner::default() });
         let outbox = Outbox::new(host, log.clone());
-        Self { outbox, run_dir, log, bell: OnceLock::new(), memory: Memory::of_run(), inner }
+        let (bell, memory, begun) = (OnceLock::new(), Memory::of_run(), Instant::now());
+        Self { outbox, run_dir, log, bell, memory, begun, inner }
+    }
+
+    /// So many tunnels there are to be from now on.
+    pub fn employs(&self, tunnels: usize) {
+        if let Ok(mut inner) = self.inner.lock() {
+            inner.tunnels = tunnels;
+        }
+    }
+
+    /// How long a tunnel that begins now tells nothing.
+    #[must_use]
+    pub fn quiet(&self) -> Duration {
+        match self.inner.lock().is_ok_and(|inner| inner.tunnels > 1) {
+            true => QUIET.saturating_sub(self.begun.elapsed()),
+            false => Duration::ZERO,
+        }
     }
 
     /// Has `bell` rung each time that a tunnel falls which was up.
@@ -259,6 +283,17 @@ impl Teller {
         self.tell(severity, What::Note(Note { text }));
         let line = Line::new("tunnel-moved").word("port", port).word("home", home);
         self.log(Level::Warning, &line.text("tunnel", &tunnel.name));
+    }
+
+    /// Tells that the first port is taken from a tunnel again and again.
+    pub fn taken(&self, name: &str, port: u16) {
+        let text = format!(
+            "tunnel {name}: somebody else takes port {port} again and again; \
+             does another machine have this key?"
+        );
+        let line = Line::new("tunnel-taken").word("port", port).text("tunnel", name);
+        self.log(Level::Warning, &line.text("message", &text));
+        self.tell(Severity::Warning, What::Note(Note { text }));
     }
 
     fn tell(&self, severity: Severity, what: What) {

@@ -27,6 +27,9 @@ const REST_MS: [u64; 5] = [30_000, 60_000, 120_000, 300_000, 600_000];
 /// to start again sooner.
 const OWN_CHANGE_MS: u64 = 10_000;
 
+/// Least time between two starts because the network has changed: it changes all the time.
+const NETWORK_REST_MS: u64 = 120_000;
+
 /// How long it must have worked for its end to be news, and not one more start in vain: longer than
 /// it takes to notice.
 const WORKED_MS: u64 = 120_000;
@@ -51,6 +54,8 @@ pub struct Rules {
     pub can_start: bool,
     /// Whether there are host keys to compare with.
     pub has_keys: bool,
+    /// How long after its beginning nothing is told.
+    pub quiet_ms: u64,
 }
 
 /// What to do.
@@ -168,7 +173,7 @@ impl Policy {
     pub fn new(rules: Rules, now_ms: u64) -> Self {
         Self {
             rules,
-            news: News::new(rules.alert_after_ms, now_ms),
+            news: News::new(rules.alert_after_ms, now_ms).quiet_until(now_ms + rules.quiet_ms),
             up_ms: None,
             look_ms: now_ms,
             looking: false,
@@ -192,7 +197,8 @@ impl Policy {
     #[must_use]
     pub fn resumed(rules: Rules, now_ms: u64, down_ms: u64, cause: Cause) -> Self {
         let told = (cause, cause.needs_somebody());
-        let news = News::resumed(rules.alert_after_ms, down_ms, told);
+        let news =
+            News::resumed(rules.alert_after_ms, down_ms, told).quiet_until(now_ms + rules.quiet_ms);
         // Who ended may have left it running.
         Self { news, has_worked: true, ..Self::new(rules, now_ms) }
     }
@@ -306,14 +312,23 @@ impl Policy {
         self.starts += 1;
     }
 
-    /// Something has changed: the network, or somebody says so. It is looked at, and need not wait
-    /// for long to be started.
+    /// Somebody says that something has changed. It is looked at, and need not wait for long to be
+    /// started.
     pub fn kick(&mut self, now_ms: u64) {
-        self.look_ms = self.look_ms.min(now_ms);
         let [least, ..] = REST_MS;
+        self.hurry(least, now_ms);
+    }
+
+    /// The network has changed. It is looked at, and may be started a little sooner.
+    pub fn network(&mut self, now_ms: u64) {
+        self.hurry(NETWORK_REST_MS, now_ms);
+    }
+
+    fn hurry(&mut self, rest_ms: u64, now_ms: u64) {
+        self.look_ms = self.look_ms.min(now_ms);
         if let Some(started) = self.started_ms {
             if now_ms >= started + OWN_CHANGE_MS {
-                self.start_ms = self.start_ms.min(started + least).max(now_ms);
+                self.start_ms = self.start_ms.min(started + rest_ms).max(now_ms);
             }
         }
         let again = self.compared_ms.map_or(now_ms, |at| at + COMPARE_KICKED_MS);

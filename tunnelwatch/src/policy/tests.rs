@@ -1,7 +1,14 @@
 use super::*;
 
-const RULES: Rules =
-    Rules { ports: 2, check_every_ms: 15_000, alert_after_ms: 120_000, release: false };
+mod change;
+
+const RULES: Rules = Rules {
+    ports: 2,
+    check_every_ms: 15_000,
+    alert_after_ms: 120_000,
+    release: false,
+    quiet_ms: 0,
+};
 
 /// What the world does to a tunnel, by the time.
 trait World {
@@ -64,7 +71,7 @@ fn live_on(
                 }
                 Action::GoHome => {
                     let home = world.home(now);
-                    policy.went_home(home);
+                    policy.went_home(home, now);
                 }
                 _ => {}
             }
@@ -83,7 +90,15 @@ fn starts(story: &Story, from_ms: u64, to_ms: u64) -> usize {
 
 fn told(story: &Story) -> Vec<(u64, &Action)> {
     let tells = |action: &Action| {
-        matches!(action, Action::TellDown(_) | Action::TellUp { .. } | Action::TellMoved { .. })
+        !matches!(
+            action,
+            Action::Start { .. }
+                | Action::Stop
+                | Action::Look
+                | Action::Identify
+                | Action::Release
+                | Action::GoHome
+        )
     };
     story.iter().filter(|(_, action)| tells(action)).map(|(at, action)| (*at, action)).collect()
 }
@@ -413,9 +428,20 @@ fn a_session_that_ends_before_it_works_is_not_said_to_live() {
     policy.ended(Cause::Closed, 100);
     assert_eq!(policy.cause(), Some(Cause::Closed));
     // One that lives on without ever working is.
-    policy.act(3_000);
-    assert!(policy.act(3_000 + FIRST_PROOF_MS).contains(&Action::Stop));
-    assert_eq!(policy.cause(), Some(Cause::ForwardBroken));
+    for (has_sockets, cause) in [(true, Cause::ForwardBroken), (false, Cause::Unreachable)] {
+        let mut policy = Policy::new(RULES, 0);
+        policy.act(0);
+        assert_eq!(policy.act(250), [Action::Look]);
+        policy.no_way(250);
+        assert_eq!(policy.act(500), [Action::Look]);
+        match has_sockets {
+            true => policy.not_proved(Cause::ForwardBroken, 600),
+            false => policy.no_way(600),
+        };
+        assert!(policy.act(FIRST_PROOF_MS).contains(&Action::Stop));
+        // One that has not got as far as to make its sockets has no forward that could be broken.
+        assert_eq!(policy.cause(), Some(cause));
+    }
 }
 
 #[test]

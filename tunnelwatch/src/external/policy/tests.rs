@@ -1,7 +1,12 @@
 use super::*;
 
-const RULES: Rules =
-    Rules { check_every_ms: 20_000, alert_after_ms: 120_000, can_start: true, has_keys: true };
+const RULES: Rules = Rules {
+    check_every_ms: 20_000,
+    alert_after_ms: 120_000,
+    can_start: true,
+    has_keys: true,
+    quiet_ms: 0,
+};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -277,4 +282,32 @@ fn a_day_of_flapping_and_kicks_has_few_starts_and_few_alerts() {
     let (_, story) = live(RULES, &World { look, ..WELL }, 24 * HOUR_MS);
     let starts = self::starts(&story).len();
     assert!(starts <= 150, "{starts}");
+}
+
+#[test]
+fn changes_of_the_network_make_starts_no_more_frequent_than_one_in_two_minutes() {
+    let mut policy = Policy::new(Rules { has_keys: false, ..RULES }, 0);
+    let (mut starts, mut looks) = (Vec::new(), 0);
+    for now in (0..6 * HOUR_MS).step_by(500) {
+        if now % 10_000 == 0 {
+            policy.network(now);
+        }
+        for action in policy.act(now) {
+            match action {
+                Action::Look => {
+                    looks += 1;
+                    policy.seen(Seen::Nothing, now);
+                }
+                Action::Start { .. } => {
+                    starts.push(now);
+                    policy.started(None, now);
+                }
+                _ => {}
+            }
+        }
+    }
+    // The first have their own pace, which is quicker.
+    let gaps: Vec<u64> = starts.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(gaps[2..].iter().all(|gap| (120_000..=135_000).contains(gap)), "{gaps:?}");
+    assert!(looks <= 6 * 3_600 / 2, "{looks}");
 }

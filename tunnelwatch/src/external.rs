@@ -141,7 +141,7 @@ impl Work {
                 Word::Doubt => self.policy.doubt(self.now_ms()),
                 Word::Identity(found) => self.compared(found),
                 // Of ssh alone.
-                Word::Home(_) | Word::Released => {}
+                Word::Home(_) | Word::Helped | Word::Released => {}
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One tunnel at work: does what [`crate::policy`] says, and tells it what came of it. A thread each.
 
+use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,16 @@ const FILES_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest sleep: so often the state is written, whatever happens.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long ssh may keep to itself that the jump host has given the port, once the way for a look is
+/// there: an ssh that says it in other words is to work as well.
+const MOST_UNSAID: Duration = Duration::from_secs(10);
+
+/// How often it is seen, while a look has no answer, whether others use the line.
+const BYTES_EVERY: Duration = Duration::from_secs(1);
+
+/// How long it is believed what sshd on this side was found to be: each question is a connection.
+const HERE_FOR: Duration = Duration::from_secs(5);
 
 /// How long our own session may take to do what it is asked for: one that hangs does nothing.
 const MOST_ASKED: Duration = Duration::from_secs(10);
@@ -50,7 +61,15 @@ struct Work {
     begun: Instant,
     policy: Policy,
     session: Option<Session>,
+    /// Its files.
+    files: Files,
+    /// Since when it has the way for a look, and has not said that it has the port.
+    unsaid: Option<Instant>,
     look: Option<Look>,
+    /// When it was last seen whether others use the line.
+    bytes_at: Instant,
+    /// Whether sshd on this side answered, and when it was asked.
+    here: Option<(Instant, bool)>,
     /// How many lines ssh had said when the look began.
     said_before: usize,
     /// How many it had said when it was last well, of which none tells why it has ended.
@@ -90,7 +109,11 @@ impl Keeper {
             policy,
             begun,
             session: None,
+            files: self.files.clone(),
+            unsaid: None,
             look: None,
+            bytes_at: begun,
+            here: None,
             said_before: 0,
             said_in_peace: 0,
             sessions: 0,
@@ -101,14 +124,12 @@ impl Keeper {
             stopping: false,
             keeper: self,
         };
+        work.keeper.files.remove_all();
         while !work.stopping {
             work.turn();
         }
-        work.look = None;
-        if let Some(mut session) = work.session.take() {
-            session.stop();
-        }
-        work.keeper.files.remove();
+        work.stop();
+        work.keeper.files.remove_all();
     }
 }
 
@@ -149,17 +170,12 @@ impl Work {
                     // What became of it shows at the next try, which need not wait any longer.
                     self.policy.kick(self.now_ms());
                 }
-                Word::Home(home) => {
-                    if !self.is_of_now() {
-                        continue;
-                    }
-                    // What ssh says of a home port that is held ends no session.
-                    self.forget_said();
-                    self.policy.went_home(home, self.now_ms());
-                    if home {
-                        self.log(Level::Info, Line::new("tunnel-home"));
+                Word::Home(found) => {
+                    if self.is_of_now() {
+                        self.went_home(found);
                     }
                 }
+                Word::Helped => drop(self.is_of_now()),
                 Word::Identity(found) => {
                     if self.is_of_now() {
                         self.identified(found);
@@ -176,14 +192,17 @@ impl Work {
 
     fn see_session(&mut self) {
         let Some(session) = &mut self.session else { return };
+        let is_given = session.is_given();
         if !session.listen() {
+            if session.is_given() && !is_given {
+                self.policy.given(self.now_ms());
+            }
             return;
         }
         session.drain();
         let cause = cause::of_end(session.lines(self.said_in_peace));
         let said = session.lines(0).last().unwrap_or_default().to_owned();
-        self.session = None;
-        self.look = None;
+        self.stop();
         self.log(
             Level::Info,
             Line::new("ssh-ended").word("cause", cause.word()).text("said", &said),
@@ -194,7 +213,13 @@ impl Work {
 
     fn see_look(&mut self) {
         let Some(look) = &mut self.look else { return };
-        let Some(found) = look.found() else { return };
+        let Some(found) = look.found() else {
+            if self.bytes_at.elapsed() >= BYTES_EVERY {
+                look.note_moved(self.session.as_ref().and_then(Session::moved));
+                self.bytes_at = Instant::now();
+            }
+            return;
+        };
         self.look = None;
         let now_ms = self.now_ms();
         let actions = match found {
@@ -219,11 +244,21 @@ impl Work {
         });
         match (said, found) {
             (Some(cause @ Cause::ProbeDenied), _) => cause,
-            _ if !proof::answers(self.keeper.tunnel.target, proof::MOST_HERE) => Cause::TargetDown,
+            _ if !self.answers_here() => Cause::TargetDown,
             (_, Found::Other) => Cause::WrongHost,
             (_, Found::Silence) => Cause::Silent,
             _ => Cause::ForwardBroken,
         }
+    }
+
+    /// Whether sshd on this side answers.
+    fn answers_here(&mut self) -> bool {
+        if let Some((_, answers)) = self.here.filter(|(at, _)| at.elapsed() < HERE_FOR) {
+            return answers;
+        }
+        let answers = proof::answers(self.keeper.tunnel.target, proof::MOST_HERE);
+        self.here = Some((Instant::now(), answers));
+        answers
     }
 
     /// What ssh has said so far is of no account when it ends.
@@ -288,11 +323,11 @@ impl Work {
         self.said_in_peace = 0;
         // What was to be done with the session before.
         self.later.retain(|action| *action == Action::Release);
-        let Keeper { tunnel, files, own, .. } = &self.keeper;
-        files.remove();
+        self.files = self.keeper.files.of_a_session();
+        let Keeper { tunnel, own, .. } = &self.keeper;
         let port = self.port(port);
-        let arguments = ssh::arguments(tunnel, port, files, own);
-        match Session::start(&tunnel.ssh, &arguments) {
+        let arguments = ssh::arguments(tunnel, port, &self.files, own);
+        match Session::start(&tunnel.ssh, &arguments).map(Session::chatty) {
             Ok(session) => {
                 let line = Line::new("ssh-started").word("pid", session.pid());
                 self.session = Some(session);
@@ -307,22 +342,35 @@ impl Work {
     }
 
     fn stop(&mut self) {
-        self.look = None;
+        (self.look, self.unsaid) = (None, None);
         if let Some(mut session) = self.session.take() {
             session.stop();
+            self.files.remove();
         }
     }
 
     fn begin_look(&mut self) {
         self.said_before = self.session.as_ref().map_or(0, Session::said);
-        match Look::begin(&self.keeper.files.probe) {
-            Ok(look) => self.look = Some(look),
-            Err(_) => {
-                let now_ms = self.now_ms();
-                let actions = self.policy.no_way(now_ms);
-                self.obey(actions);
-            }
+        let look = if self.has_port() { Look::begin(&self.files.probe).ok() } else { None };
+        let Some(mut look) = look else {
+            let actions = self.policy.no_way(self.now_ms());
+            return self.obey(actions);
+        };
+        look.note_moved(self.session.as_ref().and_then(Session::moved));
+        self.bytes_at = Instant::now();
+        self.look = Some(look);
+    }
+
+    /// Whether the port is the session's. Until it is, a stale session of ours may hold it, which sshd
+    /// ends only if nobody touches the port: a look would.
+    fn has_port(&mut self) -> bool {
+        if self.session.as_ref().is_some_and(Session::is_given) {
+            return true;
         }
+        if self.unsaid.is_none() && self.files.probe.exists() {
+            self.unsaid = Some(Instant::now());
+        }
+        self.unsaid.is_some_and(|since| since.elapsed() >= MOST_UNSAID)
     }
 
     /// Has a helper do what takes its time, and answer by a word.
@@ -330,7 +378,7 @@ impl Work {
         if self.helping.is_some() {
             return;
         }
-        let (tunnel, files) = (self.keeper.tunnel.clone(), self.keeper.files.clone());
+        let (tunnel, files) = (self.keeper.tunnel.clone(), self.files.clone());
         let helps = self.keeper.post.help(move || work(&tunnel, &files));
         self.helping = helps.then_some(self.sessions);
     }
@@ -342,7 +390,10 @@ impl Work {
 
     fn identified(&mut self, found: Identity) {
         match found {
-            Identity::Same => self.log(Level::Info, Line::new("target-known")),
+            Identity::Same => {
+                self.policy.compared();
+                self.log(Level::Info, Line::new("target-known"));
+            }
             Identity::Unknown => self.log(Level::Warning, Line::new("target-not-compared")),
             Identity::Other => {
                 self.log(Level::Error, Line::new("target-other"));
@@ -353,22 +404,48 @@ impl Work {
         }
     }
 
+    /// Asks for the home port as well, and looks through it while people still come by the other.
     fn go_home(&mut self) {
-        let (home, now) = (self.port(0), self.port(self.policy.port()));
+        let (home, own) = (self.port(0), self.keeper.own.clone());
         self.help(move |tunnel, files| {
-            let [forward, forget, look, cancel] = ssh::move_arguments(tunnel, home, now, files);
-            let run = |words: &[std::ffi::OsString]| {
-                proof::succeeds(ssh::command(&tunnel.ssh).args(words), MOST_ASKED)
-            };
-            if !run(&forward) {
-                return Word::Home(false);
+            let [forward, way] = ssh::more_arguments(tunnel, home, &files.home, files);
+            if !asks(tunnel, &forward) {
+                return Word::Home(None);
             }
-            // From here on people may come by the home port; what cannot be undone is looked at.
-            run(&forget);
-            let _ = std::fs::remove_file(&files.probe);
-            let looks = run(&look);
-            run(&cancel);
-            Word::Home(looks)
+            let looks =
+                asks(tunnel, &way) && matches!(proof::once(&files.home), Some(Found::Banner(_)));
+            let found = looks.then(|| {
+                let mut files = files.clone();
+                files.probe.clone_from(&files.home);
+                proof::identify(tunnel, &files, &own)
+            });
+            if matches!(found, None | Some(Identity::Other)) {
+                for words in ssh::less_arguments(tunnel, home, &files.home, files) {
+                    asks(tunnel, &words);
+                }
+            }
+            Word::Home(found)
+        });
+    }
+
+    fn went_home(&mut self, found: Option<Identity>) {
+        // What ssh says of a home port that is held ends no session.
+        self.forget_said();
+        let Some(found) = found else { return };
+        if found == Identity::Other {
+            let line = Line::new("target-other").word("port", self.port(0));
+            return self.log(Level::Error, line);
+        }
+        let old = self.port(self.policy.port());
+        self.policy.went_home(true, self.now_ms());
+        self.log(Level::Info, Line::new("tunnel-home"));
+        std::mem::swap(&mut self.files.probe, &mut self.files.home);
+        self.identified(found);
+        self.help(move |tunnel, files| {
+            for words in ssh::less_arguments(tunnel, old, &files.home, files) {
+                asks(tunnel, &words);
+            }
+            Word::Helped
         });
     }
 
@@ -440,6 +517,7 @@ impl Work {
         if let Some(look) = &self.look {
             fds.push(look.wakes());
             most = most.min(look.deadline().saturating_duration_since(Instant::now()));
+            most = most.min(BYTES_EVERY);
         }
         if wait_readable(&fds, most).is_err() {
             thread::sleep(Duration::from_millis(100));
@@ -449,6 +527,11 @@ impl Work {
     fn log(&self, level: Level, line: Line) {
         self.keeper.teller.log(level, &line.text("tunnel", &self.keeper.tunnel.name));
     }
+}
+
+/// Asks our own session for something, and answers whether it did that.
+fn asks(tunnel: &Tunnel, words: &[OsString]) -> bool {
+    proof::succeeds(ssh::command(&tunnel.ssh).args(words), MOST_ASKED)
 }
 
 fn millis(time: Duration) -> u64 {

@@ -19,6 +19,11 @@ const WORKED_MS: u64 = 30_000;
 const FIRST_LOOKS_MS: u64 = 250;
 const FIRST_PROOF_MS: u64 = 30_000;
 
+/// After a comparison of keys that came to nothing, the next one comes this late, and twice as late
+/// each time: it costs some thousand bytes.
+const COMPARE_AGAIN_MS: u64 = 60_000;
+const COMPARE_MOST_MS: u64 = 3_600_000;
+
 /// After a look that failed, the next one comes this soon; so many in a row mean that it is broken.
 const LOOK_AGAIN_MS: u64 = 1_500;
 const BROKEN_AFTER: u32 = 2;
@@ -94,8 +99,8 @@ pub enum Action {
 enum Phase {
     /// No ssh runs; the next one starts then.
     Waiting { until_ms: u64 },
-    /// One runs, and has not worked yet; whether it has got as far as to be looked through.
-    Opening { since_ms: u64, look_ms: u64, reached: bool },
+    /// One runs, and has not worked yet; how often it was looked through in vain.
+    Opening { since_ms: u64, look_ms: u64, looks: u32 },
     /// It works, or did at the last look but `failed`.
     Open { since_ms: u64, look_ms: u64, failed: u32, home_ms: u64 },
 }
@@ -122,6 +127,8 @@ pub struct Policy {
     hasty: bool,
     /// Whether a look is under way.
     looking: bool,
+    /// How often the keys were compared, and when they are next; nothing once they are the same.
+    compare: Option<(u32, u64)>,
     /// Since when it is not known to work, and what was told of that.
     news: News<Cause>,
     /// The port that was told last.
@@ -152,6 +159,7 @@ impl Policy {
             refusals: Vec::new(),
             hasty: false,
             looking: false,
+            compare: None,
             news: News::new(rules.alert_after_ms, now_ms).quiet_until(now_ms + rules.quiet_ms),
             told_port: 0,
             port_ms: now_ms,
@@ -178,14 +186,15 @@ impl Policy {
             Phase::Waiting { until_ms } if now_ms >= until_ms => {
                 self.started_ms = now_ms;
                 let look_ms = now_ms + FIRST_LOOKS_MS;
-                self.phase = Phase::Opening { since_ms: now_ms, look_ms, reached: false };
+                self.phase = Phase::Opening { since_ms: now_ms, look_ms, looks: 0 };
                 self.looking = false;
+                self.compare = Some((0, now_ms));
                 actions.push(Action::Start { port: self.port });
             }
-            Phase::Opening { since_ms, reached, .. } if now_ms >= since_ms + FIRST_PROOF_MS => {
+            Phase::Opening { since_ms, looks, .. } if now_ms >= since_ms + FIRST_PROOF_MS => {
                 actions.push(Action::Stop);
                 // ssh makes its sockets when the jump host has let it in.
-                let cause = if reached { Cause::ForwardBroken } else { Cause::Unreachable };
+                let cause = if looks > 0 { Cause::ForwardBroken } else { Cause::Unreachable };
                 self.failed(cause, now_ms);
             }
             Phase::Opening { look_ms, .. } | Phase::Open { look_ms, .. }
@@ -230,6 +239,28 @@ impl Policy {
         self.failed(cause, now_ms);
     }
 
+    /// The jump host has given the port.
+    pub fn given(&mut self, now_ms: u64) {
+        if let Phase::Opening { look_ms, looks: 0, .. } = &mut self.phase {
+            *look_ms = now_ms;
+        }
+    }
+
+    /// There is no way yet to look through, or none any more.
+    pub fn no_way(&mut self, now_ms: u64) -> Vec<Action> {
+        let Phase::Opening { look_ms, .. } = &mut self.phase else {
+            return self.not_proved(Cause::ForwardBroken, now_ms);
+        };
+        *look_ms = now_ms + FIRST_LOOKS_MS;
+        self.looking = false;
+        Vec::new()
+    }
+
+    /// The key behind the forward is the target's.
+    pub fn compared(&mut self) {
+        self.compare = None;
+    }
+
     /// The forward works.
     pub fn proved(&mut self, now_ms: u64) -> Vec<Action> {
         self.looking = false;
@@ -238,7 +269,6 @@ impl Policy {
         self.phase = match self.phase {
             Phase::Waiting { .. } => return actions,
             Phase::Opening { .. } => {
-                actions.push(Action::Identify);
                 // What has changed may be the home port: it was given back meanwhile.
                 let home_ms = if self.kicked { now_ms } else { self.next_home_ms(now_ms) };
                 self.port_ms = now_ms;
@@ -249,6 +279,10 @@ impl Policy {
                 Phase::Open { since_ms, look_ms, failed: 0, home_ms }
             }
         };
+        if let Some((times, _)) = self.compare.filter(|(_, at_ms)| now_ms >= *at_ms) {
+            actions.push(Action::Identify);
+            self.compare = Some((times.saturating_add(1), now_ms + compare_again_ms(times)));
+        }
         self.busy = 0;
         self.kicked = false;
         self.rival.proved();
@@ -264,8 +298,7 @@ impl Policy {
         let mut actions = Vec::new();
         match &mut self.phase {
             Phase::Waiting { .. } => {}
-            Phase::Opening { look_ms, since_ms, reached } => {
-                *reached = true;
+            Phase::Opening { look_ms, since_ms, looks } => {
                 // The way is open and its end is not: nothing that a new session could mend.
                 if cause.is_of_a_look() {
                     let (since_ms, home_ms) = (*since_ms, self.next_home_ms(now_ms));
@@ -274,7 +307,8 @@ impl Policy {
                     self.phase = Phase::Open { since_ms, look_ms, failed: 1, home_ms };
                     self.failing = Some((cause, 1, now_ms));
                 } else {
-                    *look_ms = now_ms + FIRST_LOOKS_MS;
+                    *look_ms = now_ms + first_look_again_ms(*looks);
+                    *looks = looks.saturating_add(1);
                 }
             }
             Phase::Open { look_ms, failed, .. } => {
@@ -298,16 +332,6 @@ impl Policy {
         actions
     }
 
-    /// There was nothing to look through: ssh has not opened the session yet, or has closed it.
-    pub fn no_way(&mut self, now_ms: u64) -> Vec<Action> {
-        if let Phase::Opening { look_ms, .. } = &mut self.phase {
-            self.looking = false;
-            *look_ms = now_ms + FIRST_LOOKS_MS;
-            return Vec::new();
-        }
-        self.not_proved(Cause::ForwardBroken, now_ms)
-    }
-
     /// What answers behind the forward is not the target.
     pub fn wrong_host(&mut self, now_ms: u64) -> Vec<Action> {
         let mut actions = vec![Action::Stop];
@@ -316,10 +340,13 @@ impl Policy {
         actions
     }
 
-    /// The session has the home port as well now, or has not.
+    /// The session has the home port as well now, or has not. Who is behind it is another question
+    /// than before.
     pub fn went_home(&mut self, home: bool, now_ms: u64) {
         if home {
             (self.port, self.vain, self.port_ms) = (0, 0, now_ms);
+            self.compare = Some((0, now_ms));
+            self.doubt(now_ms);
         }
     }
 
@@ -516,6 +543,17 @@ impl Policy {
             actions.push(Action::TellDown(cause));
         }
     }
+}
+
+/// Milliseconds from a look through a new session that has failed, after `looks` before it, to the
+/// next: each is a connection to our own sshd, which has a penalty for who says nothing.
+fn first_look_again_ms(looks: u32) -> u64 {
+    1_000 << looks.min(2)
+}
+
+/// Milliseconds from a comparison of keys, after `times` before it, to the next.
+fn compare_again_ms(times: u32) -> u64 {
+    (COMPARE_AGAIN_MS << times.min(10)).min(COMPARE_MOST_MS)
 }
 
 /// Milliseconds between the starts of two tries, after `tries` in a row have failed for `cause` for

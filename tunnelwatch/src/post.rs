@@ -21,8 +21,11 @@ pub enum Word {
     Stop,
     /// What a comparison of host keys has found.
     Identity(Identity),
-    /// Whether the session went home.
-    Home(bool),
+    /// Who is behind the home port, which the session has as well now; nothing when it has not, or
+    /// nobody answers there.
+    Home(Option<Identity>),
+    /// A helper has done what there is no answer to.
+    Helped,
     /// The jump host was asked to end what holds the port.
     Released,
 }

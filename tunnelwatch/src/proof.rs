@@ -19,8 +19,17 @@ use crate::config::Tunnel;
 use crate::keys;
 use crate::ssh::{self, Files};
 
-/// How long a look may take.
+/// How long a look may take while nothing moves.
 const MOST: Duration = Duration::from_secs(5);
+
+/// How long it may take while ssh moves other bytes: ours stand in one queue with those of the people
+/// who use the tunnel, and a slow line may have seconds of them. That a path is dead on which bytes
+/// are still put, the kernel tells (`TCP_USER_TIMEOUT`), and ssh.
+const MOST_BUSY: Duration = Duration::from_secs(30);
+
+/// How many bytes mean that others use the line: more than a look and ssh's own signs of life are, less
+/// than the slowest line has in [`MOST`].
+const BUSY: u64 = 2_048;
 
 /// How long the target on this side may take.
 pub const MOST_HERE: Duration = Duration::from_secs(2);
@@ -45,6 +54,8 @@ const BANNER: &[u8] = b"SSH-";
 pub struct Look {
     stream: File,
     begun: Instant,
+    /// When bytes of others were last seen to move, and how many had in all.
+    moved: (Instant, Option<u64>),
     heard: Vec<u8>,
 }
 
@@ -88,7 +99,8 @@ impl Look {
     }
 
     fn of(socket: OwnedFd) -> Self {
-        Self { stream: socket.into(), begun: Instant::now(), heard: Vec::new() }
+        let begun = Instant::now();
+        Self { stream: socket.into(), begun, moved: (begun, None), heard: Vec::new() }
     }
 
     /// What becomes readable when there is news.
@@ -100,7 +112,17 @@ impl Look {
     /// When it is over in any case.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.begun + MOST
+        (self.moved.0 + MOST).min(self.begun + MOST_BUSY)
+    }
+
+    /// Takes note of how many bytes have moved in all where the look goes.
+    pub fn note_moved(&mut self, bytes: Option<u64>) {
+        let moves = |before: u64| bytes.is_some_and(|now| now.saturating_sub(before) >= BUSY);
+        match self.moved.1 {
+            None => self.moved.1 = bytes,
+            Some(before) if moves(before) => self.moved = (Instant::now(), bytes),
+            Some(_) => {}
+        }
     }
 
     /// What it has found, once it has.
@@ -132,7 +154,7 @@ impl Look {
                 Err(_) => return Some(Found::Nothing),
             }
         }
-        (self.begun.elapsed() >= MOST).then_some(Found::Silence)
+        (Instant::now() >= self.deadline()).then_some(Found::Silence)
     }
 }
 
@@ -391,8 +413,35 @@ mod tests {
         let mut look = Look::of(ours.into());
         assert_eq!(look.found(), None);
         look.begun -= MOST;
+        look.moved.0 -= MOST;
         assert_eq!(look.found(), Some(Found::Silence));
     }
+
+    #[test]
+    fn who_waits_in_a_queue_is_waited_for() {
+        // (age of the look, bytes moved at its begin, and now, is it over)
+        for (age_s, before, now, is_over) in [
+            (4, Some(1_000), Some(1_000), false),
+            (5, Some(1_000), Some(1_000), true),
+            (5, Some(1_000), Some(1_600), true),
+            (5, None, None, true),
+            (5, Some(1_000), None, true),
+            (5, Some(1_000), Some(90_000), false),
+            (29, Some(1_000), Some(90_000), false),
+            (30, Some(1_000), Some(90_000), true),
+        ] {
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let mut look = Look::of(ours.into());
+            look.begun -= Duration::from_secs(age_s);
+            look.moved.0 = look.begun;
+            look.note_moved(before);
+            look.note_moved(now);
+            let found = is_over.then_some(Found::Silence);
+            assert_eq!(look.found(), found, "{age_s} {before:?} {now:?}");
+        }
+    }
+
     #[test]
     fn a_short_program_may_say_much_and_may_hang() {
         let sh = |script: &str| {

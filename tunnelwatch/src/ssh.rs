@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,13 +30,32 @@ const MAX_LINE: usize = 400;
 /// Lines that are kept.
 const LINES: usize = 20;
 
+/// What ssh says when the jump host has given the port (`ssh_confirm_remote_forward` in ssh.c, 8.4 to
+/// 10.0), with `-v` alone.
+const GIVEN: &str = "remote forward success for";
+
+/// How lines begin that ssh says with `-v` alone, and that are of no interest.
+const CHATTER: &[&str] =
+    &["debug1: ", "OpenSSH_", "Authenticated to ", "Transferred: ", "Bytes per second: "];
+
+/// The number of the last session.
+static SESSIONS: AtomicU32 = AtomicU32::new(0);
+
+/// Numbers of sessions that there are: no helper is so slow that it would meet its own again. A
+/// socket's path has 108 bytes, of which ssh takes 17 for a while.
+const NUMBERS: u32 = 1_000;
+
 /// Files of a tunnel in the run directory.
 #[derive(Debug, Clone)]
 pub struct Files {
+    /// What their names begin with.
+    stem: PathBuf,
     /// ssh's control socket.
     pub control: PathBuf,
     /// What is looked through.
     pub probe: PathBuf,
+    /// What the home port is looked through before the session moves there.
+    pub home: PathBuf,
     /// The target's own keys, as known_hosts.
     pub target_keys: PathBuf,
 }
@@ -44,16 +64,55 @@ impl Files {
     /// Those of the tunnel `name`.
     #[must_use]
     pub fn new(run_dir: &Path, name: &str) -> Self {
-        let file = |what: &str| run_dir.join(format!("{name}.{what}"));
-        Self { control: file("ctl"), probe: file("probe"), target_keys: file("keys") }
+        Self::of(run_dir.join(name), "")
+    }
+
+    fn of(stem: PathBuf, number: &str) -> Self {
+        let file = |what: &str| {
+            let mut path = stem.clone().into_os_string();
+            path.push(format!(".{number}{what}"));
+            PathBuf::from(path)
+        };
+        let [control, probe, home, target_keys] = ["ctl", "probe", "home", "keys"].map(file);
+        Self { stem, control, probe, home, target_keys }
+    }
+
+    /// Those of a new session of the same tunnel: what still asks for something in the name of the
+    /// session before does not meet this one.
+    #[must_use]
+    pub fn of_a_session(&self) -> Self {
+        let number = SESSIONS.fetch_add(1, Ordering::Relaxed) % NUMBERS;
+        Self::of(self.stem.clone(), &format!("{number}."))
     }
 
     /// Removes what an ssh that was killed has left behind.
     pub fn remove(&self) {
-        for file in [&self.control, &self.probe] {
+        for file in [&self.control, &self.probe, &self.home] {
             let _ = std::fs::remove_file(file);
         }
     }
+
+    /// The same of all sessions of this tunnel.
+    pub fn remove_all(&self) {
+        self.remove();
+        let Some((dir, name)) = self.stem.parent().zip(self.stem.file_name()) else { return };
+        let name = name.to_string_lossy();
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if is_of_a_session(&entry.file_name().to_string_lossy(), &name) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// Whether a file's name is one of those that sessions of the tunnel `name` have.
+fn is_of_a_session(file: &str, name: &str) -> bool {
+    let rest = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+    let Some((number, what)) = rest.and_then(|rest| rest.split_once('.')) else { return false };
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    // ssh makes its control socket under a name with more behind it.
+    let is_ours = ["probe", "home", "keys", "ctl"].contains(&what) || what.starts_with("ctl.");
+    is_number && is_ours
 }
 
 /// Arguments with which ssh opens the forward on `port`. `own` is this program.
@@ -69,7 +128,8 @@ pub fn arguments(tunnel: &Tunnel, port: u16, files: &Files, own: &Path) -> Vec<O
         "StreamLocalBindUnlink=yes".to_owned(),
         format!("ControlPath={}", files.control.display()),
     ];
-    let mut words = vec!["-N".into()];
+    // That it says much is for one line: see `GIVEN`.
+    let mut words = vec!["-N".into(), "-v".into()];
     words.extend(to_the_jump_host(tunnel, &options, own));
     words.extend(["-R".into(), remote(tunnel, port).into()]);
     words.extend(["-L".into(), local(port, files)]);
@@ -135,7 +195,11 @@ pub(crate) fn remote(tunnel: &Tunnel, port: u16) -> String {
 
 /// `-L`: the way back through the jump host to the port that people use.
 pub(crate) fn local(port: u16, files: &Files) -> OsString {
-    let mut word = files.probe.clone().into_os_string();
+    local_by(port, &files.probe)
+}
+
+fn local_by(port: u16, socket: &Path) -> OsString {
+    let mut word = socket.as_os_str().to_owned();
     word.push(format!(":127.0.0.1:{port}"));
     word
 }
@@ -154,24 +218,45 @@ fn connector(tunnel: &Tunnel, own: &Path) -> String {
     command + " %h %p"
 }
 
-/// Arguments with which the session is asked for a forward on `port` as well, and then to be rid of
-/// the one on `old`.
+/// Arguments with which the session is asked for a forward on `port` as well, and for a way to look
+/// through it at `socket`.
 #[must_use]
-pub fn move_arguments(tunnel: &Tunnel, port: u16, old: u16, files: &Files) -> [Vec<OsString>; 4] {
-    let ask = |what: &str, flag: &str, word: OsString| -> Vec<OsString> {
-        let mut control = OsString::from("ControlPath=");
-        control.push(&files.control);
-        let jump = tunnel.jump.host.clone();
-        let words = ["-F", "none", "-o", "BatchMode=yes", "-o"].map(OsString::from);
-        let rest = [control, "-O".into(), what.into(), flag.into(), word, "--".into(), jump.into()];
-        words.into_iter().chain(rest).collect()
-    };
+pub fn more_arguments(
+    tunnel: &Tunnel,
+    port: u16,
+    socket: &Path,
+    files: &Files,
+) -> [Vec<OsString>; 2] {
     [
-        ask("forward", "-R", remote(tunnel, port).into()),
-        ask("cancel", "-L", local(old, files)),
-        ask("forward", "-L", local(port, files)),
-        ask("cancel", "-R", remote(tunnel, old).into()),
+        ask(tunnel, files, "forward", ["-R".into(), remote(tunnel, port).into()]),
+        ask(tunnel, files, "forward", ["-L".into(), local_by(port, socket)]),
     ]
+}
+
+/// Arguments with which it is asked to be rid of them.
+#[must_use]
+pub fn less_arguments(
+    tunnel: &Tunnel,
+    port: u16,
+    socket: &Path,
+    files: &Files,
+) -> [Vec<OsString>; 2] {
+    [
+        ask(tunnel, files, "cancel", ["-L".into(), local_by(port, socket)]),
+        ask(tunnel, files, "cancel", ["-R".into(), remote(tunnel, port).into()]),
+    ]
+}
+
+/// Arguments with which a session is asked for something by its control socket.
+fn ask(tunnel: &Tunnel, files: &Files, what: &str, forward: [OsString; 2]) -> Vec<OsString> {
+    let mut control = OsString::from("ControlPath=");
+    control.push(&files.control);
+    let mut words: Vec<OsString> =
+        ["-F", "none", "-o", "BatchMode=yes", "-o"].map(Into::into).into();
+    words.extend([control, "-O".into(), what.into()]);
+    words.extend(forward);
+    words.extend(["--".into(), tunnel.jump.host.clone().into()]);
+    words
 }
 
 /// A command that is run without anything of ours in its environment.
@@ -203,6 +288,10 @@ pub struct Session {
     most: usize,
     /// Lines that were kept in all, so that news can be told from what was there.
     said: usize,
+    /// Whether what `-v` adds is heard and not kept.
+    is_chatty: bool,
+    /// Whether it has said that the jump host has given the port.
+    is_given: bool,
 }
 
 impl Session {
@@ -218,7 +307,8 @@ impl Session {
             ffi::set_nonblocking(pipe.as_fd())?;
         }
         let (partial, lines) = (Vec::new(), VecDeque::new());
-        Ok(Self { child, stderr, partial, lines, most: LINES, said: 0 })
+        let (is_chatty, is_given) = (false, false);
+        Ok(Self { child, stderr, partial, lines, most: LINES, said: 0, is_chatty, is_given })
     }
 
     /// The same, of which more lines are kept: of one that is asked to say much.
@@ -226,6 +316,29 @@ impl Session {
     pub fn keeping(mut self, most: usize) -> Self {
         self.most = most;
         self
+    }
+
+    /// The same, of which what `-v` adds is heard and not kept: of one with [`arguments`].
+    #[must_use]
+    pub fn chatty(mut self) -> Self {
+        self.is_chatty = true;
+        self
+    }
+
+    /// Whether the jump host has given it the port, as far as it has said so.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.is_given
+    }
+
+    /// How many bytes it has read and written in all (proc_pid_io(5)), on whatever side.
+    #[must_use]
+    pub fn moved(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/io", self.pid())).ok()?;
+        let number = |key: &str| {
+            text.lines().find_map(|line| line.strip_prefix(key))?.trim().parse::<u64>().ok()
+        };
+        Some(number("rchar:")? + number("wchar:")?)
     }
 
     /// What becomes readable when it says something or ends.
@@ -260,7 +373,8 @@ impl Session {
             return;
         }
         // Of many lines the last are kept, so the others need not be looked at.
-        let (mut from, mut lines) = (bytes.len(), 0);
+        // Not so where most are not.
+        let (mut from, mut lines) = (if self.is_chatty { 0 } else { bytes.len() }, 0);
         while let Some(at) =
             bytes.get(..from).unwrap_or_default().iter().rposition(|byte| *byte == b'\n')
         {
@@ -290,6 +404,10 @@ impl Session {
             true => String::from_utf8(bytes).unwrap_or_default(),
             false => notifier::foreign::visible(&bytes),
         };
+        if self.is_chatty && CHATTER.iter().any(|begin| line.starts_with(begin)) {
+            self.is_given |= line.contains(GIVEN);
+            return;
+        }
         if self.lines.len() >= self.most {
             self.lines.pop_front();
         }
@@ -376,7 +494,7 @@ mod tests {
     fn ssh_is_called_with_a_bound_forward_and_a_way_to_look_through_it() {
         let line = said(&tunnel(""));
         for words in [
-            "-N -F none -T",
+            "-N -v -F none -T",
             "-R 127.0.0.1:2222:127.0.0.1:22",
             "-L /run/tunnelwatch/cloud.probe:127.0.0.1:2222",
             "ExitOnForwardFailure=yes",
@@ -386,6 +504,68 @@ mod tests {
         ] {
             assert!(line.contains(words), "{words}: {line}");
         }
+    }
+
+    #[test]
+    fn each_session_has_files_of_its_own_and_all_are_removed() {
+        for (file, is_ours) in [
+            ("cloud.0.ctl", true),
+            ("cloud.17.probe", true),
+            ("cloud.999.home", true),
+            ("cloud.5.keys", true),
+            ("cloud.5.ctl.Xy12", true),
+            ("cloud.down", false),
+            ("cloud.5.down", false),
+            ("cloud.5", false),
+            ("cloud..ctl", false),
+            ("cloud.2.5.ctl", false),
+            ("cloudy.5.ctl", false),
+        ] {
+            assert_eq!(is_of_a_session(file, "cloud"), is_ours, "{file}");
+        }
+        assert!(is_of_a_session("cloud.2.5.ctl", "cloud.2"));
+        let tunnel = Files::new(Path::new("/run/tunnelwatch"), "cloud");
+        let [one, other] = [tunnel.of_a_session(), tunnel.of_a_session()];
+        let paths = |files: &Files| [&files.control, &files.probe, &files.home].map(Clone::clone);
+        for (path, theirs) in paths(&one).iter().zip(paths(&other)) {
+            assert_ne!(*path, theirs);
+            let name = path.file_name().unwrap().to_string_lossy();
+            assert!(is_of_a_session(&name, "cloud"), "{name}");
+        }
+    }
+
+    #[test]
+    fn of_an_ssh_that_says_all_it_does_the_port_is_heard_and_the_rest_not_kept() {
+        let script =
+            "i=0; while [ $i -lt 200 ]; do echo debug1: of no interest; i=$((i+1)); done >&2
+            echo 'OpenSSH_9.2p1' >&2; echo 'channel 2: open failed' >&2
+            echo 'debug1: remote forward success for: listen 127.0.0.1:2222, connect x' >&2
+            i=0; while [ $i -lt 200 ]; do echo debug1: of no interest; i=$((i+1)); done >&2";
+        let run = |script: &str| {
+            let arguments = ["-c".into(), script.into()];
+            let mut session = Session::start(Path::new("/bin/sh"), &arguments).unwrap().chatty();
+            while session.stderr.is_some() {
+                session.listen();
+            }
+            session
+        };
+        let session = run(script);
+        assert!(session.is_given());
+        assert_eq!(session.lines(0).collect::<Vec<_>>(), ["channel 2: open failed"]);
+        let failure = "echo debug1: remote forward failure for: listen 127.0.0.1:2222 >&2";
+        assert!(!run(failure).is_given());
+    }
+
+    #[test]
+    fn how_much_a_program_has_moved_is_known() {
+        let mut session = Session::start(Path::new("/bin/cat"), &["/dev/zero".into()]).unwrap();
+        let before = session.moved().unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while session.moved().unwrap() < before + 1_000_000 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(session.moved().unwrap() >= before + 1_000_000);
+        session.stop();
     }
 
     #[test]

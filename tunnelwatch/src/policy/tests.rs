@@ -73,6 +73,7 @@ fn live_on(
                     let home = world.home(now);
                     policy.went_home(home, now);
                 }
+                Action::Identify => policy.compared(),
                 _ => {}
             }
             story.push((now, action));
@@ -514,4 +515,84 @@ fn who_was_told_before_a_restart_is_told_the_end_and_not_the_beginning_again() {
         panic!("{told:?}");
     };
     assert!((700_000..715_000).contains(down_ms), "{down_ms}");
+}
+
+#[test]
+fn nobody_looks_before_the_way_is_there_and_a_look_that_fails_is_repeated_more_and_more_seldom() {
+    let mut policy = Policy::new(RULES, 0);
+    policy.act(0);
+    // No way yet: that costs nothing and is asked often.
+    for now in [250, 500, 750, 1_000] {
+        assert_eq!(policy.act(now), [Action::Look], "{now}");
+        policy.no_way(now);
+        assert_eq!(policy.wake_ms(), now + 250);
+    }
+    // The port is given: at once.
+    policy.given(1_100);
+    let mut looks = Vec::new();
+    while policy.wake_ms() < FIRST_PROOF_MS {
+        let now = policy.wake_ms();
+        assert_eq!(policy.act(now), [Action::Look], "{now}");
+        looks.push(now - 1_100);
+        policy.not_proved(Cause::ForwardBroken, now);
+        // Said once more, it is no news.
+        policy.given(now);
+    }
+    assert_eq!(looks[..5], [0, 1_000, 3_000, 7_000, 11_000], "{looks:?}");
+    assert!(looks.len() <= 10, "{looks:?}");
+    // In a session that works, no way is a failure.
+    let mut policy = open();
+    policy.act(60_000);
+    policy.no_way(60_000);
+    assert_eq!(policy.act(61_500), [Action::Look]);
+    assert!(policy.no_way(61_500).contains(&Action::Stop));
+}
+
+#[test]
+fn keys_that_could_not_be_compared_are_compared_again_and_again_more_seldom() {
+    let mut policy = Policy::new(RULES, 0);
+    policy.act(0);
+    let mut compared = Vec::new();
+    for now in (1_000..12 * 3_600_000).step_by(1_000) {
+        for action in policy.act(now) {
+            if action == Action::Look && policy.proved(now).contains(&Action::Identify) {
+                compared.push(now);
+            }
+        }
+    }
+    let after: Vec<u64> = compared.windows(2).map(|two| (two[1] - two[0]) / 60_000).collect();
+    assert_eq!(after[..8], [1, 2, 4, 8, 16, 32, 60, 60], "{after:?}");
+    // One that has succeeded is enough, until there is another session.
+    policy.compared();
+    for now in (12 * 3_600_000..24 * 3_600_000).step_by(1_000) {
+        if policy.act(now).contains(&Action::Look) {
+            assert_eq!(policy.proved(now), []);
+        }
+    }
+}
+
+#[test]
+fn whose_key_it_is_is_asked_in_each_session_and_for_each_port() {
+    // sshd on this side was down when the session began.
+    let mut policy = Policy::new(RULES, 0);
+    policy.act(0);
+    policy.act(250);
+    policy.not_proved(Cause::TargetDown, 300);
+    assert_eq!(policy.act(1_800), [Action::Look]);
+    assert!(policy.proved(1_850).contains(&Action::Identify));
+    // It went home: looked through at once, and compared.
+    let mut policy = open();
+    policy.compared();
+    policy.went_home(false, 5_000);
+    assert_eq!(policy.act(5_000), []);
+    policy.went_home(true, 6_000);
+    assert_eq!(policy.act(6_000), [Action::Look]);
+    assert_eq!(policy.proved(6_010), [Action::Identify]);
+    // Another session.
+    let mut policy = open();
+    policy.compared();
+    policy.ended(Cause::Closed, 50_000);
+    policy.act(50_100);
+    policy.act(50_350);
+    assert_eq!(policy.proved(50_400), [Action::Identify]);
 }

@@ -77,7 +77,8 @@ impl<C: Copy> News<C> {
                 self.interrupted = true;
             } else {
                 let left = up.saturating_sub(down).saturating_sub(now_ms.saturating_sub(up));
-                self.interrupted = left > 0;
+                // Seconds of long ago are nothing to be wary for.
+                self.interrupted = 2 * left > self.alert_after_ms;
                 self.down_since_ms = Some(now_ms.saturating_sub(left));
             }
         }

@@ -142,6 +142,22 @@ fn an_outage_after_one_that_was_nearly_told_is_told_with_both_and_without_what_i
 }
 
 #[test]
+fn an_outage_that_begins_soon_after_a_short_one_is_over_as_soon_as_any() {
+    // How long it was down before, then up, and how long it has to work until its end is told.
+    for (before_ms, up_ms, settled_ms) in
+        [(1_500, 1_000, 5_000), (40_000, 5_000, 5_000), (110_000, 5_000, 30_000)]
+    {
+        let mut news = News::new(120_000, 0);
+        assert_eq!(news.up(before_ms, before_ms), None);
+        news.fails(before_ms + up_ms);
+        assert!(news.down(Cause::Refused, false, 900_000));
+        assert_eq!(news.due_ms(Some(1_000_000), false), 1_000_000 + settled_ms, "{before_ms}");
+        assert!(news.up(1_000_000, 1_000_000 + settled_ms - 1).is_none());
+        assert!(news.up(1_000_000, 1_000_000 + settled_ms).is_some());
+    }
+}
+
+#[test]
 fn with_other_tunnels_beside_it_nothing_is_told_in_the_first_seconds() {
     for (quiet_ms, at_ms) in [(0, 400), (10_000, 10_000)] {
         let rules = Rules { quiet_ms, ..RULES };

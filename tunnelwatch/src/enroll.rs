@@ -16,7 +16,8 @@ use crate::cli::print;
 use crate::config::{Settings, Tunnel};
 use crate::keys;
 use crate::proof::{self, run};
-use crate::ssh::{self, Files, Session};
+use crate::sockets::Files;
+use crate::ssh::{self, Session};
 use crate::status;
 
 /// How long each program may take.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use notifier::clock::millis;
 use notifier::ffi::wait_readable;
 use notifier::syslog::{Level, Line};
 
@@ -360,8 +361,4 @@ impl Work {
     fn log(&self, level: Level, line: Line) {
         self.keeper.teller.log(level, &line.text("tunnel", &self.keeper.external.name));
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

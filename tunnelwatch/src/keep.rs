@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use notifier::clock::millis;
 use notifier::ffi::wait_readable;
 use notifier::syslog::{Level, Line};
 
@@ -15,7 +16,8 @@ use crate::config::Tunnel;
 use crate::policy::{Action, Policy, Rules};
 use crate::post::{Post, Word};
 use crate::proof::{self, Found, Identity, Look};
-use crate::ssh::{self, Files, Session};
+use crate::sockets::Files;
+use crate::ssh::{self, Session};
 use crate::tell::{Down, State, Teller, Way};
 
 /// How often the files of the key are looked at while they are the trouble.
@@ -532,8 +534,4 @@ impl Work {
 /// Asks our own session for something, and answers whether it did that.
 fn asks(tunnel: &Tunnel, words: &[OsString]) -> bool {
     proof::succeeds(ssh::command(&tunnel.ssh).args(words), MOST_ASKED)
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

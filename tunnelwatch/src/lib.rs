@@ -23,6 +23,7 @@ pub mod post;
 pub mod proof;
 pub mod release;
 pub mod run;
+pub mod sockets;
 pub mod ssh;
 pub mod status;
 pub mod tell;

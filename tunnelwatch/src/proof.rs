@@ -17,7 +17,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::cause::{self, Cause};
 use crate::config::Tunnel;
 use crate::keys;
-use crate::ssh::{self, Files};
+use crate::sockets::Files;
+use crate::ssh;
 
 /// How long a look may take while nothing moves.
 const MOST: Duration = Duration::from_secs(5);

@@ -21,7 +21,7 @@ use crate::ffi::watch_network;
 use crate::haste::Haste;
 use crate::keep::Keeper;
 use crate::post::{self, Caller, Word};
-use crate::ssh::Files;
+use crate::sockets::Files;
 use crate::tell::Teller;
 
 /// Longest sleep.
@@ -65,10 +65,6 @@ fn all(settings: Settings) -> Vec<One> {
     tunnels.chain(settings.externals.into_iter().map(One::External)).collect()
 }
 
-/// Longest path of ssh's control socket: one has 108 bytes (unix(7)), of which ssh takes 17 while it
-/// makes it.
-const MAX_CONTROL: usize = 90;
-
 /// The file, which has to have something to keep, in a directory where it can be kept.
 fn load(config: &Path, run_dir: &Path) -> Result<Settings, String> {
     let settings = Settings::load(config).map_err(|error| error.to_string())?;
@@ -76,12 +72,8 @@ fn load(config: &Path, run_dir: &Path) -> Result<Settings, String> {
         return Err(format!("{}: there is no [[tunnel]] to keep", config.display()));
     }
     for tunnel in &settings.tunnels {
-        let socket = Files::new(run_dir, &tunnel.name).control;
-        if socket.as_os_str().len() > MAX_CONTROL {
-            return Err(format!(
-                "{}: more than {MAX_CONTROL} bytes, too long for a socket; take another --run-dir",
-                socket.display()
-            ));
+        if let Some(why) = Files::new(run_dir, &tunnel.name).too_long() {
+            return Err(why);
         }
     }
     Ok(settings)

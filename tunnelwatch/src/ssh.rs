@@ -6,9 +6,8 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use notifier::ffi;
 
 use crate::config::Tunnel;
 use crate::ffi::end_with_us;
+use crate::sockets::Files;
 
 /// Where ssh finds what it runs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,83 +37,6 @@ const GIVEN: &str = "remote forward success for";
 /// How lines begin that ssh says with `-v` alone, and that are of no interest.
 const CHATTER: &[&str] =
     &["debug1: ", "OpenSSH_", "Authenticated to ", "Transferred: ", "Bytes per second: "];
-
-/// The number of the last session.
-static SESSIONS: AtomicU32 = AtomicU32::new(0);
-
-/// Numbers of sessions that there are: no helper is so slow that it would meet its own again. A
-/// socket's path has 108 bytes, of which ssh takes 17 for a while.
-const NUMBERS: u32 = 1_000;
-
-/// Files of a tunnel in the run directory.
-#[derive(Debug, Clone)]
-pub struct Files {
-    /// What their names begin with.
-    stem: PathBuf,
-    /// ssh's control socket.
-    pub control: PathBuf,
-    /// What is looked through.
-    pub probe: PathBuf,
-    /// What the home port is looked through before the session moves there.
-    pub home: PathBuf,
-    /// The target's own keys, as known_hosts.
-    pub target_keys: PathBuf,
-}
-
-impl Files {
-    /// Those of the tunnel `name`.
-    #[must_use]
-    pub fn new(run_dir: &Path, name: &str) -> Self {
-        Self::of(run_dir.join(name), "")
-    }
-
-    fn of(stem: PathBuf, number: &str) -> Self {
-        let file = |what: &str| {
-            let mut path = stem.clone().into_os_string();
-            path.push(format!(".{number}{what}"));
-            PathBuf::from(path)
-        };
-        let [control, probe, home, target_keys] = ["ctl", "probe", "home", "keys"].map(file);
-        Self { stem, control, probe, home, target_keys }
-    }
-
-    /// Those of a new session of the same tunnel: what still asks for something in the name of the
-    /// session before does not meet this one.
-    #[must_use]
-    pub fn of_a_session(&self) -> Self {
-        let number = SESSIONS.fetch_add(1, Ordering::Relaxed) % NUMBERS;
-        Self::of(self.stem.clone(), &format!("{number}."))
-    }
-
-    /// Removes what an ssh that was killed has left behind.
-    pub fn remove(&self) {
-        for file in [&self.control, &self.probe, &self.home] {
-            let _ = std::fs::remove_file(file);
-        }
-    }
-
-    /// The same of all sessions of this tunnel.
-    pub fn remove_all(&self) {
-        self.remove();
-        let Some((dir, name)) = self.stem.parent().zip(self.stem.file_name()) else { return };
-        let name = name.to_string_lossy();
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            if is_of_a_session(&entry.file_name().to_string_lossy(), &name) {
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
-    }
-}
-
-/// Whether a file's name is one of those that sessions of the tunnel `name` have.
-fn is_of_a_session(file: &str, name: &str) -> bool {
-    let rest = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-    let Some((number, what)) = rest.and_then(|rest| rest.split_once('.')) else { return false };
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    // ssh makes its control socket under a name with more behind it.
-    let is_ours = ["probe", "home", "keys", "ctl"].contains(&what) || what.starts_with("ctl.");
-    is_number && is_ours
-}
 
 /// Arguments with which ssh opens the forward on `port`. `own` is this program.
 #[must_use]
@@ -503,34 +426,6 @@ mod tests {
             "-- 2001:db8::1",
         ] {
             assert!(line.contains(words), "{words}: {line}");
-        }
-    }
-
-    #[test]
-    fn each_session_has_files_of_its_own_and_all_are_removed() {
-        for (file, is_ours) in [
-            ("cloud.0.ctl", true),
-            ("cloud.17.probe", true),
-            ("cloud.999.home", true),
-            ("cloud.5.keys", true),
-            ("cloud.5.ctl.Xy12", true),
-            ("cloud.down", false),
-            ("cloud.5.down", false),
-            ("cloud.5", false),
-            ("cloud..ctl", false),
-            ("cloud.2.5.ctl", false),
-            ("cloudy.5.ctl", false),
-        ] {
-            assert_eq!(is_of_a_session(file, "cloud"), is_ours, "{file}");
-        }
-        assert!(is_of_a_session("cloud.2.5.ctl", "cloud.2"));
-        let tunnel = Files::new(Path::new("/run/tunnelwatch"), "cloud");
-        let [one, other] = [tunnel.of_a_session(), tunnel.of_a_session()];
-        let paths = |files: &Files| [&files.control, &files.probe, &files.home].map(Clone::clone);
-        for (path, theirs) in paths(&one).iter().zip(paths(&other)) {
-            assert_ne!(*path, theirs);
-            let name = path.file_name().unwrap().to_string_lossy();
-            assert!(is_of_a_session(&name, "cloud"), "{name}");
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use notifier::clock::millis;
 use notifier::clock::{BootStamp, Stamp, unix_ms};
 use notifier::config::host::Host;
 use notifier::event::{Condition, Note, Severity, Status, Tally, Unit, What};
@@ -425,8 +426,4 @@ fn metrics(book: &Book) -> String {
         }
     }
     text
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -19,7 +19,8 @@ use crate::cause::{self, Cause};
 use crate::config::Tunnel;
 use crate::enroll::authorized_key;
 use crate::proof::{self, Found, Identity};
-use crate::ssh::{self, Files, Session};
+use crate::sockets::Files;
+use crate::ssh::{self, Session};
 use crate::tell::{State, Way};
 
 /// How long the jump host may take to answer.

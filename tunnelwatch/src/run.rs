@@ -318,8 +318,8 @@ mod tests {
         let tunnel = "[[tunnel]]\nname = \"cloud\"\njump = \"t@h\"\nremote-ports = [2222]\n";
         for (text, depth, want) in [
             ("", 10, Some("no [[tunnel]]")),
-            (tunnel, 80, None),
-            (tunnel, 81, Some("too long for a socket")),
+            (tunnel, 76, None),
+            (tunnel, 77, Some("too long for a socket")),
         ] {
             fs::write(&config, text).unwrap();
             let found = load(&config, Path::new(&format!("/{}", "d".repeat(depth - 1)))).err();

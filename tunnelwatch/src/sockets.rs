@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_run_directory_leaves_room_for_the_sockets() {
-        for (length, is_too_long) in [(77, false), (78, true)] {
+        for (length, is_too_long) in [(76, false), (77, true)] {
             let dir = format!("/{}", "d".repeat(length - 1));
             let files = Files::new(Path::new(&dir), "cloud");
             assert_eq!(files.too_long().is_some(), is_too_long, "{length}");

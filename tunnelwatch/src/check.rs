@@ -26,6 +26,9 @@ use crate::tell::{Book, STATE, State};
 /// often, and a port is held for many minutes after its client is gone. Our drop-in has 15 s.
 const ASKS_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long the first question may take: sshd 9.2 was seen to ask after twice its interval.
+const FIRST_WITHIN: Duration = Duration::from_secs(32);
+
 /// Age from which the state file of a `run` says nothing any more: it is written each 20 s.
 const STALE_S: u64 = 90;
 

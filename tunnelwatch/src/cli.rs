@@ -29,7 +29,7 @@ commands:
   watch            on the jump host: sees whether the ports of [[tunnel-watch]] answer
   release PORT...  on the jump host, as the command beside the tunnel's key: ends a session
                    of the same user that holds one of these ports and whose client is gone
-  status [--json]  how they are; exit code 0 up, 1 one of several down, 2 down, 3 unknown
+  status [--json]  on the internal host: how they are; exit code 0 up, 1 one of several down, 2 down, 3 unknown
   retry            try now: after a repair, or when the line is back
 
 options of every command:

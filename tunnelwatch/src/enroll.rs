@@ -48,7 +48,7 @@ pub fn enroll(config: &Path, run_dir: &Path, request: &Request<'_>) -> Result<u8
     refuse_root(&tunnel.identity)?;
     let public = make_key(&tunnel.identity)?;
     pin(tunnel, request.host_key)?;
-    print(&instructions(tunnel, &public))?;
+    print(&instructions(tunnel, &public, &Known::of(tunnel, &public)))?;
     if let Some(state) = status::of_one(run_dir, &tunnel.name) {
         let is = if state.up { "is up" } else { "is not up" };
         let name = &tunnel.name;
@@ -67,7 +67,9 @@ pub fn enroll(config: &Path, run_dir: &Path, request: &Request<'_>) -> Result<u8
             took.as_millis()
         )),
         Err((what, said)) => {
-            print(&format!("\nNot yet: {what}\n{said}\n"))?;
+            print(&format!(
+                "\nNot yet: {what}\n{said}\nWhen these steps are done, run this again: it tests the tunnel.\n"
+            ))?;
             Ok(69)
         }
     }
@@ -158,10 +160,13 @@ fn pin(tunnel: &Tunnel, wanted: Option<&str>) -> Result<(), Failure> {
         .filter_map(|line| Some((line, keys::fingerprints_of(line, deadline).into_iter().next()?)))
         .collect();
     let Some(wanted) = wanted else {
-        let list: String = shown.iter().map(|(_, key)| format!("  {key}\n")).collect();
+        let kind = |line: &str| line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let list = shown.iter().map(|(line, key)| format!("  {key} {}\n", kind(line)));
+        let list: String = list.collect();
         return Err(Failure::usage(format!(
             "{host} shows these keys:\n{list}Whether they are its own can only be seen there: ssh-keygen -lf \
-             /etc/ssh/ssh_host_ed25519_key.pub\nThen come back with --host-key SHA256:..."
+             /etc/ssh/ssh_host_ed25519_key.pub\nThen, with that one: tunnelwatch enroll {} --host-key SHA256:...",
+            tunnel.name
         )));
     };
     let wanted = parse_fingerprint(wanted).map_err(Failure::usage)?;
@@ -192,25 +197,68 @@ pub fn authorized_key(tunnel: &Tunnel, public: &str) -> String {
     format!("{} {public}", options.join(","))
 }
 
+/// Fingerprints that stand in the instructions: of the tunnel's key, and of what it leads to.
+struct Known {
+    key: Option<String>,
+    target: Vec<String>,
+}
+
+impl Known {
+    fn of(tunnel: &Tunnel, public: &str) -> Self {
+        let deadline = Instant::now() + MOST;
+        let scan = tunnel.ssh.with_file_name("ssh-keyscan");
+        let host = tunnel.target.ip().to_string();
+        let shown = keys::scan(&scan, &host, tunnel.target.port(), deadline).unwrap_or_default();
+        Self {
+            key: keys::fingerprints_of(public, deadline).into_iter().next(),
+            target: keys::fingerprints_of(&shown, deadline),
+        }
+    }
+}
+
 /// What is to be done on the jump host and on the administrator's laptop.
-fn instructions(tunnel: &Tunnel, public: &str) -> String {
+fn instructions(tunnel: &Tunnel, public: &str, known: &Known) -> String {
     let user = &tunnel.jump.user;
     let (host, port) = (&tunnel.jump.host, tunnel.jump.port);
     let home = tunnel.remote_ports.first().copied().unwrap_or_default();
+    let ports: Vec<String> = tunnel.remote_ports.iter().map(u16::to_string).collect();
+    let fallback = match ports.get(1) {
+        Some(port) => {
+            format!("    # While the tunnel is on its second port: ssh -p {port} {}\n", tunnel.name)
+        }
+        None => String::new(),
+    };
     // sshd has the user's shell run the command beside the key.
     let shell = if tunnel.release { "/bin/sh" } else { "/usr/sbin/nologin" };
+    let list = |keys: &[String]| {
+        let quoted: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
+        quoted.join(", ")
+    };
+    let key = known.key.as_ref().map_or_else(String::new, |key| format!("keys = [{key:?}]\n"));
+    let host_keys = match known.target.as_slice() {
+        [] => String::new(),
+        keys => format!("host-keys = [{}]\n", list(keys)),
+    };
     format!(
-        "1. On the jump host, a user for this tunnel alone:\n\n\
-         useradd --system --create-home --shell {shell} {user}\n\n\
-         2. One line in its ~/.ssh/authorized_keys:\n\n{key}\n\n\
-         3. At the end of its /etc/ssh/sshd_config, so that a session without a client ends in a minute:\n\n\
+        "1. On the jump host, as root, a user for this tunnel alone:\n\n\
+         useradd --system --create-home --shell {shell} {user}\n\
+         install -d -m 700 -o {user} ~{user}/.ssh\n\n\
+         2. There, one line in ~{user}/.ssh/authorized_keys:\n\n{line}\n\n\
+         3. There, at the end of /etc/ssh/sshd_config, so that a session without a client ends in a minute; \
+         then: systemctl reload ssh\n\n\
          Match User {user}\n    ClientAliveInterval 15\n    ClientAliveCountMax 3\n    MaxSessions 2\n    \
          AllowTcpForwarding yes\n    GatewayPorts no\n    X11Forwarding no\n    PermitTTY no\n\n\
-         4. On your laptop, in ~/.ssh/config; then: ssh {name}\n\n\
-         Host {name}\n    HostName 127.0.0.1\n    Port {home}\n    HostKeyAlias {name}\n    \
-         ProxyJump YOU@{host}:{port}\n",
-        key = authorized_key(tunnel, public),
+         4. There, in /etc/bastion/bastion.toml, so that a login of the tunnel itself, whose key may do nothing \
+         else, rings no phone, and somebody tells you when the tunnel is gone; then: systemctl reload \
+         bastion; systemctl enable --now tunnelwatch-watch\n\n\
+         [[login.allow]]\nusers = [\"{user}\"]\n{key}\n\
+         [[tunnel-watch]]\nname = \"{name}\"\nports = [{ports}]\n{host_keys}\n\
+         5. On your laptop, in ~/.ssh/config, with your names on both hosts for YOU; then: ssh {name}\n\n\
+         Host {name}\n{fallback}    HostName 127.0.0.1\n    Port {home}\n    User YOU\n    \
+         HostKeyAlias {name}\n    ProxyJump YOU@{host}:{port}\n",
+        line = authorized_key(tunnel, public),
         name = tunnel.name,
+        ports = ports.join(", "),
     )
 }
 
@@ -316,12 +364,30 @@ mod tests {
         );
         let line = authorized_key(&tunnel("release = true"), "k");
         assert!(line.contains("command=\"/usr/bin/tunnelwatch release 2222 2223\" k"), "{line}");
+        let nothing = Known { key: None, target: Vec::new() };
         for (more, shell) in [("", "/usr/sbin/nologin t\n"), ("release = true", "/bin/sh t\n")] {
             assert!(
-                instructions(&tunnel(more), "k").contains(&format!("--shell {shell}")),
+                instructions(&tunnel(more), "k", &nothing).contains(&format!("--shell {shell}")),
                 "{more}"
             );
         }
+    }
+
+    #[test]
+    fn the_instructions_hold_what_the_jump_host_s_file_needs() {
+        let fingerprint = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".to_owned();
+        let known = Known { key: Some(fingerprint.clone()), target: vec![fingerprint.clone()] };
+        let text = instructions(&tunnel(""), "k", &known);
+        let (_, rest) = text.split_once("[[login.allow]]").unwrap();
+        let (allow, rest) = rest.split_once("[[tunnel-watch]]").unwrap();
+        assert_eq!(allow, format!("\nusers = [\"t\"]\nkeys = [\"{fingerprint}\"]\n\n"));
+        let (watch, laptop) = rest.split_once("\n\n").unwrap();
+        let watch = &Settings::parse(&format!("[[tunnel-watch]]{watch}")).unwrap().watches[0];
+        assert_eq!(
+            (watch.ports.as_slice(), &watch.host_keys),
+            (&[2222, 2223][..], &vec![fingerprint])
+        );
+        assert!(laptop.contains("ssh -p 2223 home") && laptop.contains("User YOU"), "{laptop}");
     }
 
     #[test]

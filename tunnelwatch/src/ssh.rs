@@ -489,7 +489,7 @@ mod tests {
     fn a_gigabyte_of_words_is_a_few_lines() {
         let arguments = [
             "-c".into(),
-            "yes this is a line >&2 & sleep 0.3; kill $!; wait; echo last >&2".into(),
+            "yes this is a line >&2 & sleep 0.3; kill $!; wait; echo >&2; echo last >&2".into(),
         ];
         let mut session = Session::start(Path::new("/bin/sh"), &arguments).unwrap();
         while !session.listen() {}

@@ -50,7 +50,10 @@ pub fn status(run_dir: &Path, json: bool) -> Result<u8, Failure> {
             Ok(code(&book))
         }
         Err(why) => {
-            let text = format!("UNKNOWN: {}: {why}; does tunnelwatch run?", path.display());
+            let text = format!(
+                "UNKNOWN: {}: {why}; does tunnelwatch run? (on the jump host: journalctl -u tunnelwatch-watch)",
+                path.display()
+            );
             if json {
                 print(&format!("{}\n", serde_json::json!({ "unknown": text })))?;
             } else {

@@ -70,13 +70,15 @@ pub fn tell() {
 
     demo.heading("5. Another program on the jump host takes port 2222");
     let other = demo.take_port();
-    demo.follow_sms("port 2223");
-    let moved = demo.at_of("tunnelwatch", "tunnel-moved").saturating_sub(demo.step_us);
+    let _ = demo.machines.wait_answer(&PORTS[1..], DEADLINE);
+    let moved = now_us().saturating_sub(demo.step_us);
+    demo.follow("the second port", |demo| demo.is_on(PORTS[1]));
     demo.status();
+    demo.note("(told when it has lasted: after some news in an hour the next has to last longer, here 40 s)");
     demo.note("It leaves.");
     drop(other);
     demo.retry();
-    demo.follow_sms("home again");
+    demo.follow("the first port", |demo| demo.is_on(PORTS[0]));
     demo.status();
 
     demo.heading("How long it took");
@@ -112,6 +114,11 @@ impl Demo<Line> {
         self.prompt("tunnelwatch status");
         let status = self.machines.tunnelwatch(&["status"]).text();
         status.lines().for_each(|line| self.note(line));
+    }
+
+    fn is_on(&self, port: u16) -> bool {
+        let status = self.machines.status();
+        status["up"] == true && status["port"] == port
     }
 
     /// It would try by itself within a minute.

@@ -13,6 +13,7 @@ use notifier::spool::owner;
 
 use super::ASKS_WITHIN;
 use crate::config::{LOOPBACK, Watch};
+use crate::external::SYSTEMCTL;
 use crate::proof::run;
 use crate::ssh;
 
@@ -28,11 +29,18 @@ const USUAL_USER: &str = "tunnel";
 /// Somewhere that no `Match Address` means (RFC 5737).
 const ANYWHERE: &str = "192.0.2.1";
 
+/// What watches here, and where it is known whether it does.
+const UNIT: &str = "tunnelwatch-watch.service";
+const SYSTEMD: &str = "/run/systemd/system";
+
 /// Checks this side of the tunnels.
 pub(super) fn check(watches: &[Watch]) -> Vec<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let listeners = listeners(&read("/proc/net/tcp"), &read("/proc/net/tcp6"));
     let mut findings = Vec::new();
+    if !watches.is_empty() && Path::new(SYSTEMD).exists() {
+        findings.extend(check_unit());
+    }
     let mut users = BTreeSet::new();
     for watch in watches {
         let named = |finding| format!("tunnel {}: {finding}", watch.name);
@@ -132,6 +140,21 @@ fn judge_port(port: u16, listeners: &[Listener]) -> Vec<String> {
     open.into_iter().chain(half).collect()
 }
 
+fn check_unit() -> Option<String> {
+    let mut command = ssh::command(Path::new(SYSTEMCTL));
+    command.args(["is-active", UNIT]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let state = run(&mut command, Instant::now() + MOST)?;
+    judge_unit(state.trim())
+}
+
+/// What is wrong when systemd says this of the unit.
+fn judge_unit(state: &str) -> Option<String> {
+    let fix =
+        format!("systemctl enable --now {UNIT}; if it ends again: journalctl -u {UNIT} -n 20");
+    (state != "active")
+        .then(|| format!("nobody watches the tunnels here, {UNIT} is {state}: {fix}"))
+}
+
 fn user(uid: u32) -> String {
     owner::name_of(uid).unwrap_or_else(|| format!("uid {uid}"))
 }
@@ -191,6 +214,15 @@ fn judge_sshd(user: &str, effective: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_watches_is_at_work() {
+        assert_eq!(judge_unit("active"), None);
+        for state in ["inactive", "failed", "activating"] {
+            let found = judge_unit(state).unwrap();
+            assert!(found.contains(state) && found.contains("systemctl enable --now"), "{found}");
+        }
+    }
 
     const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use notifier::ffi::wait_readable;
 
-use super::ASKS_WITHIN;
+use super::FIRST_WITHIN;
 use crate::cause::{self, Cause};
 use crate::config::Tunnel;
 use crate::enroll::authorized_key;
@@ -260,7 +260,7 @@ impl Silent {
 
     /// Whether the jump host asks in time if somebody is still there.
     fn is_asked(&mut self) -> Result<bool, Cause> {
-        self.talk.listen(ASKS_WITHIN + LATE, |heard| heard.asked)
+        self.talk.listen(FIRST_WITHIN + LATE, |heard| heard.asked)
     }
 }
 
@@ -394,7 +394,7 @@ impl Words<'_> {
         format!(
             "{jump} does not ask within {} s whether anybody is still there, so a port stays held when the \
              line is gone; in its sshd_config: Match User {}, ClientAliveInterval 15, ClientAliveCountMax 3",
-            ASKS_WITHIN.as_secs(),
+            FIRST_WITHIN.as_secs(),
             jump.user
         )
     }

@@ -15,8 +15,10 @@ const LEFT_ALONE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(
 /// How long the same listener is believed that has proved who it is: a comparison is 20 KB.
 const BELIEVED: Duration = Duration::from_secs(3600);
 
-/// How long one is not asked again that has not proved it.
+/// How long one is not asked again that has proved to be another, and one that has proved nothing: that may
+/// have been a line which had just come back.
 const DISBELIEVED: Duration = Duration::from_secs(120);
+const DOUBTED: Duration = Duration::from_secs(30);
 
 /// Comparisons in vain after which somebody does not prove who it is; one may be a line that is full.
 const MOST_VAIN: u32 = 2;
@@ -157,7 +159,8 @@ impl Compared {
         let rest = match found {
             Identity::Same => BELIEVED,
             Identity::Unknown if self.vain < MOST_VAIN => Duration::ZERO,
-            Identity::Unknown | Identity::Other => DISBELIEVED,
+            Identity::Unknown => DOUBTED,
+            Identity::Other => DISBELIEVED,
         };
         of != inode || now.saturating_duration_since(at) >= rest
     }
@@ -297,12 +300,12 @@ mod tests {
         for (second, inode, found, want, next) in [
             (0, 1, Same, Seen::Up(2222), 3600),
             (3600, 1, Unknown, Seen::Unsure, 0),
-            (3630, 1, Unknown, Seen::Unproved, 120),
+            (3630, 1, Unknown, Seen::Unproved, 30),
             (3750, 1, Same, Seen::Up(2222), 3600),
             (3800, 2, Unknown, Seen::Unsure, 0),
             // Who comes and goes is not believed for that.
-            (3830, 3, Unknown, Seen::Unproved, 120),
-            (3840, 4, Unknown, Seen::Unproved, 120),
+            (3830, 3, Unknown, Seen::Unproved, 30),
+            (3840, 4, Unknown, Seen::Unproved, 30),
             (3900, 5, Other, Seen::WrongHost, 120),
             (3910, 6, Unknown, Seen::Unsure, 0),
         ] {

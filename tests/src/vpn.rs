@@ -83,10 +83,12 @@ impl Vpn {
              --writepid /tmp/vpn.pid\n",
             0o755,
         );
+        // It waits for the end: an OpenVPN that ends removes the file, which is the next one's by then.
         inside.write(
             "/etc/vpn/stop",
             "#!/bin/sh\necho stopped >>/tmp/vpn-starts\n[ -e /tmp/vpn.pid ] || exit 0\n\
-             kill \"$(cat /tmp/vpn.pid)\"; rm /tmp/vpn.pid\n",
+             read -r pid </tmp/vpn.pid; kill \"$pid\"\n\
+             while kill -0 \"$pid\" 2>/dev/null; do sleep 0.1; done\n",
             0o755,
         );
         let far = jump.spawn(&["openvpn", "--config", "/etc/vpn/conf"]);

@@ -19,6 +19,7 @@ use crate::proof::{self, Found, Identity, Look};
 use crate::sockets::Files;
 use crate::ssh::{self, Session};
 use crate::tell::{Down, State, Teller, Way};
+use crate::tries::Tries;
 
 /// How often the files of the key are looked at while they are the trouble.
 const FILES_EVERY: Duration = Duration::from_secs(2);
@@ -76,6 +77,8 @@ struct Work {
     said_before: usize,
     /// How many it had said when it was last well, of which none tells why it has ended.
     said_in_peace: usize,
+    /// Which of them are put on record.
+    tries: Tries,
     /// How many sessions were started: the number of the one that there is.
     sessions: u64,
     /// The session for which a helper is under way; there is one at a time.
@@ -118,6 +121,7 @@ impl Keeper {
             here: None,
             said_before: 0,
             said_in_peace: 0,
+            tries: Tries::default(),
             sessions: 0,
             helping: None,
             later: Vec::new(),
@@ -205,10 +209,12 @@ impl Work {
         let cause = cause::of_end(session.lines(self.said_in_peace));
         let said = session.lines(0).last().unwrap_or_default().to_owned();
         self.stop();
-        self.log(
-            Level::Info,
-            Line::new("ssh-ended").word("cause", cause.word()).text("said", &said),
-        );
+        if let Some(untold) = self.tries.ended(cause, Instant::now()) {
+            let line = Line::new("ssh-ended").word("cause", cause.word()).text("said", &said);
+            let more = (untold > 0).then(|| format!("{untold} tries before it ended alike"));
+            let line = more.iter().fold(line, |line, more| line.text("message", more));
+            self.log(Level::Info, line);
+        }
         self.policy.ended(cause, self.now_ms());
         self.note_key_files(cause);
     }
@@ -228,6 +234,7 @@ impl Work {
             Found::Banner(took) => {
                 self.proof = Some((Instant::now(), took));
                 self.forget_said();
+                self.tries.worked();
                 self.policy.proved(now_ms)
             }
             Found::Nothing | Found::Other | Found::Silence => {
@@ -333,7 +340,9 @@ impl Work {
             Ok(session) => {
                 let line = Line::new("ssh-started").word("pid", session.pid());
                 self.session = Some(session);
-                self.log(Level::Info, line.word("port", port));
+                if self.tries.begins(Instant::now()) {
+                    self.log(Level::Info, line.word("port", port));
+                }
             }
             Err(error) => {
                 let why = format!("{}: {error}", tunnel.ssh.display());

@@ -28,4 +28,5 @@ pub mod ssh;
 pub mod status;
 pub mod tell;
 pub mod told;
+pub mod tries;
 pub mod watch;

@@ -308,6 +308,7 @@ fn the_jump_host_sees_the_internal_host_through_the_vpn() {
         files.iter().any(|(_, text)| text.contains(words))
     };
     configure(&print);
+    jump.sh("install -d -o _tunnelwatch -g _tunnelwatch /var/lib/tunnelwatch");
     let mut words = vec!["setpriv", "--reuid=_tunnelwatch", "--regid=_tunnelwatch"];
     words.extend(["--groups=_bastion-drop", "--inh-caps=-all", "--no-new-privs", "--"]);
     words.extend(["/artefacts/tunnelwatch", "--config", CONFIG, "watch"]);
@@ -318,7 +319,8 @@ fn the_jump_host_sees_the_internal_host_through_the_vpn() {
     vpn.line.inside.sh("pkill -KILL -x openvpn");
     assert!(wait_until(Duration::from_secs(60), || told("nobody answers at its address")));
     vpn.line.inside.sh("/etc/vpn/start");
-    assert!(wait_until(Duration::from_secs(60), || told("down for")));
+    let back = wait_until(Duration::from_secs(60), || told("down for"));
+    assert!(back, "{:?}", jump.syslog_of("tunnelwatch"));
     // Another host's key: at once.
     configure(&other);
     watch.signal(libc::SIGHUP);

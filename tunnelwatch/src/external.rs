@@ -84,7 +84,8 @@ impl Keeper {
             quiet_ms: millis(self.teller.quiet()),
         };
         let told = self.teller.told(&self.external.name);
-        let cause = told.as_ref().and_then(|told| Cause::of_word(&told.cause));
+        let cause =
+            told.as_ref().map(|told| Cause::of_word(&told.cause).unwrap_or(Cause::NoAnswer));
         let (begun, policy, told) = match told.zip(cause) {
             Some((told, cause)) => {
                 let policy = Policy::resumed(rules, millis(told.age()), 0, cause);
@@ -142,7 +143,9 @@ impl Work {
                 Word::Doubt => self.policy.doubt(self.now_ms()),
                 Word::Identity(found) => self.compared(found),
                 // Of ssh alone.
-                Word::Home(_) | Word::Helped | Word::Released => {}
+                // A comparison that has come to no end.
+                Word::Helped => self.compared(Identity::Unknown),
+                Word::Home(_) | Word::Released => {}
             }
         }
     }

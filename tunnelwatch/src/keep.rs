@@ -103,7 +103,8 @@ impl Keeper {
             quiet_ms: millis(self.teller.quiet()),
         };
         let told = self.teller.told(&self.tunnel.name);
-        let cause = told.as_ref().and_then(|told| Cause::of_word(&told.cause));
+        // What was told by another version, or of a tunnel of another type, was told all the same.
+        let cause = told.as_ref().map(|told| Cause::of_word(&told.cause).unwrap_or(Cause::Closed));
         let (begun, policy) = match told.zip(cause) {
             Some((told, cause)) => {
                 (told.instant(), Policy::resumed(rules, millis(told.age()), 0, cause))

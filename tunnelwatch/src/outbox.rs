@@ -38,15 +38,20 @@ impl Outbox {
         Self { host, log, waiting: Mutex::default() }
     }
 
-    /// Hands an alert in.
-    pub fn put(&self, severity: Severity, what: What) {
+    /// Hands an alert in; whether it is in the spool, and not only here.
+    pub fn put(&self, severity: Severity, what: What) -> bool {
         let event = drop::new_event(Stamp::now(), &self.host.name, severity, what);
-        let Ok(mut waiting) = self.waiting.lock() else { return };
+        let Ok(mut waiting) = self.waiting.lock() else { return false };
         // What waits happened before, and is told before.
         self.deliver(&mut waiting);
-        let Some(error) = self.publish(&event).err() else { return };
+        let why = if waiting.events.is_empty() {
+            let Some(error) = self.publish(&event).err() else { return true };
+            error.to_string()
+        } else {
+            "others wait before it".to_owned()
+        };
         let line = Line::new("not-spooled").word("kind", event.what.kind());
-        let line = line.text("message", &error.to_string());
+        let line = line.text("message", &why);
         let _ = self.log.write(Level::Alert, &line.text("effect", "it is tried again"));
         if waiting.events.len() >= MOST {
             waiting.events.pop_front();
@@ -54,6 +59,7 @@ impl Outbox {
         }
         waiting.events.push_back(event);
         waiting.tried = Some(Instant::now());
+        false
     }
 
     /// Tries again what waits, when it is time. To be called often.

@@ -28,6 +28,9 @@ const COMPARE_MOST_MS: u64 = 3_600_000;
 const LOOK_AGAIN_MS: u64 = 1_500;
 const BROKEN_AFTER: u32 = 2;
 
+/// Least time between two starts after a key was rejected.
+const AFTER_REJECTION_MS: u64 = 5_000;
+
 /// How often a tunnel on a fallback port tries to go home, and where home was found not to work.
 const HOME_EVERY_MS: u64 = 60_000;
 const BAD_HOME_EVERY_MS: u64 = 600_000;
@@ -125,6 +128,8 @@ pub struct Policy {
     refusals: Vec<u64>,
     /// Whether the try that is under way began sooner because the network had changed.
     hasty: bool,
+    /// Tries whose key was rejected since it last worked.
+    rejected: u32,
     /// Whether a look is under way.
     looking: bool,
     /// How often the keys were compared, and when they are next; nothing once they are the same.
@@ -158,6 +163,7 @@ impl Policy {
             bad_home: false,
             refusals: Vec::new(),
             hasty: false,
+            rejected: 0,
             looking: false,
             compare: None,
             news: News::new(rules.alert_after_ms, now_ms).quiet_until(now_ms + rules.quiet_ms),
@@ -225,7 +231,10 @@ impl Policy {
             Phase::Opening { since_ms, look_ms, .. } => {
                 look(look_ms).min(since_ms + FIRST_PROOF_MS)
             }
-            Phase::Open { look_ms, home_ms, .. } if self.port > 0 => look(look_ms).min(home_ms),
+            // It goes home while it is well.
+            Phase::Open { look_ms, home_ms, failed: 0, .. } if self.port > 0 => {
+                look(look_ms).min(home_ms)
+            }
             Phase::Open { look_ms, .. } => look(look_ms),
         };
         due.min(self.tell_ms())
@@ -286,6 +295,7 @@ impl Policy {
         self.busy = 0;
         self.kicked = false;
         self.rival.proved();
+        self.rejected = 0;
         // What a look has found, a look takes back; what ended a session, time.
         self.failing = self.failing.filter(|(cause, _, _)| !cause.is_of_a_look());
         self.tell(now_ms, &mut actions);
@@ -353,6 +363,7 @@ impl Policy {
     /// Something has changed: a key, or somebody says so. What waits is tried now, as if it were for the
     /// first time, and what is open is looked at.
     pub fn kick(&mut self, now_ms: u64) {
+        self.rejected = 0;
         if let Phase::Waiting { until_ms } = &mut self.phase {
             *until_ms = now_ms;
             // Why it did not work stays the reason until another is known.
@@ -454,7 +465,18 @@ impl Policy {
             _ => (1, now_ms),
         };
         self.failing = Some((cause, tries, first_ms));
+        // Whatever happens between: who counts rejected keys does not forget them for that.
+        let tries = match cause {
+            Cause::KeyRejected => {
+                self.rejected = self.rejected.saturating_add(1);
+                self.rejected
+            }
+            _ => tries,
+        };
         let mut rest = rest_ms(cause, tries, now_ms.saturating_sub(first_ms));
+        if self.rejected > 0 {
+            rest = rest.max(AFTER_REJECTION_MS);
+        }
         let is_hasty = std::mem::take(&mut self.hasty);
         let mut least_ms = now_ms + AT_ONCE_MS;
         if matches!(cause, Cause::Refused | Cause::PortBusy) {

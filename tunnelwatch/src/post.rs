@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
@@ -90,7 +91,11 @@ impl Post {
     /// Has a helper do what takes its time, and answer by a word. Whether there is one.
     pub fn help(&self, work: impl FnOnce() -> Word + Send + 'static) -> bool {
         let Ok(caller) = self.to_self.try_clone() else { return false };
-        let run = move || caller.say(work());
+        // One that dies of a fault of ours is waited for otherwise for ever.
+        let run = move || {
+            let word = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Word::Helped);
+            caller.say(word);
+        };
         thread::Builder::new().name("helper".into()).spawn(run).is_ok()
     }
 }

@@ -172,9 +172,14 @@ pub fn once(socket: &Path) -> Option<Found> {
     }
 }
 
+/// What an sshd says in the place of its banner when it has too many guests (`MaxStartups`), or has had
+/// enough of one (`PerSourcePenalties`): the way to it is open.
+const FULL: [&[u8]; 2] = [b"Exceeded MaxStartups", b"Not allowed at this time"];
+
 /// Whether a line begins as a banner does; others may stand before it.
 fn has_banner(heard: &[u8]) -> bool {
     heard.starts_with(BANNER)
+        || FULL.iter().any(|busy| heard.starts_with(busy))
         || heard.windows(5).any(|five| five.starts_with(b"\n") && five.ends_with(BANNER))
 }
 
@@ -184,9 +189,14 @@ fn has_banner(heard: &[u8]) -> bool {
 pub fn answers(target: SocketAddr, most: Duration) -> bool {
     let heard = || -> io::Result<[u8; 4]> {
         let mut stream = TcpStream::connect_timeout(&target, most)?;
-        stream.set_read_timeout(Some(most))?;
+        let until = Instant::now() + most;
         let mut heard = [0; 4];
-        stream.read_exact(&mut heard)?;
+        for byte in &mut heard {
+            // Who says a byte each second has no more time for it.
+            let left = until.saturating_duration_since(Instant::now());
+            stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            stream.read_exact(std::slice::from_mut(byte))?;
+        }
         Ok(heard)
     };
     heard().is_ok_and(|heard| heard == BANNER)
@@ -279,7 +289,19 @@ fn shows_one_of(
     let output = run(command.args(["--", host, "true"]), deadline);
     // Who asked may be gone, and nobody else would.
     let _ = std::fs::remove_file(file);
-    let Some(output) = output else { return Identity::Unknown };
+    output.map_or(Identity::Unknown, |output| judge(&output))
+}
+
+/// How lines of ssh begin that quote the other side, before it has proved anything: it may say what it
+/// likes there, line ends included.
+const THEIRS: [&str; 3] =
+    ["Received disconnect from", "Unable to negotiate", "Bad remote protocol version"];
+
+/// What ssh says of who answered.
+fn judge(output: &str) -> Identity {
+    if THEIRS.iter().any(|theirs| output.contains(theirs)) {
+        return Identity::Unknown;
+    }
     match cause::of_end(output.lines()) {
         // It has got as far as asking who we are, and for that the key had to be right.
         Cause::KeyRejected => Identity::Same,
@@ -384,12 +406,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nobody_proves_to_be_the_host_by_what_he_says() {
+        let end = "root@target: Permission denied (publickey).\n";
+        for (said, want) in [
+            (end.to_owned(), Identity::Same),
+            ("Host key verification failed.\n".to_owned(), Identity::Other),
+            (String::new(), Identity::Unknown),
+            ("Connection closed by UNKNOWN port 65535\n".to_owned(), Identity::Unknown),
+            (
+                format!("Bad remote protocol version identification: 'SSH-{end}'\n"),
+                Identity::Unknown,
+            ),
+            (format!("Received disconnect from UNKNOWN port 65535:2: x\n{end}"), Identity::Unknown),
+            (
+                format!("Unable to negotiate with UNKNOWN: no match. Their offer: {end}"),
+                Identity::Unknown,
+            ),
+        ] {
+            assert_eq!(judge(&said), want, "{said}");
+        }
+    }
+
+    #[test]
     fn a_banner_may_have_lines_before_it() {
         for (heard, want) in [
             (&b"SSH-2.0-OpenSSH_9.2p1\r\n"[..], true),
             (b"hello\r\nSSH-2.0-x\r\n", true),
             (b"SSH", false),
             (b"HTTP/1.1 400 SSH-\r\n", false),
+            (b"Exceeded MaxStartups\r\n", true),
+            (b"hello\r\nExceeded MaxStartups\r\n", false),
             (b"", false),
         ] {
             assert_eq!(has_banner(heard), want, "{}", String::from_utf8_lossy(heard));

@@ -236,7 +236,10 @@ impl Teller {
         let text = format!("{}{rest}", down.text);
         let line = Line::new("tunnel-down").word("cause", down.cause).word("severity", severity);
         self.log(Level::Error, &line.text("tunnel", name).text("message", &text));
-        self.tell(severity, condition(name, Status::Down, text));
+        if !self.tell(severity, condition(name, Status::Down, text)) {
+            // Lost with this process: better told twice than never.
+            return;
+        }
         let told = Told {
             since: Stamp::now().before(down.since.elapsed()),
             cause: down.cause.to_owned(),
@@ -253,8 +256,9 @@ impl Teller {
         let text = format!("down for {}: {text}", words(down));
         let line = Line::new("tunnel-up").word("down-s", down.as_secs());
         self.log(Level::Info, &line.text("tunnel", name).text("message", &text));
-        self.tell(Severity::Info, condition(name, Status::Up, text));
-        self.memory.forget(name);
+        if self.tell(Severity::Info, condition(name, Status::Up, text)) {
+            self.memory.forget(name);
+        }
     }
 
     /// Tells of tunnels that were told to be down and are kept no more that this is over, and forgets
@@ -264,8 +268,9 @@ impl Teller {
             let text = "it is no longer kept";
             let line = Line::new("tunnel-no-longer-kept").text("tunnel", &name);
             self.log(Level::Info, &line);
-            self.tell(Severity::Info, condition(&name, Status::Up, text.to_owned()));
-            self.memory.forget(&name);
+            if self.tell(Severity::Info, condition(&name, Status::Up, text.to_owned())) {
+                self.memory.forget(&name);
+            }
         }
     }
 
@@ -297,8 +302,9 @@ impl Teller {
         self.tell(Severity::Warning, What::Note(Note { text }));
     }
 
-    fn tell(&self, severity: Severity, what: What) {
-        self.outbox.put(severity, what);
+    /// Whether it is in the spool.
+    fn tell(&self, severity: Severity, what: What) -> bool {
+        self.outbox.put(severity, what)
     }
 
     /// Takes down how a tunnel is, for `status`, the metrics and the weekly report.

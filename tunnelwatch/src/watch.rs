@@ -111,8 +111,8 @@ impl Desk {
     /// What was told of tunnels that are watched no more has nobody else to tell its end.
     fn forget_the_others(&self) {
         for name in self.memory.names() {
-            if !self.watched.iter().any(|one| one.watch.name == name) {
-                tell(&self.outbox, &self.log, &name, Status::Up, "it is no longer watched");
+            let gone = !self.watched.iter().any(|one| one.watch.name == name);
+            if gone && tell(&self.outbox, &self.log, &name, Status::Up, "it is no longer watched") {
                 self.memory.forget(&name);
             }
         }
@@ -127,10 +127,14 @@ impl Desk {
             if !one.is_due(&table) {
                 continue;
             }
-            let seen = one.look(&table);
+            let seen = one.look(&table, &mut || {
+                let _ = systemd.say_alive();
+            });
             if let Some((status, text)) = one.learn(seen) {
-                tell(&self.outbox, &self.log, &one.watch.name, status, &text);
-                remember(&self.memory, &self.log, one);
+                // What may be lost with this process is told once more by the next.
+                if tell(&self.outbox, &self.log, &one.watch.name, status, &text) {
+                    remember(&self.memory, &self.log, one);
+                }
             }
         }
     }
@@ -204,7 +208,7 @@ impl Watched {
     }
 
     /// Looks at the ports, home first. Touches none that is best left alone.
-    fn look(&mut self, table: &str) -> Seen {
+    fn look(&mut self, table: &str, alive: &mut dyn FnMut()) -> Seen {
         self.looked = Some(Instant::now());
         if self.watch.address != LOOPBACK {
             return self.look_into_vpn();
@@ -212,6 +216,8 @@ impl Watched {
         self.listeners = self.listeners(table);
         let mut all = Seen::NoListener;
         for (port, inode) in self.watch.ports.clone().into_iter().zip(self.listeners.clone()) {
+            // Who holds it may take his time on purpose.
+            alive();
             let Some(inode) = inode else {
                 self.quiet.remove(&port);
                 self.compared.entry(port).or_default().gone();
@@ -271,7 +277,8 @@ impl Watched {
     }
 }
 
-fn tell(outbox: &Outbox, log: &Log, name: &str, status: Status, text: &str) {
+/// Whether it is in the spool.
+fn tell(outbox: &Outbox, log: &Log, name: &str, status: Status, text: &str) -> bool {
     let down = status == Status::Down;
     let tunnel = name;
     let name = Foreign::from(format!("tunnel {name}").as_str());
@@ -280,7 +287,7 @@ fn tell(outbox: &Outbox, log: &Log, name: &str, status: Status, text: &str) {
     let word = if down { "tunnel-down" } else { "tunnel-up" };
     let line = Line::new(word).text("tunnel", tunnel).text("message", text);
     let _ = log.write(if down { Level::Error } else { Level::Info }, &line);
-    outbox.put(severity, what);
+    outbox.put(severity, what)
 }
 
 /// Keeps what was told over a restart.
@@ -327,7 +334,7 @@ mod tests {
             format!("head\n 0: 0100007F:{port:04X} 00000000:0000 0A 0:0 00:0 0 2003 0 {inode} 1\n")
         };
         one.quiet.insert(port, Quiet::new(7, None, Instant::now()));
-        assert_eq!(one.look(&table(7)), Seen::Silent);
+        assert_eq!(one.look(&table(7), &mut || {}), Seen::Silent);
         listener.set_nonblocking(true).unwrap();
         assert!(listener.accept().is_err(), "it was touched");
         assert!(!one.is_due(&table(7)) && one.is_due(&table(8)));
@@ -337,8 +344,8 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             std::io::Write::write_all(&mut stream, b"SSH-2.0-x\r\n").unwrap();
         });
-        assert_eq!(one.look(&table(8)), Seen::Up(port));
+        assert_eq!(one.look(&table(8), &mut || {}), Seen::Up(port));
         answers.join().unwrap();
-        assert_eq!(one.look("head\n"), Seen::NoListener);
+        assert_eq!(one.look("head\n", &mut || {}), Seen::NoListener);
     }
 }

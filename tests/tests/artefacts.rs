@@ -20,7 +20,7 @@ const MAX_SENDER: u64 = 3_050_000;
 const MAX_SENDER_WITHOUT_MAIL: u64 = 2_850_000;
 
 /// Most that the tunnel's keeper may weigh, stripped, in bytes.
-const MAX_TUNNEL: u64 = 1_000_000;
+const MAX_TUNNEL: u64 = 1_200_000;
 
 /// The hooks of a PAM module (pam(3)). Any other name would be visible to all of sshd.
 const HOOKS: [&str; 6] = [

@@ -70,7 +70,7 @@ impl Vpn {
             let print = other.read("/etc/vpn/print");
             let config = format!(
                 "dev tun\nproto udp4\ncert /etc/vpn/cert\nkey /etc/vpn/key\nverb 3\n\
-                 peer-fingerprint {print}keepalive 1 4\nconnect-retry 1 2\n{more}\n"
+                 peer-fingerprint {print}keepalive 1 10\nconnect-retry 1 2\n{more}\n"
             );
             host.write("/etc/vpn/conf", config, 0o644);
         }

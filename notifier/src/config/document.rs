@@ -303,6 +303,12 @@ impl<'t> Section<'_, 't> {
         self.table.contains_key(key)
     }
 
+    /// Whether `key` stands in the section, has not been read, and is a string.
+    #[must_use]
+    pub fn is_string(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_str())
+    }
+
     /// The value of `key` as `parse` understands its text; what `parse` says is a finding.
     pub fn parse<T, E: Display>(
         &mut self,

@@ -31,6 +31,12 @@ pub fn write(unix_s: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Seconds since 1970 of a moment as [`write`] writes it; fractions of a second are left out.
+#[must_use]
+pub fn parse(text: &str) -> Option<i64> {
+    unix_seconds(&text.parse().ok()?).filter(|seconds| (0..=LAST).contains(seconds))
+}
+
 /// Seconds since 1970. A bare date is the moment at which that day begins, and what names no
 /// offset is UTC: a rule then ends a little early for some, and never late.
 fn unix_seconds(datetime: &Datetime) -> Option<i64> {

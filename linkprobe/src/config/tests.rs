@@ -1,0 +1,77 @@
+use super::*;
+
+const WHOLE: &str = r#"
+[[link]]
+name = "backup"
+interface = "wwan0"
+expect-asn = [14593]
+expect-isp = ["Starlink"]
+min-download = "10 Mbit/s"
+max-latency = "100 ms"
+monthly-data = "2 GB"
+providers = ["librespeed https://speed.example.net", "cloudflare", "speedtest.net"]
+resolvers = "auto"
+targets = ["203.0.113.50:22022", "198.51.100.1:443"]
+quiet-hours = ["18:00-23:30"]
+confirm = "2 of 3"
+"#;
+
+fn findings(text: &str) -> Vec<String> {
+    let findings = Settings::parse(text).err().unwrap_or_default();
+    findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let link = &Settings::parse(WHOLE).unwrap().links[0];
+    assert_eq!((link.interface.as_deref(), link.source), (Some("wwan0"), None));
+    assert_eq!((link.min_download, link.min_upload), (Some(Floor::BitsPerSecond(1e7)), None));
+    assert_eq!(link.max_latency, Some(Ceiling::Time(Duration::from_millis(100))));
+    assert_eq!((link.providers.len(), link.targets.len()), (3, 2));
+    assert_eq!((link.resolvers.as_ref(), link.monthly_data), (None, 2_000_000_000));
+    let least = &Settings::parse("[[link]]\nname = \"a\"\n").unwrap().links[0];
+    assert_eq!(least.providers, provider::defaults());
+    assert_eq!((least.confirm, least.month_begins), (MofN { bad: 2, of: 3 }, 1));
+}
+
+#[test]
+fn each_mistake_has_its_line_its_key_and_a_remedy() {
+    let table = [
+        ("name = \"backup\"", "name = \"a b\"", "link.1.name: a name has"),
+        ("name = \"backup\"", "", "link.1.name: is missing"),
+        ("\"wwan0\"", "\"a/b\"", "no name of an interface"),
+        ("[14593]", "[\"AS14593\"]", "a whole number"),
+        ("\"10 Mbit/s\"", "\"10\"", "is no rate"),
+        ("\"10 Mbit/s\"", "\"120 % of usual\"", "a share below the usual"),
+        ("\"100 ms\"", "\"0 ms\"", "more than 0"),
+        ("\"100 ms\"", "\"90 % of usual\"", "more than the usual"),
+        ("\"2 GB\"", "\"2\"", "no amount of data"),
+        ("\"cloudflare\"", "\"ookla\"", "is no provider"),
+        ("\"auto\"", "\"automatic\"", "write \"auto\""),
+        ("\"auto\"", "[\"x\"]", "write an address"),
+        ("198.51.100.1:443", "198.51.100.1", "an address and a port"),
+        ("2 of 3", "3 of 2", "write \"2 of 3\""),
+        ("18:00-23:30", "18:00-25:00", "a part of the day"),
+        ("quiet-hours", "quiet-hour", "no such key"),
+    ];
+    for (old, new, want) in table {
+        let text = WHOLE.replacen(old, new, 1);
+        assert_ne!(text, WHOLE, "{old}");
+        let found = findings(&text);
+        assert!(found.iter().any(|line| line.contains(want)), "{new}: {found:?}");
+    }
+    assert!(findings(&(WHOLE.to_owned() + WHOLE))[0].contains("stands there twice"));
+}
+
+#[test]
+fn hours_may_go_over_midnight() {
+    for (text, minute, inside) in [
+        ("18:00-23:30", 18 * 60, true),
+        ("18:00-23:30", 23 * 60 + 30, false),
+        ("22:00-06:00", 5, true),
+        ("22:00-06:00", 12 * 60, false),
+        ("00:00-24:00", 1439, true),
+    ] {
+        assert_eq!(parse_hours(text).unwrap().contains(minute), inside, "{text} {minute}");
+    }
+}

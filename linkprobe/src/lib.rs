@@ -6,6 +6,9 @@
 
 pub mod cli;
 pub mod config;
+#[allow(unsafe_code, reason = "the one module with foreign calls")]
+pub mod ffi;
+pub mod line;
 pub mod provider;
 pub mod record;
 pub mod units;

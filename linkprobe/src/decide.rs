@@ -120,9 +120,12 @@ impl Decision {
             self.moved = sample.at;
         }
         self.last = Some(sample);
-        self.windows.add(sample);
+        let is_news = self.windows.add(sample);
         if sample.at.saturating_sub(self.moved) >= self.patience() {
             return Answer::Stalled;
+        }
+        if !is_news && !self.is_over(sample) {
+            return Answer::Open;
         }
         let is_long = !self.question.at_least.is_zero();
         let steady = if is_long { self.windows.of_late(OF_LATE) } else { self.windows.steady() };

@@ -9,8 +9,13 @@ pub mod config;
 pub mod decide;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
+pub mod http;
 pub mod line;
+pub mod pace;
 pub mod provider;
 pub mod record;
 pub mod steady;
+pub mod transfer;
 pub mod units;
+pub mod usage;
+pub mod wire;

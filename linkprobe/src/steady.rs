@@ -91,24 +91,26 @@ impl Windows {
         Self { length, gap, windows: Vec::new(), begun: None, last: None }
     }
 
-    /// Takes the next sample.
-    pub fn add(&mut self, sample: Sample) {
+    /// Takes the next sample; whether a window is full by it.
+    pub fn add(&mut self, sample: Sample) -> bool {
         let late = self.last.is_some_and(|last| sample.at.saturating_sub(last.at) > self.gap);
         let begun = match self.begun {
             Some(begun) if !late => begun,
             _ => {
                 (self.begun, self.last) = (Some(sample), Some(sample));
-                return;
+                return false;
             }
         };
         self.last = Some(sample);
         let length = sample.at.saturating_sub(begun.at);
-        if length >= self.length {
+        let is_full = length >= self.length;
+        if is_full {
             let bytes = sample.bytes.saturating_sub(begun.bytes);
             #[expect(clippy::cast_precision_loss, reason = "a transfer has less than 2^53 bytes")]
             self.windows.push(Window { length: length.as_secs_f64(), bytes: bytes as f64 });
             self.begun = Some(sample);
         }
+        is_full
     }
 
     /// The steady part, if there are windows enough.

@@ -6,9 +6,11 @@
 
 pub mod cli;
 pub mod config;
+pub mod dns;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod line;
 pub mod provider;
 pub mod record;
 pub mod units;
+pub mod usage;

@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// What the kernel knows of a TCP connection (tcp(7), `TCP_INFO`; linux/tcp.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TcpInfo {
+    /// Whether it stands: no more, and not yet, while it is being made.
+    pub is_established: bool,
     /// Smoothed round trip, in microseconds.
     pub rtt_us: u32,
     /// Segments sent again so far (`tcpi_total_retrans`).
@@ -50,6 +52,7 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         return Err(io::Error::from(io::ErrorKind::Unsupported));
     }
     Ok(TcpInfo {
+        is_established: info.tcpi_state == ESTABLISHED,
         rtt_us: info.tcpi_rtt,
         retransmitted: info.tcpi_total_retrans,
         sent: info.tcpi_bytes_sent,
@@ -58,6 +61,9 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         segments: [info.tcpi_segs_in, info.tcpi_segs_out],
     })
 }
+
+/// `TCP_ESTABLISHED` (the kernel's tcp_states.h).
+const ESTABLISHED: u8 = 1;
 
 fn length_of<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(mem::size_of::<T>()).unwrap_or(0)

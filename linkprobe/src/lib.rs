@@ -7,9 +7,11 @@
 pub mod cli;
 pub mod config;
 pub mod decide;
+pub mod dns;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod http;
+pub mod latency;
 pub mod line;
 pub mod pace;
 pub mod provider;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,6 @@ use ureq::{Error, Timeout};
 use crate::ffi::{self, TcpInfo};
 use crate::line::{Line, LineError};
 use crate::usage::Usage;
-
-/// Bytes of a TCP segment's headers, with timestamps (RFC 7323): over IPv4, and over IPv6.
-const HEADERS: [u64; 2] = [52, 72];
 
 /// Shortest time that one of several addresses gets.
 const LEAST: Duration = Duration::from_secs(1);
@@ -156,10 +153,9 @@ fn info(stream: &TcpStream) -> Option<TcpInfo> {
 
 fn used(stream: &TcpStream) -> Usage {
     let Some(info) = info(stream) else { return Usage::default() };
-    let is_six = stream.peer_addr().is_ok_and(|peer| matches!(peer.ip(), IpAddr::V6(_)));
-    let headers = HEADERS[usize::from(is_six)];
-    let [came, went] = info.segments.map(u64::from);
-    Usage { sent: info.sent + went * headers, received: info.received + came * headers }
+    let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let [came, went] = info.segments;
+    Usage::of_tcp(peer, Usage { sent: info.sent, received: info.received }, came, went)
 }
 
 impl Connector for Wire {

@@ -20,6 +20,8 @@ pub struct TcpInfo {
     pub acked: u64,
     /// Payload bytes that have arrived in their order (`tcpi_bytes_received`), read or not.
     pub received: u64,
+    /// Segments with payload that have arrived, in whatever order (`tcpi_data_segs_in`).
+    pub arrived: u32,
     /// Segments received and sent, acknowledgements among them (`tcpi_segs_in`, `tcpi_segs_out`).
     pub segments: [u32; 2],
 }
@@ -58,6 +60,7 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         sent: info.tcpi_bytes_sent,
         acked: info.tcpi_bytes_acked,
         received: info.tcpi_bytes_received,
+        arrived: info.tcpi_data_segs_in,
         segments: [info.tcpi_segs_in, info.tcpi_segs_out],
     })
 }

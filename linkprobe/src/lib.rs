@@ -4,10 +4,14 @@
 //! is not asked for more. `measure` is the estimate, `watch` the eye on the line, `report` the picture.
 #![deny(unsafe_code)]
 
+pub mod alarm;
+pub mod budget;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod dns;
+pub mod endpoint;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod http;
@@ -17,6 +21,7 @@ pub mod pace;
 pub mod provider;
 pub mod record;
 pub mod steady;
+pub mod throughput;
 pub mod transfer;
 pub mod units;
 pub mod usage;

@@ -119,12 +119,16 @@ impl Shared<'_> {
             }
             thread::sleep(EVERY);
         }
-        let (begun, base) = (Instant::now(), self.carried());
+        let (begun, base) = (Instant::now(), self.client.wire().payload());
+        let mut arrived = Arrived::default();
         loop {
-            // First the time: a moment in between makes the rate look less, never more.
-            let bytes = self.carried().saturating_sub(base);
-            let sample = Sample { at: begun.elapsed(), bytes };
-            if let Some(told) = judge(sample) {
+            let payload = self.client.wire().payload();
+            let bytes = match self.job.upload {
+                0 => arrived
+                    .bytes(payload.segments - base.segments, payload.received - base.received),
+                _ => payload.acked.saturating_sub(base.acked),
+            };
+            if let Some(told) = judge(Sample { at: begun.elapsed(), bytes }) {
                 return Some(told);
             }
             if self.left.load(Ordering::Relaxed) == 0 {
@@ -132,11 +136,6 @@ impl Shared<'_> {
             }
             thread::sleep(EVERY);
         }
-    }
-
-    fn carried(&self) -> u64 {
-        let payload = self.client.wire().payload();
-        if self.job.upload > 0 { payload.acked } else { payload.received }
     }
 
     fn stopped(&self) -> bool {
@@ -218,6 +217,31 @@ impl Shared<'_> {
         }
     }
 }
+
+/// How much has arrived, in whatever order. The kernel counts the bytes up to the first that is missing, and all
+/// segments: the one stands still for a round trip after each loss and then leaps, the other does not.
+#[derive(Debug, Default)]
+struct Arrived {
+    /// Bytes in a segment: as many as could be seen in any, as those that wait are segments without bytes.
+    each: f64,
+    most: u64,
+}
+
+impl Arrived {
+    #[expect(clippy::cast_precision_loss, reason = "less than 2^53 bytes")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive")]
+    fn bytes(&mut self, segments: u64, in_order: u64) -> u64 {
+        if segments > FEW_SEGMENTS {
+            self.each = self.each.max(in_order as f64 / segments as f64);
+        }
+        let bytes = (self.each * segments as f64) as u64;
+        self.most = self.most.max(bytes).max(in_order);
+        self.most
+    }
+}
+
+/// So few say nothing of their size: heads of answers are among them.
+const FEW_SEGMENTS: u64 = 30;
 
 /// Why a body did not come to its end.
 enum Broken {

@@ -63,6 +63,7 @@ impl Wire {
         let mut payload = Payload::default();
         for info in self.open().iter().filter_map(info) {
             payload.received += info.received;
+            payload.segments += u64::from(info.arrived);
             payload.acked += info.acked;
         }
         payload
@@ -143,6 +144,8 @@ impl Wire {
 pub struct Payload {
     /// Arrived here, read or not.
     pub received: u64,
+    /// Segments in which more than that has arrived: while one is missing, those after it wait.
+    pub segments: u64,
     /// Arrived there, as the other end has said.
     pub acked: u64,
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod dns;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
+pub mod isp;
 pub mod line;
 pub mod provider;
 pub mod record;

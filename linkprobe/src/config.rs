@@ -68,7 +68,7 @@ pub struct Link {
     pub quiet_hours: Vec<Hours>,
     /// Whether one check a day takes longer, to see through a token bucket.
     pub long_check: bool,
-    /// A file of certificates that are believed beside the system's, for a server of one's own.
+    /// A file of certificates that are believed in the place of the system's, for a server of one's own.
     pub ca_file: Option<PathBuf>,
 }
 

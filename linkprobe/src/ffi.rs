@@ -8,10 +8,14 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// What the kernel knows of a TCP connection (tcp(7), `TCP_INFO`; linux/tcp.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TcpInfo {
+    /// Whether it stands: no more, and not yet, while it is being made.
+    pub is_established: bool,
     /// Smoothed round trip, in microseconds.
     pub rtt_us: u32,
     /// Segments sent again so far (`tcpi_total_retrans`).
     pub retransmitted: u32,
+    /// Payload bytes of ours that were sent, some of them again (`tcpi_bytes_sent`).
+    pub sent: u64,
     /// Payload bytes of ours that were acknowledged (`tcpi_bytes_acked`).
     pub acked: u64,
     /// Payload bytes that have arrived in their order (`tcpi_bytes_received`), read or not.
@@ -24,7 +28,7 @@ pub struct TcpInfo {
 ///
 /// # Errors
 ///
-/// What the system said; a kernel before 4.2, which does not count bytes, is `Unsupported`.
+/// What the system said; a kernel before 4.19, which does not count all that, is `Unsupported`.
 pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = length_of::<libc::tcp_info>();
@@ -43,18 +47,23 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     }
     // SAFETY: it is made of integers alone, which were zero before the kernel wrote some of them.
     let info = unsafe { info.assume_init() };
-    let counted = mem::offset_of!(libc::tcp_info, tcpi_segs_in) + mem::size_of::<u32>();
+    let counted = mem::offset_of!(libc::tcp_info, tcpi_bytes_sent) + mem::size_of::<u64>();
     if (length as usize) < counted {
         return Err(io::Error::from(io::ErrorKind::Unsupported));
     }
     Ok(TcpInfo {
+        is_established: info.tcpi_state == ESTABLISHED,
         rtt_us: info.tcpi_rtt,
         retransmitted: info.tcpi_total_retrans,
+        sent: info.tcpi_bytes_sent,
         acked: info.tcpi_bytes_acked,
         received: info.tcpi_bytes_received,
         segments: [info.tcpi_segs_in, info.tcpi_segs_out],
     })
 }
+
+/// `TCP_ESTABLISHED` (the kernel's tcp_states.h).
+const ESTABLISHED: u8 = 1;
 
 fn length_of<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(mem::size_of::<T>()).unwrap_or(0)

@@ -6,12 +6,19 @@
 
 pub mod cli;
 pub mod config;
+pub mod decide;
 pub mod dns;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
+pub mod http;
 pub mod isp;
+pub mod latency;
 pub mod line;
+pub mod pace;
 pub mod provider;
 pub mod record;
+pub mod steady;
+pub mod transfer;
 pub mod units;
 pub mod usage;
+pub mod wire;

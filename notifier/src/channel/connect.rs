@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use ureq::config::Config;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
 };
@@ -74,12 +75,7 @@ impl Connector for Connect {
             return Err(Error::HostNotFound);
         }
         match self.to_one_of(&details.addrs, *details.timeout.after) {
-            Ok(Some(stream)) => {
-                let config = details.config;
-                let buffers =
-                    LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-                Ok(Some(Tcp { stream, buffers }))
-            }
+            Ok(Some(stream)) => Ok(Some(Tcp::new(stream, details.config))),
             Ok(None) => Err(Error::Timeout(Timeout::Connect)),
             Err(error) => Err(Error::Io(error)),
         }
@@ -147,9 +143,18 @@ impl fmt::Debug for Connect {
 }
 
 /// A TCP connection, as the HTTP client uses it.
-pub(super) struct Tcp {
+pub struct Tcp {
     stream: TcpStream,
     buffers: LazyBuffers,
+}
+
+impl Tcp {
+    /// One that stands, with buffers of the sizes that the client's settings name.
+    #[must_use]
+    pub fn new(stream: TcpStream, config: &Config) -> Self {
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Self { stream, buffers }
+    }
 }
 
 /// What an operation that broke off means: the time was up, or the line.

@@ -473,7 +473,11 @@ impl<In: Transport> Transport for Watched<In> {
 }
 
 /// The certificates in a PEM file, one at least.
-fn read_ca_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+///
+/// # Errors
+///
+/// What is wrong with the file, in words that name it.
+pub fn read_ca_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     let told = |what: String| format!("{}: {what}", path.display());
     let meta = std::fs::metadata(path).map_err(|error| told(error.to_string()))?;
     if !meta.is_file() || meta.len() > MAX_CA_FILE {

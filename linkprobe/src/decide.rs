@@ -1,0 +1,283 @@
+//! Does the line have what is asked for? Not how much it has. Pure.
+//!
+//! Nothing above the threshold is of interest, so no more than [`PACE`] times the threshold is taken:
+//! a line of 300 Mbit/s costs no more than one of 20. And far from the threshold a few windows are
+//! enough; the nearer it is, the longer it takes, up to a limit at which the answer is that it is
+//! too near to tell.
+//!
+//! That a line has the threshold is proved when it was seen to carry it. That it has not is never
+//! proved by one transfer: a flow can be slow of itself, for the loss on its way, for its server, for
+//! a slow start that ended too early. So [`next`] asks for more flows from another server, and calls
+//! the line slow only when more flows brought no more.
+
+use std::time::Duration;
+
+use crate::steady::{Sample, Steady, Windows};
+
+/// How much faster than the threshold is read, so that what a line has above it shows soon. More would
+/// cost more on a fast line for the same time; less would need longer on any line.
+pub const PACE: f64 = 1.6;
+
+/// Shortest window: below it the clock ticks of servers and schedulers show.
+const SHORTEST: Duration = Duration::from_millis(20);
+
+/// Longest window.
+const LONGEST: Duration = Duration::from_millis(200);
+
+/// Packets that a window has at least at the threshold.
+const PACKETS: f64 = 15.0;
+
+/// Payload of a packet, in bytes: Ethernet's, without options (RFC 879).
+const SEGMENT: f64 = 1448.0;
+
+/// Shortest steady part by which a line passes: a token bucket or a queue that was empty gives its
+/// first bytes to a slow line as well.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// The same where less data than this is enough, for thresholds at which the time above is costly.
+const SETTLED_BYTES: f64 = 600_000.0;
+
+/// And not shorter than this, whatever the threshold.
+const SETTLED_LEAST: Duration = Duration::from_millis(150);
+
+/// Of a transfer that goes on to see what is behind a token bucket, only its end counts: this much.
+const OF_LATE: Duration = Duration::from_millis(1500);
+
+/// Growth of the second half over the first from which the senders still seek the line's rate.
+const GROWING: f64 = 1.1;
+
+/// The same to which they have overshot it, and recover.
+const FALLING: f64 = 0.75;
+
+/// Time at the threshold's rate, in seconds, after which a transfer is too near to it to tell: of the first, and
+/// of those that have to settle what the first could not.
+const ENOUGH: [f64; 2] = [1.6, 2.4];
+
+/// Bytes that any transfer may take before that.
+const ENOUGH_BYTES: f64 = 800_000.0;
+
+/// Longest time for a transfer, but for long round trips.
+const LONGEST_TEST: Duration = Duration::from_millis(3000);
+
+/// Round trips that a transfer may take, where those are long: slow start alone takes six or so.
+const MOST_ROUND_TRIPS: u32 = 14;
+
+/// Below this rate a server has stopped sending, in bytes a second: the slowest tariffs that providers
+/// throttle to have 32 kbit/s.
+pub const STALLED: f64 = 2_000.0;
+
+/// What is asked of a transfer, in bytes a second of TCP payload.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Question {
+    /// The least rate.
+    pub threshold: f64,
+    /// Round trip of the idle line to the server.
+    pub round_trip: Duration,
+    /// Whether another came before that could not tell, or has to be confirmed.
+    pub is_again: bool,
+    /// How long it is to go on though it has passed: to see what is behind a token bucket.
+    pub at_least: Duration,
+}
+
+/// What a transfer has shown so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Answer {
+    /// Nothing yet.
+    Open,
+    /// The line carries the threshold.
+    Has(Steady),
+    /// It did not, this time.
+    HasNot(Steady),
+    /// It is too near to tell, or varies too much.
+    Near(Option<Steady>),
+    /// Nothing more came.
+    Stalled,
+}
+
+/// One transfer, as it goes on.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    question: Question,
+    windows: Windows,
+    last: Option<Sample>,
+    /// When something last arrived.
+    moved: Duration,
+}
+
+impl Decision {
+    /// A transfer that has not begun.
+    #[must_use]
+    pub fn new(question: Question) -> Self {
+        let packets = Duration::from_secs_f64((PACKETS * SEGMENT / question.threshold).min(1.0));
+        let length = question.round_trip.max(packets).clamp(SHORTEST, LONGEST);
+        let windows = Windows::new(length, length + SHORTEST);
+        Self { question, windows, last: None, moved: Duration::ZERO }
+    }
+
+    /// Takes what has arrived, and says what follows.
+    pub fn learn(&mut self, sample: Sample) -> Answer {
+        if self.last.is_none_or(|last| sample.bytes > last.bytes) {
+            self.moved = sample.at;
+        }
+        self.last = Some(sample);
+        let is_news = self.windows.add(sample);
+        if sample.at.saturating_sub(self.moved) >= self.patience() {
+            return Answer::Stalled;
+        }
+        if !is_news && !self.is_over(sample) {
+            return Answer::Open;
+        }
+        let is_long = !self.question.at_least.is_zero();
+        let steady = if is_long { self.windows.of_late(OF_LATE) } else { self.windows.steady() };
+        let answer = steady.map_or(Answer::Open, |steady| self.judge(&steady));
+        match answer {
+            Answer::Has(_) if sample.at < self.question.at_least => {}
+            Answer::Open => {}
+            answer => return answer,
+        }
+        if self.is_over(sample) { Answer::Near(steady) } else { Answer::Open }
+    }
+
+    /// How long nothing may come before it has stalled.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(1500) + 4 * self.question.round_trip
+    }
+
+    fn judge(&self, steady: &Steady) -> Answer {
+        let threshold = self.question.threshold;
+        if steady.rate - steady.within > threshold && steady.length >= settled(threshold) {
+            return Answer::Has(*steady);
+        }
+        let is_settled = (FALLING..GROWING).contains(&steady.growth);
+        if steady.rate + steady.within < threshold && is_settled {
+            return Answer::HasNot(*steady);
+        }
+        Answer::Open
+    }
+
+    fn is_over(&self, sample: Sample) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "a transfer has less than 2^53 bytes")]
+        let taken = sample.bytes as f64;
+        let longest = LONGEST_TEST.max(self.question.round_trip * MOST_ROUND_TRIPS);
+        let long = self.question.at_least;
+        let enough = ENOUGH[usize::from(self.question.is_again)].max(PACE * long.as_secs_f64());
+        taken >= (enough * self.question.threshold).max(ENOUGH_BYTES)
+            || sample.at >= longest.max(long)
+    }
+}
+
+/// How long the steady part has to be before a line passes.
+fn settled(threshold: f64) -> Duration {
+    Duration::from_secs_f64(SETTLED_BYTES / (PACE * threshold)).clamp(SETTLED_LEAST, SETTLED)
+}
+
+/// Flows of the first transfer: so many that one that is unlucky does not matter, and that their
+/// first windows together (RFC 6928) are near to what a home's line holds.
+const FIRST_FLOWS: usize = 4;
+
+/// Times as many flows each time that more may bring more.
+const MORE: usize = 3;
+
+/// Most flows.
+const MOST_FLOWS: usize = 36;
+
+/// How much more rate more flows have to bring, so that still more of them may bring more.
+const GAIN: f64 = 1.25;
+
+/// How near to the threshold a rate may be for nobody to want to know it better: as much as headers
+/// of one or the other kind make out.
+const NEAR: f64 = 0.06;
+
+/// A transfer that is over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tried {
+    /// With so many flows.
+    pub flows: usize,
+    /// From this provider, by its place in the list.
+    pub provider: usize,
+    /// What it has shown; nothing when the provider did not do its part.
+    pub answer: Option<Answer>,
+}
+
+/// What to do after the transfers so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Next {
+    /// One more.
+    Try {
+        /// With so many flows.
+        flows: usize,
+        /// From this provider.
+        provider: usize,
+    },
+    /// It is decided. [`Answer::Open`]: nobody could be asked.
+    Decided(Answer),
+}
+
+/// What to do after `tried`, where there are so many providers.
+#[must_use]
+pub fn next(tried: &[Tried], providers: usize, threshold: f64) -> Next {
+    let useless =
+        |provider: usize| tried.iter().any(|one| one.provider == provider && failed(one.answer));
+    let usable = |after: usize| {
+        let mut order = (0..providers).map(|step| (after + step) % providers.max(1));
+        order.find(|provider| !useless(*provider))
+    };
+    let Some(last) = tried.last() else {
+        return usable(0).map_or(Next::Decided(Answer::Open), |provider| Next::Try {
+            flows: FIRST_FLOWS,
+            provider,
+        });
+    };
+    let told = tried.iter().filter_map(|one| Some((one, one.answer.and_then(steady)?)));
+    let told: Vec<(&Tried, Steady)> = told.collect();
+    let give_up = || match told.last() {
+        // It was slow with one, and nobody else could be asked: that is known no better.
+        Some((_, steady)) => Next::Decided(Answer::Near(Some(*steady))),
+        None if tried.iter().filter(|one| one.answer == Some(Answer::Stalled)).count() > 1 => {
+            Next::Decided(Answer::Stalled)
+        }
+        None => Next::Decided(Answer::Open),
+    };
+    if failed(last.answer) {
+        return match usable(last.provider + 1) {
+            Some(provider) => Next::Try { flows: last.flows, provider },
+            None => give_up(),
+        };
+    }
+    let (answer, now) = match last.answer {
+        Some(answer @ Answer::Has(_)) => return Next::Decided(answer),
+        Some(answer) => (answer, steady(answer)),
+        None => return give_up(),
+    };
+    let is_near = now.is_some_and(|now| {
+        (now.rate / threshold - 1.0).abs() < NEAR && now.within < 2.0 * NEAR * threshold
+    });
+    if matches!(answer, Answer::Near(_)) && is_near {
+        return Next::Decided(answer);
+    }
+    let more = Next::Try {
+        flows: (last.flows * MORE).min(MOST_FLOWS),
+        provider: usable(last.provider + 1).unwrap_or(last.provider),
+    };
+    // More than one may have told the same; what the most flows brought before is compared.
+    let before =
+        told.iter().filter(|(one, _)| one.flows < last.flows).map(|(_, steady)| steady.rate);
+    let Some(before) = before.reduce(f64::max) else { return more };
+    let gained = now.is_none_or(|now| now.rate > GAIN * before);
+    if gained && last.flows < MOST_FLOWS { more } else { Next::Decided(answer) }
+}
+
+/// Whether the provider did not do its part.
+fn failed(answer: Option<Answer>) -> bool {
+    matches!(answer, None | Some(Answer::Open | Answer::Stalled))
+}
+
+fn steady(answer: Answer) -> Option<Steady> {
+    match answer {
+        Answer::Has(steady) | Answer::HasNot(steady) | Answer::Near(Some(steady)) => Some(steady),
+        Answer::Open | Answer::Near(None) | Answer::Stalled => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+use super::*;
+use crate::steady::tests::Chance;
+
+/// A line and a server as a fluid: slow start, a bottleneck with a token bucket, losses that halve a flow.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    /// Bytes a second.
+    rate: f64,
+    round_trip: f64,
+    /// Chance that a packet is lost on its way.
+    loss: f64,
+    /// Bytes that pass at once after a rest.
+    bucket: f64,
+    /// By how much the rate of 50 ms differs from the mean, as a share.
+    noise: f64,
+}
+
+const TICK: f64 = 0.005;
+
+/// Runs one transfer; answers it, and its bytes.
+fn transfer(line: &Line, question: Question, flows: usize, chance: &mut Chance) -> (Answer, u64) {
+    let mut decision = Decision::new(question);
+    let mut windows = vec![10.0 * SEGMENT; flows];
+    let mut slow_start = vec![true; flows];
+    let mut cut_at = vec![f64::NEG_INFINITY; flows];
+    let (mut at, mut bytes, mut bucket, mut queue) = (0.0, 0.0, line.bucket, 0.0);
+    let mut drift = 0.0;
+    loop {
+        drift = 0.8 * drift + 0.6 * chance.normal();
+        let rate = line.rate * (1.0 + line.noise * drift).max(0.1);
+        let round_trip = line.round_trip + queue / line.rate;
+        let offered: f64 = windows.iter().map(|window| window / round_trip.max(TICK)).sum();
+        let offered = offered.min(PACE * question.threshold);
+        bucket = (bucket + (rate - offered) * TICK).clamp(0.0, line.bucket);
+        let arriving = if bucket > 0.0 { offered } else { offered.min(rate) };
+        queue = (queue + (offered - arriving) * TICK).clamp(0.0, 0.1 * line.rate);
+        let is_full = queue >= 0.1 * line.rate;
+        for ((window, slow_start), cut_at) in
+            windows.iter_mut().zip(&mut slow_start).zip(&mut cut_at)
+        {
+            let packets = *window / round_trip.max(TICK) * TICK / SEGMENT;
+            let is_lost = chance.unit() < 1.0 - (1.0 - line.loss).powf(packets)
+                || is_full && chance.unit() < 0.3;
+            // At most once in a round trip (RFC 6675).
+            if is_lost && at - *cut_at > round_trip {
+                *cut_at = at;
+                (*window, *slow_start) = ((*window * 0.7).max(2.0 * SEGMENT), false);
+            } else if *slow_start {
+                *window *= 2f64.powf(TICK / round_trip.max(TICK));
+            } else {
+                *window += SEGMENT * TICK / round_trip.max(TICK);
+            }
+            *window = window.min(4e6);
+        }
+        at += TICK;
+        bytes += arriving * TICK;
+        let sample = Sample { at: Duration::from_secs_f64(at), bytes: bytes as u64 };
+        match decision.learn(sample) {
+            Answer::Open => {}
+            answer => return (answer, bytes as u64),
+        }
+    }
+}
+
+fn check(line: &Line, threshold: f64, at_least: Duration, chance: &mut Chance) -> (Answer, u64) {
+    let round_trip = Duration::from_secs_f64(line.round_trip);
+    let (mut tried, mut bytes) = (Vec::new(), 0);
+    loop {
+        let (flows, provider) = match next(&tried, 2, threshold) {
+            Next::Try { flows, provider } => (flows, provider),
+            Next::Decided(answer) => return (answer, bytes),
+        };
+        let at_least = if tried.is_empty() { at_least } else { Duration::ZERO };
+        let question = Question { threshold, round_trip, is_again: !tried.is_empty(), at_least };
+        let (answer, more) = transfer(line, question, flows, chance);
+        bytes += more;
+        tried.push(Tried { flows, provider, answer: Some(answer) });
+    }
+}
+
+/// Of so many random lines with a rate of `ratio` thresholds, how many are judged rightly, and the
+/// median of seconds at the threshold's rate that this took.
+fn judged(ratio: f64, loss: f64, noise: f64) -> (f64, f64) {
+    let mut chance = Chance(7);
+    let runs = 60;
+    let mut costs = Vec::new();
+    let right = (0..runs).filter(|_| {
+        let threshold = 10f64.powf(5.3 + 1.2 * chance.unit());
+        let round_trip = 10f64.powf(-3.0 + 2.2 * chance.unit());
+        let line = Line { rate: ratio * threshold, round_trip, loss, bucket: 20_000.0, noise };
+        let (answer, bytes) = check(&line, threshold, Duration::ZERO, &mut chance);
+        costs.push(bytes as f64 / threshold);
+        let right = match answer {
+            Answer::Has(_) => ratio > 1.0,
+            Answer::HasNot(_) => ratio < 1.0,
+            Answer::Near(_) => (ratio - 1.0).abs() < 0.11,
+            Answer::Open | Answer::Stalled => false,
+        };
+        right
+    });
+    let right = right.count() as f64 / f64::from(runs);
+    costs.sort_by(f64::total_cmp);
+    (right, costs[costs.len() / 2])
+}
+
+#[test]
+fn lines_of_all_kinds_are_judged_rightly() {
+    for loss in [0.0, 0.005] {
+        for noise in [0.03, 0.15] {
+            for ratio in [0.1, 0.5, 0.85, 0.9, 0.95, 1.05, 1.1, 1.25, 2.0, 5.0, 30.0] {
+                let (right, cost) = judged(ratio, loss, noise);
+                let least = if loss > 0.0 || noise > 0.1 { 0.88 } else { 0.92 };
+                let most = if ratio < 0.6 || ratio >= 2.0 { 0.8 } else { 6.0 };
+                assert!(cost < most, "{ratio} {loss} {noise}: {cost} s");
+                assert!(right >= least, "{ratio} {loss} {noise}: {right}");
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! HTTP by the line: connections of [`Wire`], names looked up by the line's own resolvers, and errors in
+//! words. No redirects: where a test is sent elsewhere, somebody stands in between.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notifier::channel::{http::read_ca_file, tls};
+use ureq::config::Config;
+use ureq::http::{HeaderMap, Response, Uri};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{Connector, NextTimeout, RustlsConnector};
+use ureq::{Agent, Body, Error, Timeout};
+
+use crate::wire::Wire;
+
+/// Most time until a connection stands, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Most time for one of the small requests, all of it together.
+pub const DEADLINE: Duration = Duration::from_secs(6);
+
+/// Most time between a request and the head of its answer.
+const HEAD: Duration = Duration::from_secs(4);
+
+/// Looks a name up, within some time: its addresses, or why not, in words.
+pub type Lookup = dyn Fn(&str, Duration) -> Result<Vec<IpAddr>, String> + Send + Sync;
+
+/// A client whose connections leave by a line.
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
+    wire: Wire,
+}
+
+/// An answer to a small request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Client {
+    /// A client of `wire`. `ca_file` is believed in the place of the system's CAs; `buffer` is how much
+    /// is read at once, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with `ca_file`.
+    pub fn new(
+        wire: Wire,
+        lookup: Arc<Lookup>,
+        ca_file: Option<&Path>,
+        buffer: usize,
+    ) -> Result<Self, String> {
+        let roots = match ca_file {
+            None => RootCerts::PlatformVerifier,
+            Some(path) => RootCerts::new_with_certs(&read_ca_file(path)?),
+        };
+        tls::prepare();
+        let config = Agent::config_builder()
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(HEAD))
+            .http_status_as_error(false)
+            // A proxy would be tested in the place of the line.
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .input_buffer_size(buffer)
+            .output_buffer_size(buffer)
+            .user_agent(concat!("linkprobe/", env!("CARGO_PKG_VERSION")))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build();
+        let connector = wire.clone().chain(RustlsConnector::default());
+        let agent = Agent::with_parts(config, connector, Names(lookup));
+        Ok(Self { agent, wire })
+    }
+
+    /// Its connections.
+    #[must_use]
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// GETs something of at most `most` bytes, within `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer, in words.
+    pub fn get(
+        &self,
+        url: &str,
+        headers: &[(&str, String)],
+        most: u64,
+        deadline: Duration,
+    ) -> Result<Answer, String> {
+        let mut request = self.agent.get(url).config().timeout_global(Some(deadline)).build();
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let mut response = request.call().map_err(|error| words(&error))?;
+        let body = response.body_mut().with_config().limit(most).read_to_vec();
+        let body = body.map_err(|error| words(&error))?;
+        let (parts, _) = response.into_parts();
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// Begins to GET something, however long that takes.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer, in words.
+    pub fn open(&self, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>, String> {
+        let mut request = self.agent.get(url);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        request.call().map_err(|error| words(&error))
+    }
+
+    /// POSTs `length` bytes of `body`, however long that takes.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer, in words.
+    pub fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, String)],
+        body: &mut dyn std::io::Read,
+        length: u64,
+    ) -> Result<Response<Body>, String> {
+        let mut request = self
+            .agent
+            .post(url)
+            .header("Content-Type", "application/octet-stream")
+            .header("Content-Length", length.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        request.send(ureq::SendBody::from_reader(body)).map_err(|error| words(&error))
+    }
+}
+
+/// Names, as the client asks for them.
+struct Names(Arc<Lookup>);
+
+impl Resolver for Names {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let host = uri.host().ok_or(Error::HostNotFound)?;
+        let port =
+            uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let found = match bare.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) => (self.0)(bare, (*timeout.after).min(CONNECT))
+                .map_err(|why| Error::Io(std::io::Error::other(why)))?,
+        };
+        let mut addresses = self.empty();
+        // More do not fit, and nobody waits for so many.
+        found.iter().take(8).for_each(|address| addresses.push(SocketAddr::new(*address, port)));
+        if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
+    }
+}
+
+/// What an error means, for a person; addresses may hold queries and are not repeated.
+fn words(error: &Error) -> String {
+    match error {
+        Error::Timeout(Timeout::Connect) => "no connection in time".into(),
+        Error::Timeout(Timeout::Resolve) => "its name could not be looked up in time".into(),
+        Error::Timeout(_) => "no answer in time".into(),
+        Error::HostNotFound => "its name has no address".into(),
+        Error::BodyExceedsLimit(_) => "the answer is longer than any of that kind".into(),
+        Error::Protocol(_) => "what it answered is no HTTP".into(),
+        Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(what)) => format!("its certificate: {what}"),
+            Some(tls) => format!("TLS: {tls}"),
+            None => error.to_string(),
+        },
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,257 @@
+//! A transfer with several flows at once, watched from the kernel's side as it goes on.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ureq::Body;
+use ureq::http::{HeaderMap, Response};
+
+use crate::http::Client;
+use crate::pace::Pace;
+use crate::steady::Sample;
+
+/// How often is looked at what has arrived.
+const EVERY: Duration = Duration::from_millis(5);
+
+/// Longest time until the first byte of a body.
+const FIRST: Duration = Duration::from_secs(8);
+
+/// A flow gives up after so many bodies that broke off.
+const MOST_BROKEN: usize = 3;
+
+/// The least that a body has, in bytes, where more was asked for: below it there is no test.
+const LEAST_BODY: u64 = 64 * 1024;
+
+/// A thread that only reads needs no more.
+const STACK: usize = 256 * 1024;
+
+/// What one flow asks for, again and again.
+pub struct Job<'a> {
+    /// Where; another one each time, so that nobody answers from a cache.
+    pub url: &'a (dyn Fn() -> String + Sync),
+    /// With these headers.
+    pub headers: &'a [(&'a str, String)],
+    /// Bytes that are sent; 0 to receive.
+    pub upload: u64,
+    /// Whether the head of an answer is that of a test; if not, why, in words.
+    pub check: &'a (dyn Fn(u16, &HeaderMap) -> Result<(), String> + Sync),
+}
+
+/// How a transfer is to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// So many flows.
+    pub flows: usize,
+    /// Bytes a second that are taken at most.
+    pub pace: Option<f64>,
+    /// Bytes that may be on their way in one flow; `None` leaves it to the kernel.
+    pub limit: Option<usize>,
+}
+
+/// How a transfer went.
+#[derive(Debug)]
+pub enum Went<T> {
+    /// It was ended for this.
+    Told(T),
+    /// The provider gave nothing to be judged, for these reasons: each once.
+    Refused(Vec<String>),
+}
+
+/// What the flows share.
+struct Shared<'a> {
+    client: &'a Client,
+    job: &'a Job<'a>,
+    pace: Option<Pace>,
+    stop: AtomicBool,
+    /// Whether the first body has begun.
+    begun: AtomicBool,
+    /// Flows that have not given up.
+    left: AtomicUsize,
+    why: Mutex<Vec<String>>,
+}
+
+/// Runs a transfer until `judge` says something, which is asked each 5 ms.
+pub fn run<T>(
+    client: &Client,
+    job: &Job<'_>,
+    plan: &Plan,
+    mut judge: impl FnMut(Sample) -> Option<T>,
+) -> Went<T> {
+    let shared = Shared {
+        client,
+        job,
+        pace: plan.pace.map(Pace::new),
+        stop: AtomicBool::new(false),
+        begun: AtomicBool::new(false),
+        left: AtomicUsize::new(plan.flows),
+        why: Mutex::default(),
+    };
+    client.wire().limit(plan.limit);
+    let told = thread::scope(|scope| {
+        for _ in 0..plan.flows {
+            let flow = thread::Builder::new().stack_size(STACK);
+            if let Err(error) = flow.spawn_scoped(scope, || shared.flow()) {
+                shared.gives_up(format!("no thread for it: {error}"));
+            }
+        }
+        let told = shared.look(&mut judge);
+        shared.stop.store(true, Ordering::Relaxed);
+        client.wire().end();
+        told
+    });
+    client.wire().limit(None);
+    match told {
+        Some(told) => Went::Told(told),
+        None => Went::Refused(shared.why.into_inner().unwrap_or_else(PoisonError::into_inner)),
+    }
+}
+
+impl Shared<'_> {
+    /// Looks at what arrives until that is enough, or nothing more will.
+    fn look<T>(&self, judge: &mut impl FnMut(Sample) -> Option<T>) -> Option<T> {
+        let begun = Instant::now();
+        while !self.begun.load(Ordering::Acquire) {
+            if self.left.load(Ordering::Relaxed) == 0 || begun.elapsed() > FIRST {
+                return None;
+            }
+            thread::sleep(EVERY);
+        }
+        let (begun, base) = (Instant::now(), self.carried());
+        loop {
+            // First the time: a moment in between makes the rate look less, never more.
+            let bytes = self.carried().saturating_sub(base);
+            let sample = Sample { at: begun.elapsed(), bytes };
+            if let Some(told) = judge(sample) {
+                return Some(told);
+            }
+            if self.left.load(Ordering::Relaxed) == 0 {
+                return None;
+            }
+            thread::sleep(EVERY);
+        }
+    }
+
+    fn carried(&self) -> u64 {
+        let payload = self.client.wire().payload();
+        if self.job.upload > 0 { payload.acked } else { payload.received }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// One flow, until it is stopped or gives up.
+    fn flow(&self) {
+        let mut broken = 0;
+        while !self.stopped() {
+            match self.once() {
+                Ok(bytes) if bytes >= LEAST_BODY.min(self.job.upload.max(LEAST_BODY)) => broken = 0,
+                Ok(bytes) => {
+                    return self.gives_up(format!("sent {bytes} bytes, too little for a test"));
+                }
+                Err(Broken::Off(why)) => {
+                    broken += 1;
+                    if broken >= MOST_BROKEN {
+                        return self.gives_up(why);
+                    }
+                }
+                Err(Broken::Refused(why)) => return self.gives_up(why),
+            }
+        }
+    }
+
+    fn gives_up(&self, reason: String) {
+        if self.stopped() {
+            return;
+        }
+        let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        if !why.contains(&reason) {
+            why.push(reason);
+        }
+        drop(why);
+        self.left.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One body; answers its bytes.
+    fn once(&self) -> Result<u64, Broken> {
+        let url = (self.job.url)();
+        if self.job.upload > 0 {
+            let mut body = Body0 { shared: self, left: self.job.upload };
+            let response = self.client.post(&url, self.job.headers, &mut body, self.job.upload);
+            let sent = self.job.upload - body.left;
+            self.checked(
+                response.map_err(
+                    |why| if sent > 0 { Broken::Off(why) } else { Broken::Refused(why) },
+                )?,
+            )?;
+            return Ok(sent);
+        }
+        let response = self.client.open(&url, self.job.headers).map_err(Broken::Refused)?;
+        let response = self.checked(response)?;
+        self.begun.store(true, Ordering::Release);
+        let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
+        let mut chunk = vec![0; self.pace.as_ref().map_or(65_536, Pace::chunk)];
+        let mut bytes = 0;
+        while !self.stopped() {
+            let read = reader.read(&mut chunk).map_err(|error| Broken::Off(error.to_string()))?;
+            if read == 0 {
+                break;
+            }
+            bytes += read as u64;
+            self.rest(read);
+        }
+        Ok(bytes)
+    }
+
+    fn checked(&self, response: Response<Body>) -> Result<Response<Body>, Broken> {
+        let status = response.status().as_u16();
+        (self.job.check)(status, response.headers()).map_err(Broken::Refused)?;
+        Ok(response)
+    }
+
+    fn rest(&self, bytes: usize) {
+        if let Some(pace) = &self.pace {
+            thread::sleep(pace.wait_after(bytes));
+        }
+    }
+}
+
+/// Why a body did not come to its end.
+enum Broken {
+    /// It had begun.
+    Off(String),
+    /// There was none.
+    Refused(String),
+}
+
+/// What is uploaded: bytes that do not compress, as fast as the pace lets.
+struct Body0<'a> {
+    shared: &'a Shared<'a>,
+    left: u64,
+}
+
+impl Read for Body0<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.shared.stopped() {
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        self.shared.begun.store(true, Ordering::Release);
+        let most = self.shared.pace.as_ref().map_or(usize::MAX, Pace::chunk);
+        let most = most.min(buffer.len()).min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let Some(part) = buffer.get_mut(..most) else { return Ok(0) };
+        // Knuth's MMIX congruence, by its high bits.
+        let mut state = self.left;
+        for byte in part.iter_mut() {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            *byte = (state >> 56).to_le_bytes()[0];
+        }
+        self.left -= most as u64;
+        self.shared.rest(most);
+        Ok(most)
+    }
+}

@@ -1,0 +1,210 @@
+//! The TCP connections of a test: all bound to the line, and all counted by the kernel.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use notifier::channel::connect::Tcp;
+use ureq::unversioned::transport::{ConnectionDetails, Connector};
+use ureq::{Error, Timeout};
+
+use crate::ffi::{self, TcpInfo};
+use crate::line::{Line, LineError};
+use crate::usage::Usage;
+
+/// Shortest time that one of several addresses gets.
+const LEAST: Duration = Duration::from_secs(1);
+
+/// The connections of a test.
+#[derive(Clone)]
+pub struct Wire(Arc<Inner>);
+
+struct Inner {
+    line: Line,
+    /// Size of the kernel's receive and send buffers of what is connected from now on, in bytes; 0 for as much
+    /// as it likes.
+    buffer: AtomicUsize,
+    open: Mutex<Vec<TcpStream>>,
+    /// What was used by connections that are closed.
+    past: Mutex<Usage>,
+}
+
+impl Wire {
+    /// Without connections, by this line.
+    #[must_use]
+    pub fn new(line: Line) -> Self {
+        Self(Arc::new(Inner {
+            line,
+            buffer: AtomicUsize::new(0),
+            open: Mutex::default(),
+            past: Mutex::default(),
+        }))
+    }
+
+    /// The line.
+    #[must_use]
+    pub fn line(&self) -> &Line {
+        &self.0.line
+    }
+
+    /// Limits what may be on its way in connections that are made from now on, in bytes; `None` leaves
+    /// it to the kernel.
+    pub fn limit(&self, bytes: Option<usize>) {
+        self.0.buffer.store(bytes.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Payload that has arrived on, and that was acknowledged of, the connections that are open.
+    #[must_use]
+    pub fn payload(&self) -> Payload {
+        let mut payload = Payload::default();
+        for info in self.open().iter().filter_map(info) {
+            payload.received += info.received;
+            payload.acked += info.acked;
+        }
+        payload
+    }
+
+    /// Data used so far, by all connections.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let open = self.open();
+        let past = *self.0.past.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter().fold(past, |sum, stream| sum + used(stream))
+    }
+
+    /// Ends all connections, whoever reads or writes; the other ends stop sending at once.
+    pub fn end(&self) {
+        let mut open = self.open();
+        let mut past = self.0.past.lock().unwrap_or_else(PoisonError::into_inner);
+        for stream in open.drain(..) {
+            *past += used(&stream);
+            // A reset: what is still on its way is of no use to anybody.
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Connects to the first of `addresses` that answers.
+    ///
+    /// # Errors
+    ///
+    /// Why the last did not.
+    pub fn connect(
+        &self,
+        addresses: &[SocketAddr],
+        most: Duration,
+    ) -> Result<TcpStream, LineError> {
+        let until = Instant::now() + most;
+        let mut left = u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        let mut last = LineError::Io(io::ErrorKind::NotFound.into());
+        for address in addresses {
+            let rest = until.saturating_duration_since(Instant::now());
+            let share = (rest / left).max(LEAST).min(rest);
+            left = left.saturating_sub(1).max(1);
+            if share.is_zero() {
+                return Err(LineError::Io(io::ErrorKind::TimedOut.into()));
+            }
+            match self.to(*address, share) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn to(&self, address: SocketAddr, most: Duration) -> Result<TcpStream, LineError> {
+        let socket = self.0.line.tcp(address)?;
+        let buffer = self.0.buffer.load(Ordering::Relaxed);
+        if buffer > 0 {
+            // Before it is connected, as the window's scale is told in the first segment.
+            socket.set_recv_buffer_size(buffer)?;
+            socket.set_send_buffer_size(buffer)?;
+        }
+        socket
+            .connect_timeout(&address.into(), most)
+            .map_err(|error| self.0.line.explain(error, address.ip()))?;
+        socket.set_tcp_nodelay(true)?;
+        let stream = TcpStream::from(socket);
+        self.open().push(stream.try_clone()?);
+        Ok(stream)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<TcpStream>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What TCP has carried, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Payload {
+    /// Arrived here, read or not.
+    pub received: u64,
+    /// Arrived there, as the other end has said.
+    pub acked: u64,
+}
+
+fn info(stream: &TcpStream) -> Option<TcpInfo> {
+    ffi::tcp_info(stream.as_fd()).ok()
+}
+
+fn used(stream: &TcpStream) -> Usage {
+    let Some(info) = info(stream) else { return Usage::default() };
+    let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let [came, went] = info.segments;
+    Usage::of_tcp(peer, Usage { sent: info.sent, received: info.received }, came, went)
+}
+
+impl Connector for Wire {
+    type Out = Tcp;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _: Option<()>,
+    ) -> Result<Option<Tcp>, Error> {
+        match Self::connect(self, &details.addrs, *details.timeout.after) {
+            Ok(stream) => Ok(Some(Tcp::new(stream, details.config))),
+            Err(LineError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(Error::Timeout(Timeout::Connect))
+            }
+            Err(LineError::Io(error)) => Err(Error::Io(error)),
+            Err(LineError::Line(trouble)) => Err(Error::Io(io::Error::other(trouble.to_string()))),
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_a_connection_carries_is_counted_also_after_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let wire = Wire::new(Line::default());
+        let addresses = [listener.local_addr().unwrap()];
+        let mut stream = wire.connect(&addresses, Duration::from_secs(5)).unwrap();
+        let (mut other, _) = listener.accept().unwrap();
+        other.write_all(&[7; 5000]).unwrap();
+        stream.read_exact(&mut [0; 5000]).unwrap();
+        assert_eq!(wire.payload().received, 5000);
+        let used = wire.usage();
+        assert!((5052..8000).contains(&used.received) && used.sent > 52, "{used:?}");
+        wire.end();
+        assert!(wire.usage().total() >= used.total());
+        assert_eq!(wire.payload(), Payload::default());
+        assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)), "it has ended");
+    }
+}

@@ -221,7 +221,7 @@ mod tests {
                 Judgement::Right { note } => note.unwrap(),
             };
         assert_eq!(
-            reason(&[dns.clone()]),
+            reason(std::slice::from_ref(&dns)),
             "it is AS3320 DTAG, and not AS14593 or Starlink; DNS alone says so"
         );
         let other = identity(Source::Provider(Kind::Cloudflare), Some(3320), "");

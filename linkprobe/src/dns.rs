@@ -251,4 +251,4 @@ fn is_usable(address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,6 +15,7 @@ pub mod endpoint;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod http;
+pub mod isp;
 pub mod latency;
 pub mod line;
 pub mod pace;

@@ -8,7 +8,7 @@ use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 use super::*;
 
 /// A packet of the server's, how long after the question, and from which of its two ports.
-struct Out {
+pub(crate) struct Out {
     after: Duration,
     bytes: Vec<u8>,
     from_other_port: bool,
@@ -21,7 +21,9 @@ impl From<Vec<u8>> for Out {
 }
 
 /// A name server on loopback, which answers question `n` (from 0) as `answer` says.
-fn server(answer: impl Fn(&Packet<'_>, usize) -> Vec<Out> + Send + 'static) -> SocketAddr {
+pub(crate) fn server(
+    answer: impl Fn(&Packet<'_>, usize) -> Vec<Out> + Send + 'static,
+) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let other = UdpSocket::bind("127.0.0.1:0").unwrap();
     let at = socket.local_addr().unwrap();
@@ -47,7 +49,7 @@ fn is(question: &Packet<'_>, kind: TYPE) -> bool {
     question.questions[0].qtype == QTYPE::TYPE(kind)
 }
 
-fn reply<'a>(question: &Packet<'a>, records: Vec<RData<'a>>) -> Packet<'a> {
+pub(crate) fn reply<'a>(question: &Packet<'a>, records: Vec<RData<'a>>) -> Packet<'a> {
     let mut reply = question.clone().into_reply();
     for rdata in records {
         let name = reply.questions[0].qname.clone();
@@ -56,7 +58,7 @@ fn reply<'a>(question: &Packet<'a>, records: Vec<RData<'a>>) -> Packet<'a> {
     reply
 }
 
-fn bytes(reply: &Packet<'_>) -> Vec<u8> {
+pub(crate) fn bytes(reply: &Packet<'_>) -> Vec<u8> {
     reply.build_bytes_vec().unwrap()
 }
 

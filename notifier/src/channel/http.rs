@@ -496,8 +496,10 @@ pub fn read_ca_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     Ok(certificates)
 }
 
-/// A date is one of the provider's clock, as is that of its answer: ours may be wrong by a day.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// When a provider may be asked again, by its `Retry-After`; a day at most. A date there is one of the
+/// provider's clock, as is that of its answer: ours may be wrong by a day.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let date = |text| httpdate::parse_http_date(text).ok();
     let wait = value("retry-after")?;

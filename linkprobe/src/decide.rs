@@ -239,7 +239,7 @@ const MORE: usize = 2;
 const MOST_FLOWS: usize = 32;
 
 /// How much more rate more flows have to bring, so that still more of them may bring more.
-const GAIN: f64 = 1.25;
+const GAIN: f64 = 1.1;
 
 /// How near to the threshold a rate may be for nobody to want to know it better: as much as headers
 /// of one or the other kind make out.

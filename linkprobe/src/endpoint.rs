@@ -9,7 +9,7 @@ use ureq::http::{HeaderMap, Uri};
 
 use crate::http::{Client, Lookup};
 use crate::latency::{self, Latency};
-use crate::provider::{Kind, Provider};
+use crate::provider::{self, Kind, Protocol, Provider, Request, check_download_reply, check_reply};
 use crate::record;
 use crate::throughput::Way;
 use crate::usage::Usage;
@@ -20,19 +20,20 @@ const SAMPLES: [usize; 2] = [10, 3];
 /// Longest time to look a server's name up.
 const LOOKUP: Duration = Duration::from_secs(4);
 
+/// Servers near us that are asked how near, of a provider that has many.
+const NEAREST: usize = 4;
+
 /// A server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
-    kind: Kind,
-    base: String,
+    protocol: &'static dyn Protocol,
+    place: String,
     /// Where it is.
     pub address: SocketAddr,
     /// Median of its idle round trips.
     pub round_trip: Duration,
     /// What there is to tell of it.
     pub server: record::Server,
-    /// With these headers it is asked.
-    pub headers: Vec<(&'static str, String)>,
 }
 
 /// The servers of a list of providers, each made ready when it is first asked for.
@@ -42,8 +43,6 @@ pub struct Endpoints<'a> {
     ready: Vec<Option<Result<Endpoint, String>>>,
     /// Round trips to the first that could be asked.
     pub latency: Option<Latency>,
-    /// Data that this took, besides the client's own.
-    pub usage: Usage,
 }
 
 impl<'a> Endpoints<'a> {
@@ -51,7 +50,7 @@ impl<'a> Endpoints<'a> {
     #[must_use]
     pub fn new(providers: &'a [Provider], lookup: Arc<Lookup>) -> Self {
         let ready = providers.iter().map(|_| None).collect();
-        Self { providers, lookup, ready, latency: None, usage: Usage::default() }
+        Self { providers, lookup, ready, latency: None }
     }
 
     /// How many there are.
@@ -90,7 +89,9 @@ impl<'a> Endpoints<'a> {
         let made = make(client, of, &self.lookup).and_then(|mut endpoint| {
             let samples = SAMPLES[usize::from(self.latency.is_some())];
             let line = client.wire().line();
-            let found = latency::sample(line, endpoint.address, samples, &mut self.usage);
+            let mut cost = Usage::default();
+            let found = latency::sample(line, endpoint.address, samples, &mut cost);
+            client.wire().spent(cost);
             endpoint.round_trip = found.median().ok_or("it does not answer")?;
             endpoint.server.latency = Some(endpoint.round_trip.as_secs_f64() * 1e3);
             self.latency.get_or_insert(found);
@@ -101,67 +102,127 @@ impl<'a> Endpoints<'a> {
     }
 }
 
-fn make(_client: &Client, provider: &Provider, lookup: &Arc<Lookup>) -> Result<Endpoint, String> {
-    let base = provider.base.clone();
-    let uri: Uri = base.parse().map_err(|_| "its address is none".to_owned())?;
-    let host = uri.host().unwrap_or_default().to_owned();
+fn make(client: &Client, provider: &Provider, lookup: &Arc<Lookup>) -> Result<Endpoint, String> {
+    let protocol = provider.kind.protocol();
+    let base = &provider.base;
+    let servers = servers(client, provider)?;
+    if servers.is_empty() {
+        let server = record::Server {
+            url: base.split('?').next().unwrap_or_default().to_owned(),
+            name: host(base).unwrap_or_default(),
+            sponsor: protocol.name().to_owned(),
+            ..record::Server::default()
+        };
+        let place = place(client, protocol, protocol.places(base))?;
+        return at(protocol, place, server, lookup);
+    }
+    // The nearest by its round trip, and not by where the provider takes us to be.
+    let mut found: Vec<(Duration, provider::Server, Endpoint)> = Vec::new();
+    let mut why = "it names no server".to_owned();
+    for server in servers.into_iter().take(NEAREST) {
+        let Some(first) = server.places.first() else { continue };
+        match at(protocol, first.clone(), server.record.clone(), lookup) {
+            Ok(endpoint) => {
+                let mut cost = Usage::default();
+                let line = client.wire().line();
+                let near = latency::sample(line, endpoint.address, 1, &mut cost).median();
+                client.wire().spent(cost);
+                found.extend(near.map(|near| (near, server, endpoint)));
+            }
+            Err(error) => why = error,
+        }
+    }
+    found.sort_by_key(|(near, ..)| *near);
+    for (_, server, endpoint) in found {
+        match place(client, protocol, server.places) {
+            Ok(place) => return Ok(Endpoint { place, ..endpoint }),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+/// The servers that a provider has near us; none where it is one itself.
+fn servers(client: &Client, provider: &Provider) -> Result<Vec<provider::Server>, String> {
+    let protocol = provider.kind.protocol();
+    let mut why = None;
+    for request in protocol.servers(&provider.base) {
+        let answer = client.ask(&request);
+        let servers = answer.and_then(|answer| {
+            check_reply(&request, answer.status, &answer.headers).map_err(|why| why.to_string())?;
+            Ok(protocol.read_servers(&answer.body))
+        });
+        match servers {
+            Ok(servers) if !servers.is_empty() => return Ok(servers),
+            Ok(_) => why = Some("its list of servers makes no sense".to_owned()),
+            Err(error) => why = Some(error),
+        }
+    }
+    why.map_or(Ok(Vec::new()), Err)
+}
+
+/// The first of `places` that there is.
+fn place(client: &Client, protocol: &dyn Protocol, places: Vec<String>) -> Result<String, String> {
+    if let [only] = places.as_slice() {
+        return Ok(only.clone());
+    }
+    let mut why = "it has no address".to_owned();
+    for place in places {
+        let request = protocol.ping(&place, nonce());
+        let checked = client.ask(&request).and_then(|answer| {
+            check_reply(&request, answer.status, &answer.headers).map_err(|why| why.to_string())
+        });
+        match checked {
+            Ok(()) => return Ok(place),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+fn at(
+    protocol: &'static dyn Protocol,
+    place: String,
+    mut server: record::Server,
+    lookup: &Arc<Lookup>,
+) -> Result<Endpoint, String> {
+    let uri: Uri = place.parse().map_err(|_| "its address is none".to_owned())?;
+    let host = uri.host().unwrap_or_default();
     let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let port = uri.port_u16().unwrap_or(usual);
     let addresses = lookup(host.trim_matches(['[', ']']), LOOKUP)?;
     let address = addresses.first().ok_or("its name has no address")?;
-    let server = record::Server {
-        url: base.split('?').next().unwrap_or_default().to_owned(),
-        host: format!("{host}:{port}"),
-        name: host,
-        sponsor: provider.kind.as_str().to_owned(),
-        ..record::Server::default()
-    };
-    Ok(Endpoint {
-        kind: provider.kind,
-        base,
-        address: SocketAddr::new(*address, port),
-        round_trip: Duration::ZERO,
-        server,
-        headers: Vec::new(),
-    })
+    if server.host.is_empty() {
+        server.host = format!("{host}:{port}");
+    }
+    let address = SocketAddr::new(*address, port);
+    Ok(Endpoint { protocol, place, address, round_trip: Duration::ZERO, server })
 }
 
 fn host(url: &str) -> Option<String> {
     Some(url.parse::<Uri>().ok()?.host()?.to_owned())
 }
 
+fn nonce() -> u32 {
+    random_u32().unwrap_or_default()
+}
+
 impl Endpoint {
-    /// Where to get `bytes` or more, or as much as it has.
+    /// Whether it can be tested this way.
     #[must_use]
-    pub fn download(&self, bytes: u64) -> String {
-        let (base, new) = (&self.base, random_u32().unwrap_or_default());
-        match self.kind {
-            Kind::LibreSpeed => {
-                let mebibytes = bytes.div_ceil(1 << 20).clamp(1, 1024);
-                format!("{base}/garbage.php?ckSize={mebibytes}&r={new:08x}")
-            }
-            Kind::Cloudflare => format!("{base}/__down?bytes={}", bytes.min(99_999_999)),
-            Kind::SpeedtestNet => format!("{base}/download?nocache={new:08x}&size={bytes}"),
-            Kind::Url => base.clone(),
-        }
+    pub fn has(&self, way: Way) -> bool {
+        way == Way::Download || self.protocol.upload(&self.place, LEAST_UPLOAD, 0).is_some()
     }
 
-    /// Where to send bytes to.
+    /// What to ask it for, where `bytes` are wanted.
     #[must_use]
-    pub fn upload(&self) -> String {
-        let (base, new) = (&self.base, random_u32().unwrap_or_default());
-        match self.kind {
-            Kind::LibreSpeed => format!("{base}/empty.php?r={new:08x}"),
-            Kind::Cloudflare => format!("{base}/__up"),
-            Kind::SpeedtestNet => format!("{base}/upload?nocache={new:08x}"),
-            Kind::Url => base.clone(),
+    pub fn request(&self, way: Way, bytes: u64) -> Request {
+        let upload = || self.protocol.upload(&self.place, bytes.max(LEAST_UPLOAD), nonce());
+        match way {
+            Way::Upload => upload(),
+            Way::Download => None,
         }
-    }
-
-    /// How much is sent to it in one request, where `bytes` are wanted.
-    #[must_use]
-    pub fn upload_bytes(&self, bytes: u64) -> u64 {
-        bytes.clamp(1 << 20, 25 << 20)
+        .unwrap_or_else(|| self.protocol.download(&self.place, bytes, nonce()))
     }
 
     /// Whether the head of an answer is that of a test.
@@ -169,14 +230,20 @@ impl Endpoint {
     /// # Errors
     ///
     /// Why not, in words.
-    pub fn check(&self, way: Way, status: u16, headers: &HeaderMap) -> Result<(), String> {
-        let is_page = headers
-            .get("content-type")
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-        match status {
-            200 if way == Way::Upload || !is_page => Ok(()),
-            200 => Err("it sent a page and no test: is there a portal to log in to?".into()),
-            status => Err(format!("HTTP {status}")),
+    pub fn check(
+        &self,
+        way: Way,
+        asked: &Request,
+        status: u16,
+        headers: &HeaderMap,
+    ) -> Result<(), String> {
+        match way {
+            Way::Download => check_download_reply(asked, status, headers),
+            Way::Upload => check_reply(asked, status, headers),
         }
+        .map_err(|why| why.to_string())
     }
 }
+
+/// Bytes of an upload's request, at least.
+const LEAST_UPLOAD: u64 = 1 << 20;

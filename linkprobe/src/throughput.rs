@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use ureq::http::HeaderMap;
+
 use crate::decide::{self, Answer, Decision, Next, Question, Tried};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::http::Client;
+use crate::provider::Request;
 use crate::record::{self, Bound};
 use crate::transfer::{self, Job, Plan, Went};
 
@@ -81,6 +84,9 @@ pub fn decide(
         };
         let went = match endpoints.get(client, provider) {
             Err(why) => Went::Refused(vec![why]),
+            Ok(endpoint) if !endpoint.has(wanted.way) => {
+                Went::Refused(vec!["it takes no uploads".into()])
+            }
             Ok(endpoint) => {
                 let (question, plan) = plan(wanted, &endpoint, flows, &tried);
                 let mut decision = Decision::new(question);
@@ -153,12 +159,10 @@ fn one(
     decision: &mut Decision,
 ) -> Went<Answer> {
     let bytes = decision.most_bytes();
-    let (url, upload): (&(dyn Fn() -> String + Sync), u64) = match way {
-        Way::Download => (&|| endpoint.download(bytes), 0),
-        Way::Upload => (&|| endpoint.upload(), endpoint.upload_bytes(bytes)),
-    };
-    let check = |status, headers: &_| endpoint.check(way, status, headers);
-    let job = Job { url, headers: &endpoint.headers, upload, check: &check };
+    let request = || endpoint.request(way, bytes);
+    let check =
+        |asked: &Request, status, headers: &HeaderMap| endpoint.check(way, asked, status, headers);
+    let job = Job { request: &request, is_upload: way == Way::Upload, check: &check };
     transfer::run(client, &job, plan, |sample| match decision.learn(sample) {
         Answer::Open => None,
         answer => Some(answer),

@@ -77,6 +77,11 @@ impl Wire {
         open.iter().fold(past, |sum, stream| sum + used(stream))
     }
 
+    /// Adds what something else of the same test has used.
+    pub fn spent(&self, usage: Usage) {
+        *self.0.past.lock().unwrap_or_else(PoisonError::into_inner) += usage;
+    }
+
     /// Ends all connections, whoever reads or writes; the other ends stop sending at once.
     pub fn end(&self) {
         let mut open = self.open();

@@ -58,19 +58,38 @@ pub fn set_open_files(soft: u64) -> io::Result<u64> {
     Ok(before)
 }
 
-/// The largest resident set of any child that was waited for so far, in KiB (getrusage(2),
-/// `RUSAGE_CHILDREN`). It counts from the fork on, so it is never less than the parent's own.
+/// The largest resident set of any child that was waited for so far, in KiB. It counts from the fork
+/// on, so it is never less than the parent's own.
 ///
 /// # Errors
 ///
 /// As getrusage(2): never, with these arguments.
 pub fn largest_child_kib() -> io::Result<u64> {
+    u64::try_from(usage_of_children()?.ru_maxrss).map_err(io::Error::other)
+}
+
+/// Processor time of all children that were waited for so far.
+///
+/// # Errors
+///
+/// As [`largest_child_kib`].
+pub fn cpu_of_children() -> io::Result<std::time::Duration> {
+    let usage = usage_of_children()?;
+    let time = |part: libc::timeval| -> io::Result<std::time::Duration> {
+        let seconds = u64::try_from(part.tv_sec).map_err(io::Error::other)?;
+        let micros = u64::try_from(part.tv_usec).map_err(io::Error::other)?;
+        Ok(std::time::Duration::from_secs(seconds) + std::time::Duration::from_micros(micros))
+    };
+    Ok(time(usage.ru_utime)? + time(usage.ru_stime)?)
+}
+
+/// getrusage(2) of `RUSAGE_CHILDREN`.
+fn usage_of_children() -> io::Result<libc::rusage> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to a `rusage` of ours, which the call fills.
     checked(unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) })?;
     // SAFETY: it is filled, and was zeros before, which are a valid `rusage` as well.
-    let usage = unsafe { usage.assume_init() };
-    u64::try_from(usage.ru_maxrss).map_err(io::Error::other)
+    Ok(unsafe { usage.assume_init() })
 }
 
 /// Goes into the network namespace of the process `pid`; of the calling thread alone.

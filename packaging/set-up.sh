@@ -20,7 +20,7 @@ set_up() {
     [ -n "$missing" ] || return 0
     need_root
     say "installs by apt, as root, without recommended packages:$missing"
-    case $missing in *" openssh-server"* | *" gammu-smsd"* | *" openvpn"* | *" postfix"* | *" rsyslog"*)
+    case $missing in *" openssh-server"* | *" gammu-smsd"* | *" nginx-light"* | *" openvpn"* | *" postfix"* | *" rsyslog"*)
         say "(daemons for their programs alone: none will be started or enabled)" ;;
     esac
     log=$(mktemp)

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 /// Paths of what [`make`] wrote.
 #[derive(Debug, Clone)]
@@ -45,27 +43,58 @@ pub fn make_expired(dir: &Path) -> Certificates {
 /// When a file cannot be written.
 #[must_use]
 pub fn make_until(dir: &Path, year: i32) -> Certificates {
-    let ca_key = KeyPair::generate().expect("a key pair");
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, "bastion test CA");
-    let ca = CertifiedIssuer::self_signed(ca, ca_key).expect("a CA certificate");
+    make_for(dir, "bastion test CA", &["localhost", "127.0.0.1", "::1"], year)
+}
 
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+/// The same for other names and addresses, by a new CA of this name. Its key is there as well, for
+/// [`make_by`].
+///
+/// # Panics
+///
+/// When a file cannot be written.
+#[must_use]
+pub fn make_for(dir: &Path, ca_name: &str, names: &[&str], year: i32) -> Certificates {
+    let key = KeyPair::generate().expect("a key pair");
+    let ca = ca_params(ca_name).self_signed(&key).expect("a CA certificate");
+    write(dir, "ca.pem", &ca.pem());
+    write(dir, "ca-key.pem", &key.serialize_pem());
+    make_by((dir, ca_name), dir, names, year)
+}
+
+/// Writes `cert.pem` and `key.pem` into `dir`, by the CA that [`make_for`] made in another, under
+/// this name.
+///
+/// # Panics
+///
+/// When a file cannot be read or written.
+#[expect(clippy::must_use_candidate, reason = "often called for the files alone")]
+pub fn make_by(ca: (&Path, &str), dir: &Path, names: &[&str], year: i32) -> Certificates {
+    let (of_ca, ca_name) = ca;
+    let ca_key = std::fs::read_to_string(of_ca.join("ca-key.pem")).expect("the CA's key");
+    let ca_key = KeyPair::from_pem(&ca_key).expect("a key that was made here");
+    let ca = Issuer::new(ca_params(ca_name), ca_key);
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("names for a certificate");
     params.not_after = date_time_ymd(year, 1, 1);
     let key = KeyPair::generate().expect("a key pair");
     let certificate = params.signed_by(&key, &ca).expect("a server certificate");
-
-    let write = |name: &str, text: String| {
-        let path = dir.join(name);
-        std::fs::write(&path, text)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-        path
-    };
     Certificates {
-        ca: write("ca.pem", ca.pem()),
-        certificate: write("cert.pem", certificate.pem()),
-        key: write("key.pem", key.serialize_pem()),
+        ca: of_ca.join("ca.pem"),
+        certificate: write(dir, "cert.pem", &certificate.pem()),
+        key: write(dir, "key.pem", &key.serialize_pem()),
     }
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(DnType::CommonName, name);
+    ca
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text)
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+    path
 }

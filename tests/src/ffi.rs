@@ -58,19 +58,117 @@ pub fn set_open_files(soft: u64) -> io::Result<u64> {
     Ok(before)
 }
 
-/// The largest resident set of any child that was waited for so far, in KiB (getrusage(2),
-/// `RUSAGE_CHILDREN`). It counts from the fork on, so it is never less than the parent's own.
+/// The largest resident set of any child that was waited for so far, in KiB. It counts from the fork
+/// on, so it is never less than the parent's own.
 ///
 /// # Errors
 ///
 /// As getrusage(2): never, with these arguments.
 pub fn largest_child_kib() -> io::Result<u64> {
+    u64::try_from(usage_of_children()?.ru_maxrss).map_err(io::Error::other)
+}
+
+/// Processor time of all children that were waited for so far.
+///
+/// # Errors
+///
+/// As [`largest_child_kib`].
+pub fn cpu_of_children() -> io::Result<std::time::Duration> {
+    let usage = usage_of_children()?;
+    let time = |part: libc::timeval| -> io::Result<std::time::Duration> {
+        let seconds = u64::try_from(part.tv_sec).map_err(io::Error::other)?;
+        let micros = u64::try_from(part.tv_usec).map_err(io::Error::other)?;
+        Ok(std::time::Duration::from_secs(seconds) + std::time::Duration::from_micros(micros))
+    };
+    Ok(time(usage.ru_utime)? + time(usage.ru_stime)?)
+}
+
+/// getrusage(2) of `RUSAGE_CHILDREN`.
+fn usage_of_children() -> io::Result<libc::rusage> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to a `rusage` of ours, which the call fills.
     checked(unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) })?;
     // SAFETY: it is filled, and was zeros before, which are a valid `rusage` as well.
-    let usage = unsafe { usage.assume_init() };
-    u64::try_from(usage.ru_maxrss).map_err(io::Error::other)
+    Ok(unsafe { usage.assume_init() })
+}
+
+/// Goes into the network namespace of the process `pid`; of the calling thread alone.
+///
+/// # Errors
+///
+/// As setns(2): no such process, or not root.
+pub fn join_network(pid: u32) -> io::Result<()> {
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
+    // SAFETY: the descriptor is open, and setns touches no memory of this process.
+    checked(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
+/// `struct ifreq` of if.h, as `TUNSETIFF` takes it.
+#[repr(C)]
+struct TunRequest {
+    name: [u8; libc::IFNAMSIZ],
+    flags: libc::c_short,
+    rest: [u8; 22],
+}
+
+/// Makes the TUN device `name` in the network namespace of this thread: each read and write is an
+/// IP packet. It goes when the file is closed. Reads of an empty one answer `WouldBlock`.
+///
+/// # Errors
+///
+/// As open(2) of `/dev/net/tun` and ioctl(2): there is one of that name, or not root.
+pub fn open_tun(name: &str) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")?;
+    let flags =
+        libc::c_short::try_from(libc::IFF_TUN | libc::IFF_NO_PI).map_err(io::Error::other)?;
+    let mut request = TunRequest { name: [0; libc::IFNAMSIZ], flags, rest: [0; 22] };
+    if name.len() >= request.name.len() {
+        return Err(io::Error::other("the name of a device has 15 bytes at most"));
+    }
+    for (to, from) in request.name.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    // SAFETY: TUNSETIFF takes a pointer to an `ifreq`, which `request` has the size and shape of;
+    // the name ends in NUL, as it is shorter than its room.
+    checked(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    Ok(file)
+}
+
+/// Waits until one of two descriptors can be read, `most` at most; which of them can.
+///
+/// # Errors
+///
+/// As ppoll(2).
+pub fn wait_readable(
+    two: [BorrowedFd<'_>; 2],
+    most: Option<std::time::Duration>,
+) -> io::Result<[bool; 2]> {
+    let mut list =
+        two.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let time = most.map(|most| libc::timespec {
+        tv_sec: libc::time_t::try_from(most.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: most.subsec_nanos().into(),
+    });
+    let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: `list` has two live `pollfd`, `time` is null or a live `timespec`, and no mask is given.
+    checked(unsafe { libc::ppoll(list.as_mut_ptr(), 2, time, ptr::null()) })?;
+    Ok(list.map(|one| one.revents != 0))
+}
+
+/// Lets the calling thread run before all ordinary ones (`SCHED_RR`, sched(7)).
+///
+/// # Errors
+///
+/// As sched_setscheduler(2): not root.
+pub fn run_first() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 10 };
+    // SAFETY: the pointer is to a live `sched_param`; 0 is the calling thread.
+    checked(unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const priority) })
 }
 
 /// The opaque handle of libpam.

@@ -7,6 +7,7 @@ mod delivery;
 mod disk;
 mod faults;
 mod flood;
+mod link;
 mod login;
 mod memory;
 mod nullmailer;
@@ -55,24 +56,29 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     let mut args = lexopt::Parser::from_env();
     let what = match args.next()? {
         Some(Value(what)) => what.string()?,
-        _ => return Err("usage: bench login|notify|tunnel [--json] [--quick]".into()),
+        _ => return Err("usage: bench login|notify|tunnel|link [--json] [--quick]".into()),
     };
     match what.as_str() {
         "open" => return probe::open(args),
         "spawn" => return probe::spawn(args),
         "banner" => return tunnel::port::banner(args),
         "hold" => return tunnel::port::hold(args),
-        "login" | "notify" | "tunnel" => {}
+        "once" => return link::once::once(args),
+        "login" | "notify" | "tunnel" | "link" => {}
         other => {
-            return Err(format!("there is no {other:?}; there are login, notify and tunnel").into());
+            let there_are = "there are login, notify, tunnel and link";
+            return Err(format!("there is no {other:?}; {there_are}").into());
         }
     }
     let (mut json, mut effort, mut cap) = (false, Effort::Full, None);
+    let (mut only, mut seed) = (None, None);
     while let Some(arg) = args.next()? {
         match arg {
             Long("json") => json = true,
             Long("quick") => effort = Effort::Quick,
             Long("cap") if what == "tunnel" => cap = Some(args.value()?.parse()?),
+            Long("only") if what == "link" => only = Some(args.value()?.string()?),
+            Long("seed") if what == "link" => seed = Some(args.value()?.parse()?),
             _ => return Err(arg.unexpected().into()),
         }
     }
@@ -85,6 +91,8 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         memory::measure(&mut table, effort);
     } else if what == "tunnel" {
         tunnel::measure(&mut table, effort, cap);
+    } else if what == "link" {
+        link::measure(&mut table, effort, only.as_deref(), seed);
     } else {
         delivery::measure(&mut table, effort);
         sender::measure(&mut table, effort);

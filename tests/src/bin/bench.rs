@@ -1,9 +1,11 @@
-//! `bench login`, `bench notify` and `bench tunnel`: the project's numbers, each beside what its peers
-//! take, measured in the same run.
+//! `bench login`, `bench notify`, `bench tunnel` and `bench link`: the project's numbers, each beside
+//! what its peers take, measured in the same run.
 //!
 //! ```text
-//! bench login|notify|tunnel [--json] [--quick]
+//! bench login|notify|tunnel|link [--json] [--quick]
 //! bench tunnel --cap SECONDS     waits so long for peers, 120 s else
+//! bench link --only PART         verdicts, hard, random, bucket, day, measure or wide
+//! bench link --seed NUMBER       draws the same settings again
 //! ```
 //!
 //! Prints a table, and in its last line how many targets are met; exit code 0 when all of it
@@ -15,7 +17,7 @@
 //! `./dev bench` puts it: `apt-get download nullmailer && dpkg -x nullmailer_*.deb DIR`.
 //!
 //! Further commands are run by the bench itself, inside the throwaway machine: `open` and `spawn`
-//! (`bench/probe.rs`), `banner` and `hold` (`bench/tunnel/port.rs`).
+//! (`bench/probe.rs`), `banner` and `hold` (`bench/tunnel/port.rs`), `once` (`bench/link/once.rs`).
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

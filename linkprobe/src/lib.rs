@@ -8,7 +8,12 @@ pub mod cli;
 pub mod config;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
+pub mod history;
+pub mod import;
 pub mod line;
+pub mod local;
+pub mod metrics;
 pub mod provider;
 pub mod record;
+pub mod report;
 pub mod units;

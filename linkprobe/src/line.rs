@@ -248,8 +248,8 @@ mod tests {
 
     #[test]
     fn a_way_that_is_missing_is_the_lines_fault_and_a_refusal_is_not() {
-        let no_route =
-            line(Some("lo"), None).connect("192.0.2.1:9".parse().unwrap(), Duration::from_millis(100));
+        let no_route = line(Some("lo"), None)
+            .connect("192.0.2.1:9".parse().unwrap(), Duration::from_millis(100));
         let text = no_route.unwrap_err().to_string();
         assert!(
             text.contains("by lo") || text.contains("timed out") || text.contains("invalid"),

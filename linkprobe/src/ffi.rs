@@ -72,6 +72,20 @@ fn length_of<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(mem::size_of::<T>()).unwrap_or(0)
 }
 
+/// How many characters a line of this terminal has (`TIOCGWINSZ`, ioctl_tty(2)); `None` when it is none.
+#[must_use]
+pub fn terminal_width(terminal: BorrowedFd<'_>) -> Option<u16> {
+    let mut size = MaybeUninit::<libc::winsize>::zeroed();
+    // SAFETY: this request writes one winsize, which is ours.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, size.as_mut_ptr()) };
+    if result < 0 {
+        return None;
+    }
+    // SAFETY: it is made of integers alone, which were zero before the kernel wrote them.
+    let size = unsafe { size.assume_init() };
+    (size.ws_col > 0).then_some(size.ws_col)
+}
+
 /// The addresses of an interface (getifaddrs(3)).
 ///
 /// # Errors

@@ -46,6 +46,7 @@ pub mod ffi;
 pub mod host;
 pub mod journald;
 pub mod like;
+pub mod line_history;
 pub mod link;
 pub mod login;
 pub mod mail;

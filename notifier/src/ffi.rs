@@ -147,6 +147,38 @@ pub fn watch_renames_into(dir: &Path) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
+/// A socket that becomes readable when a link, an address or a route changes (rtnetlink(7)).
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "daemon")]
+pub fn watch_network() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes numbers.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just given this descriptor to us, and nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: all zero is a sockaddr_nl for no group.
+    let mut address: libc::sockaddr_nl = unsafe { MaybeUninit::zeroed().assume_init() };
+    address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or_default();
+    let groups = libc::RTMGRP_LINK
+        | libc::RTMGRP_IPV4_IFADDR
+        | libc::RTMGRP_IPV6_IFADDR
+        | libc::RTMGRP_IPV4_ROUTE
+        | libc::RTMGRP_IPV6_ROUTE;
+    address.nl_groups = u32::try_from(groups).unwrap_or_default();
+    let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or_default();
+    // SAFETY: the pointer and the size are those of one value of ours.
+    match unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) } {
+        0 => Ok(socket),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Blocks these signals in this thread, and so in all it starts, and answers a descriptor
 /// from which they are read instead, 128 bytes each, the number first (signalfd(2)).
 ///

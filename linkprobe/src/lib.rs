@@ -10,5 +10,7 @@ pub mod config;
 pub mod ffi;
 pub mod line;
 pub mod provider;
+pub mod reach;
 pub mod record;
+pub mod resolvers;
 pub mod units;

@@ -248,8 +248,33 @@ pub fn wait_writable(fds: &[BorrowedFd<'_>], most: Duration) -> io::Result<()> {
 
 #[cfg(feature = "daemon")]
 fn wait(fds: &[BorrowedFd<'_>], events: libc::c_short, most: Duration) -> io::Result<()> {
-    let mut polled: Vec<libc::pollfd> =
-        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }).collect();
+    poll(fds.iter().map(|fd| (*fd, events)), most)
+}
+
+/// Waits until one of the first can be read from or one of the others be written to, or one has failed,
+/// or until the time is up. A signal that is not blocked ends the wait as well.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "daemon")]
+pub fn wait_for_any(
+    readable: &[BorrowedFd<'_>],
+    writable: &[BorrowedFd<'_>],
+    most: Duration,
+) -> io::Result<()> {
+    let readable = readable.iter().map(|fd| (*fd, libc::POLLIN));
+    poll(readable.chain(writable.iter().map(|fd| (*fd, libc::POLLOUT))), most)
+}
+
+#[cfg(feature = "daemon")]
+fn poll<'a>(
+    fds: impl Iterator<Item = (BorrowedFd<'a>, libc::c_short)>,
+    most: Duration,
+) -> io::Result<()> {
+    let entry =
+        |(fd, events): (BorrowedFd<'_>, _)| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let mut polled: Vec<libc::pollfd> = fds.map(entry).collect();
     // Rounded up: a wait of 0.4 ms that became 0 would be a busy loop.
     let ms = most.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
     let count = polled.len().try_into().unwrap_or(libc::nfds_t::MAX);

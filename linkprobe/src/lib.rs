@@ -13,4 +13,6 @@ pub mod provider;
 pub mod reach;
 pub mod record;
 pub mod resolvers;
+pub mod status;
 pub mod units;
+pub mod watch;

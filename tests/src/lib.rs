@@ -45,6 +45,7 @@ pub mod fault;
 pub mod ffi;
 pub mod host;
 pub mod journald;
+pub mod lines;
 pub mod like;
 pub mod login;
 pub mod mail;

@@ -1,52 +1,117 @@
 //! `linkprobe check`: is the line there, is it the right one, has it what is asked for?
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+mod memory;
+mod one;
+mod print;
+mod tell;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::config::Link;
-use crate::dns;
-use crate::endpoint::Endpoints;
-use crate::http::{Client, Lookup};
-use crate::line::Line;
-use crate::throughput::{self, Wanted, Way};
-use crate::usage::Usage;
-use crate::wire::Wire;
+use notifier::exit::Failure;
+use notifier::ffi::try_lock;
 
-/// Bytes that are read at once.
-const BUFFER: usize = 16 * 1024;
+use crate::config::{Link, Settings};
+use crate::record::Verdict;
 
-pub fn try_out(link: &Link, bits: f64) -> Result<(), String> {
-    let line = Line::of(link);
-    let (lookup, used) = lookup(&line, link.resolvers.clone().unwrap_or_default());
-    let wire = Wire::new(line);
-    let client = Client::new(wire.clone(), Arc::clone(&lookup), link.ca_file.as_deref(), BUFFER)?;
-    let mut endpoints = Endpoints::new(&link.providers, lookup);
-    let wanted = Wanted { way: Way::Download, threshold: bits / 8.0, at_least: Duration::ZERO };
-    let begun = Instant::now();
-    let found = throughput::decide(&client, &mut endpoints, &wanted, &mut |_| Ok(()));
-    println!("{found:?} {:?} {:?} {:?} {:?}", begun.elapsed(), wire.usage(), used.lock().unwrap());
-    Ok(())
+/// Longest wait for another run that tests the same line: two at once would each see half of it.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// What is asked of the command.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// The line; all where it is none.
+    pub name: Option<&'a str>,
+    /// JSON, a line for each.
+    pub json: bool,
+    /// Nothing but the exit code.
+    pub quiet: bool,
+    /// A longer test, as it is made once a day.
+    pub long: bool,
 }
 
-/// Names of the line's own resolvers, each looked up once.
-fn lookup(line: &Line, servers: Vec<std::net::SocketAddr>) -> (Arc<Lookup>, Arc<Mutex<Usage>>) {
-    let usage = Arc::new(Mutex::new(Usage::default()));
-    let (used, line) = (Arc::clone(&usage), line.clone());
-    let known: Mutex<HashMap<String, Vec<IpAddr>>> = Mutex::default();
-    let lookup = move |name: &str, most: Duration| {
-        // Held while it is looked up: flows that begin together ask once.
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(addresses) = known.get(name) {
-            return Ok(addresses.clone());
+/// Where files are.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// History, budget and what was told.
+    pub state: &'a Path,
+    /// For others to read.
+    pub run: &'a Path,
+}
+
+/// Checks the lines and answers the exit code: that of the worst.
+///
+/// # Errors
+///
+/// When there is no such line, or the settings are wrong.
+pub fn check(settings: &Settings, places: Places<'_>, options: Options<'_>) -> Result<u8, Failure> {
+    let mut worst = Verdict::Good;
+    for link in chosen(settings, options.name)? {
+        let record = one::check(settings, link, places, options)?;
+        let verdict = record.verdict.unwrap_or(Verdict::Untested);
+        print::show(&record, options);
+        if rank(verdict.exit_code()) > rank(worst.exit_code()) {
+            worst = verdict;
         }
-        let mut cost = Usage::default();
-        let found = dns::lookup_addresses(&line, &servers, name, Instant::now() + most, &mut cost);
-        *used.lock().unwrap_or_else(PoisonError::into_inner) += cost;
-        let addresses = found.map_err(|error| error.to_string())?;
-        known.insert(name.to_owned(), addresses.clone());
-        Ok(addresses)
-    };
-    (Arc::new(lookup), usage)
+    }
+    Ok(worst.exit_code())
+}
+
+/// The lines that are meant.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a Link>, Failure> {
+    let all = settings.links.iter();
+    let links: Vec<&Link> = all.filter(|link| name.is_none_or(|name| name == link.name)).collect();
+    match (links.is_empty(), name) {
+        (false, _) => Ok(links),
+        (true, None) => Err(Failure::config(
+            "there is no [[link]] in the configuration file; etc/bastion.toml has an example",
+        )),
+        (true, Some(name)) => {
+            let names: Vec<&str> = settings.links.iter().map(|link| link.name.as_str()).collect();
+            let there = if names.is_empty() { "none".into() } else { names.join(", ") };
+            Err(Failure::usage(format!(
+                "there is no [[link]] of the name {name:?}; there are: {there}"
+            )))
+        }
+    }
+}
+
+/// How bad an exit code is: critical, warning, unknown, OK.
+fn rank(code: u8) -> u8 {
+    match code {
+        2 => 3,
+        1 => 2,
+        3 => 1,
+        _ => 0,
+    }
+}
+
+/// Keeps other runs from testing the same line; nothing when one did for too long.
+pub fn alone(places: Places<'_>, link: &Link) -> Result<Option<File>, Failure> {
+    let path = places.state.join(format!("{}.lock", link.name));
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&path)
+        .map_err(|error| Failure::io(path.display(), &error))?;
+    let begun = Instant::now();
+    loop {
+        match try_lock(&file) {
+            Ok(true) => return Ok(Some(file)),
+            Ok(false) if begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok(false) => return Ok(None),
+            Err(error) => return Err(Failure::io(path.display(), &error)),
+        }
+    }
 }

@@ -3,14 +3,18 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use lexopt::{Arg, Parser, ValueExt};
 use notifier::config::DEFAULT_PATH;
 use notifier::exit::{self, Failure};
 
+use crate::books::Books;
+use crate::check::{self, Places};
 use crate::config::Settings;
 use crate::import;
 use crate::report::{self, ReportOptions, Since};
+use crate::{status, watch};
 
 const HELP: &str = "\
 linkprobe - whether an internet line is there, is the right one, and is good enough
@@ -18,6 +22,13 @@ linkprobe - whether an internet line is there, is the right one, and is good eno
 usage: linkprobe [--config PATH] COMMAND [...]
 
 commands:
+  check [NAME] [--json] [--quiet] [--long]
+                   is it there, is it the right one, has it what is asked for? exit code 0 good,
+                   1 marginal or high latency, 2 slow, wrong or down, 3 could not be tested.
+                   --long sees through a token bucket, as one check a day does
+  watch            sees whether each [[link]] is up, and tells when that changes
+  status [NAME] [--json]
+                   how they are; exit code 0 well, 1 one of several bad, 2 bad, 3 unknown
   report [NAME] [--since 30d|all] [--json] [--svg FILE] [--html FILE] [--csv FILE]
                    what the history says: a table and a plot, or files of it (- is standard output)
   import NAME FILE...
@@ -26,9 +37,13 @@ commands:
 
 options of every command:
   --config PATH    the configuration file (default /etc/bastion/bastion.toml)
-  --state-dir PATH where the history is (default $STATE_DIRECTORY, else /var/lib/linkprobe)
+  --state-dir PATH where history and budget are (default $STATE_DIRECTORY, else /var/lib/linkprobe)
+  --run-dir PATH   where the state of now is (default $RUNTIME_DIRECTORY, else /run/linkprobe)
   --help           this text
   --version        the version
+
+exit codes but those of check and status: 0 done, 64 usage, 65 data, 69 unavailable, 73 cannot create,
+75 try again later, 77 permission, 78 configuration
 ";
 
 /// Runs the command line and answers the exit code.
@@ -39,63 +54,107 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
-    let (mut config, mut state) = (PathBuf::from(DEFAULT_PATH), default_state_dir());
-    let (mut command, mut words) = (None, Vec::new());
-    let mut options = ReportOptions::default();
+/// What stands on the command line.
+struct Line {
+    config: PathBuf,
+    state: PathBuf,
+    run: PathBuf,
+    words: Vec<OsString>,
+    json: bool,
+    quiet: bool,
+    long: bool,
+    report: ReportOptions,
+}
+
+fn dispatch(parser: Parser) -> Result<u8, Failure> {
+    let Some(line) = read(parser)? else { return Ok(0) };
+    let settings = || Settings::load(&line.config).map_err(Failure::config);
+    let words: Vec<String> =
+        line.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let places = Places { state: &line.state, run: &line.run };
+    let (json, quiet, long) = (line.json, line.quiet, line.long);
+    match words.as_slice() {
+        ["check", name @ ..] if name.len() < 2 => {
+            let options = check::Options { name: name.first().copied(), json, quiet, long };
+            check::check(&settings()?, places, options)
+        }
+        ["watch"] => {
+            let books = Books::new(&line.config, &line.state);
+            watch::watch(&line.config, &line.run, Arc::new(books)).map(|()| 0)
+        }
+        ["status", name @ ..] if name.len() < 2 => {
+            status::status(&line.run, name.first().copied(), json)
+        }
+        ["report", name @ ..] if name.len() < 2 => {
+            let link = name.first().map(|name| (*name).to_owned());
+            let options = ReportOptions { link, json, ..line.report };
+            report::report(&settings()?, &line.state, &options).map(|()| 0)
+        }
+        ["import", name, _, ..] => {
+            let files: Vec<PathBuf> = line.words.iter().skip(2).map(PathBuf::from).collect();
+            import::import(&settings()?, &line.state, name, &files).map(|()| 0)
+        }
+        ["import", ..] => {
+            Err(Failure::usage("of which line, and what? linkprobe import NAME FILE..."))
+        }
+        ["check" | "watch" | "status" | "report", ..] => {
+            Err(Failure::usage("there are words too many"))
+        }
+        [other, ..] => Err(Failure::usage(format!("there is no command {other:?}"))),
+        [] => Err(Failure::usage("a command is missing; --help lists them")),
+    }
+}
+
+/// Reads the command line; nothing where it only asked for a text.
+fn read(mut parser: Parser) -> Result<Option<Line>, Failure> {
+    let mut line = Line {
+        config: DEFAULT_PATH.into(),
+        state: directory("STATE_DIRECTORY", "/var/lib/linkprobe"),
+        run: directory("RUNTIME_DIRECTORY", "/run/linkprobe"),
+        words: Vec::new(),
+        json: false,
+        quiet: false,
+        long: false,
+        report: ReportOptions::default(),
+    };
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
         let path = |parser: &mut Parser| -> Result<PathBuf, Failure> {
             parser.value().map(PathBuf::from).map_err(Failure::usage)
         };
         match arg {
-            Arg::Long("config") => config = path(&mut parser)?,
-            Arg::Long("state-dir") => state = path(&mut parser)?,
-            Arg::Long("json") => options.json = true,
-            Arg::Long("svg") => options.svg = Some(path(&mut parser)?),
-            Arg::Long("html") => options.html = Some(path(&mut parser)?),
-            Arg::Long("csv") => options.csv = Some(path(&mut parser)?),
+            Arg::Long("config") => line.config = path(&mut parser)?,
+            Arg::Long("state-dir") => line.state = path(&mut parser)?,
+            Arg::Long("run-dir") => line.run = path(&mut parser)?,
+            Arg::Long("json") => line.json = true,
+            Arg::Long("quiet") => line.quiet = true,
+            Arg::Long("long") => line.long = true,
+            Arg::Long("svg") => line.report.svg = Some(path(&mut parser)?),
+            Arg::Long("html") => line.report.html = Some(path(&mut parser)?),
+            Arg::Long("csv") => line.report.csv = Some(path(&mut parser)?),
             Arg::Long("since") => {
                 let text = parser.value().and_then(|value| value.string());
-                options.since =
-                    Since::parse(&text.map_err(Failure::usage)?).map_err(Failure::usage)?;
+                let since = Since::parse(&text.map_err(Failure::usage)?);
+                line.report.since = since.map_err(Failure::usage)?;
             }
-            Arg::Long("help") | Arg::Short('h') => return print(HELP),
+            Arg::Long("help") | Arg::Short('h') => {
+                exit::print(HELP);
+                return Ok(None);
+            }
             Arg::Long("version") | Arg::Short('V') => {
-                return print(concat!("linkprobe ", env!("CARGO_PKG_VERSION"), "\n"));
+                exit::print(concat!("linkprobe ", env!("CARGO_PKG_VERSION"), "\n"));
+                return Ok(None);
             }
-            Arg::Value(word) if command.is_none() => {
-                command = Some(word.string().map_err(Failure::usage)?);
-            }
-            Arg::Value(word) => words.push(word),
+            Arg::Value(word) => line.words.push(word),
             arg => return Err(Failure::usage(arg.unexpected())),
         }
     }
-    let settings = || Settings::load(&config).map_err(Failure::config);
-    let name = words.first().map(|word| word.to_string_lossy().into_owned());
-    match (command.as_deref(), words.as_slice()) {
-        (Some("report"), [] | [_]) => {
-            options.link = name;
-            report::report(&settings()?, &state, &options).map(|()| 0)
-        }
-        (Some("import"), [_, files @ ..]) => {
-            let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
-            import::import(&settings()?, &state, &name.unwrap_or_default(), &files).map(|()| 0)
-        }
-        (Some("import"), []) => Err(Failure::usage("of which line? linkprobe import NAME FILE...")),
-        (Some("report"), _) => Err(Failure::usage("there are words too many")),
-        (Some(other), _) => Err(Failure::usage(format!("there is no command {other:?}"))),
-        (None, _) => Err(Failure::usage("a command is missing; --help lists them")),
-    }
+    Ok(Some(line))
 }
 
-/// systemd names several directories with colons between (`StateDirectory=` in systemd.exec(5)).
-fn default_state_dir() -> PathBuf {
-    let named = std::env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty());
+/// What systemd says, who names several with colons between (systemd.exec(5)), or the usual.
+fn directory(variable: &str, usual: &str) -> PathBuf {
+    let named = std::env::var_os(variable).filter(|value| !value.is_empty());
     let first = named.and_then(|dirs| std::env::split_paths(&dirs).next());
-    first.unwrap_or_else(|| "/var/lib/linkprobe".into())
-}
-
-fn print(text: &str) -> Result<u8, Failure> {
-    exit::print(text);
-    Ok(0)
+    first.unwrap_or_else(|| usual.into())
 }

@@ -116,6 +116,8 @@ pub struct Decision {
     counted: f64,
     /// When something last arrived.
     moved: Duration,
+    /// Of a longer transfer: whether a shorter one would have passed.
+    would_pass: bool,
 }
 
 impl Decision {
@@ -125,7 +127,14 @@ impl Decision {
         let packets = Duration::from_secs_f64((PACKETS * SEGMENT / question.threshold).min(1.0));
         let length = question.round_trip.max(packets).clamp(SHORTEST, LONGEST);
         let windows = Windows::new(length, GAP);
-        Self { question, windows, last: None, counted: 0.0, moved: Duration::ZERO }
+        Self {
+            question,
+            windows,
+            last: None,
+            counted: 0.0,
+            moved: Duration::ZERO,
+            would_pass: false,
+        }
     }
 
     /// Takes what has arrived, and says what follows.
@@ -142,6 +151,10 @@ impl Decision {
             return Answer::Open;
         }
         let is_long = !self.question.at_least.is_zero();
+        if is_long && !self.would_pass {
+            let so_far = self.windows.steady().map(|steady| self.judge(&steady));
+            self.would_pass = matches!(so_far, Some(Answer::Has(_)));
+        }
         let steady = if is_long { self.windows.of_late(OF_LATE) } else { self.windows.steady() };
         let answer = steady.map_or(Answer::Open, |steady| self.judge(&steady));
         match answer {
@@ -154,6 +167,13 @@ impl Decision {
             (true, Some(steady)) => self.judge_at_last(&steady),
             (true, None) => Answer::Near(None),
         }
+    }
+
+    /// Of a longer transfer: whether a shorter one would have passed. If this one has not, the line gives its
+    /// best for a while only.
+    #[must_use]
+    pub fn would_pass(&self) -> bool {
+        self.would_pass
     }
 
     /// Bytes of payload that it takes at most, but for what is on its way when it ends.

@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod alarm;
+pub mod books;
 pub mod budget;
 pub mod check;
 pub mod cli;
@@ -20,18 +21,22 @@ pub mod import;
 pub mod isp;
 pub mod latency;
 pub mod line;
-pub mod line;
 pub mod local;
 pub mod metrics;
 pub mod pace;
 pub mod provider;
-pub mod provider;
-pub mod record;
+pub mod reach;
 pub mod record;
 pub mod report;
+pub mod resolvers;
+pub mod status;
 pub mod steady;
+pub mod tester;
 pub mod throughput;
 pub mod transfer;
 pub mod units;
 pub mod usage;
+pub mod usual;
+pub mod verdict;
+pub mod watch;
 pub mod wire;

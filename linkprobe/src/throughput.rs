@@ -51,6 +51,8 @@ pub struct Found {
     pub rate: Option<(f64, Bound)>,
     /// Who said so.
     pub server: Option<record::Server>,
+    /// Whether the line was fast enough at first, and then was not.
+    pub fell: bool,
     /// What there is to tell besides: who could not be asked, and why.
     pub notes: Vec<String>,
 }
@@ -77,6 +79,7 @@ pub fn decide(
     let mut tried: Vec<Tried> = Vec::new();
     let mut notes = Vec::new();
     let mut server = None;
+    let mut would_pass = false;
     let answer = loop {
         let (flows, provider) = match decide::next(&tried, endpoints.len(), wanted.threshold) {
             Next::Decided(answer) => break answer,
@@ -95,7 +98,9 @@ pub fn decide(
                     break Answer::Open;
                 }
                 server = Some(endpoint.server.clone());
-                one(client, &endpoint, wanted.way, &plan, &mut decision)
+                let went = one(client, &endpoint, wanted.way, &plan, &mut decision);
+                would_pass |= decision.would_pass();
+                went
             }
         };
         let answer = match went {
@@ -111,18 +116,28 @@ pub fn decide(
         }
         tried.push(Tried { flows, provider, answer });
     };
-    Found { answer, rate: best(&tried), server, notes }
+    let fell = would_pass && matches!(answer, Answer::HasNot(_));
+    let rate = if fell { last(&tried) } else { best(&tried) };
+    Found { answer, rate, server, fell, notes }
 }
 
 /// The best rate that any transfer has shown: that much the line has.
 fn best(tried: &[Tried]) -> Option<(f64, Bound)> {
+    rates(tried).reduce(|one, other| if other.0 > one.0 { other } else { one })
+}
+
+/// The rate of the last transfer that has shown any.
+fn last(tried: &[Tried]) -> Option<(f64, Bound)> {
+    rates(tried).last()
+}
+
+fn rates(tried: &[Tried]) -> impl Iterator<Item = (f64, Bound)> {
     let rates = tried.iter().filter_map(|one| match one.answer? {
         Answer::Has(steady) => Some((steady.rate, Bound::AtLeast)),
         Answer::HasNot(steady) | Answer::Near(Some(steady)) => Some((steady.rate, Bound::About)),
         Answer::Open | Answer::Near(None) | Answer::Stalled => None,
     });
-    let best = rates.reduce(|one, other| if other.0 > one.0 { other } else { one });
-    best.map(|(rate, bound)| ((rate * 8.0).round(), bound))
+    rates.map(|(rate, bound)| ((rate * 8.0).round(), bound))
 }
 
 fn plan(wanted: &Wanted, endpoint: &Endpoint, flows: usize, tried: &[Tried]) -> (Question, Plan) {

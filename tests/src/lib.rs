@@ -47,6 +47,7 @@ pub mod host;
 pub mod journald;
 pub mod like;
 pub mod line_history;
+pub mod lines;
 pub mod link;
 pub mod login;
 pub mod mail;

@@ -1,7 +1,8 @@
 //! What linkprobe learns by DNS, alone: in a machine of the tests, over one of its lines.
 //!
-//! `lookup [--interface NAME] [--source ADDRESS] [--at ADDRESS]... addresses NAME | texts NAME | isp`
-//! prints a line of JSON: what was found, or why not, and what it cost ([`Told`]).
+//! `lookup [--interface NAME] [--source ADDRESS] [--at ADDRESS]... [--within SECONDS] WHAT`, where WHAT
+//! is `addresses NAME`, `texts NAME` or `isp`, prints a line of JSON: what was found, or why not, and
+//! what it cost ([`Told`]).
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -14,25 +15,24 @@ use linkprobe::isp::{Asker, Servers};
 use linkprobe::line::Line;
 use linkprobe::usage::Usage;
 
-/// Longer than any test waits for.
-const DEADLINE: Duration = Duration::from_secs(8);
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use lexopt::prelude::*;
     let (mut line, mut servers, mut words) = (Line::default(), Vec::new(), Vec::new());
+    let mut within = Duration::from_secs(8);
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
             Long("interface") => line.interface = Some(args.value()?.string()?),
             Long("source") => line.source = Some(args.value()?.parse()?),
             Long("at") => servers.push(SocketAddr::new(args.value()?.parse()?, 53)),
+            Long("within") => within = Duration::from_secs_f64(args.value()?.parse()?),
             Value(word) => words.push(word.string()?),
             _ => return Err(arg.unexpected().into()),
         }
     }
     let mut usage = Usage::default();
     let begun = Instant::now();
-    let until = begun + DEADLINE;
+    let until = begun + within;
     let mut told = Told::default();
     if let Some(trouble) = line.trouble() {
         told.fail(&trouble, false);

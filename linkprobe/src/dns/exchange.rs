@@ -1,5 +1,6 @@
 //! Questions and answers on sockets of the line, until each question has its answer or the time is up.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -45,7 +46,7 @@ pub fn ask(
     let servers = servers.get(..MAX_SERVERS).unwrap_or(servers);
     let begun = Instant::now();
     let mut deadline = deadline;
-    let asker = Asker { line, servers, name };
+    let asker = Asker { line, servers, name, no_tcp: RefCell::default() };
     let mut questions: Vec<Question> =
         kinds.iter().map(|kind| Question::new(*kind, servers.len(), begun)).collect();
     loop {
@@ -80,6 +81,8 @@ struct Asker<'a> {
     line: &'a Line,
     servers: &'a [SocketAddr],
     name: &'a str,
+    /// Servers that failed over TCP, how: the other question need not wait for that as well.
+    no_tcp: RefCell<Vec<(usize, DnsError)>>,
 }
 
 /// A question on its way to its answer.
@@ -99,6 +102,8 @@ struct Flight {
     socket: Socket,
     id: u16,
     sent: Instant,
+    /// Something came that is no answer to it.
+    strange: bool,
 }
 
 impl Question {
@@ -148,7 +153,7 @@ impl Question {
         let sent = socket.set_nonblocking(true).and_then(|()| socket.send(&bytes));
         let explain = |error| DnsError::from_line(asker.line.explain(error, to.ip()), to);
         usage.sent_datagram(to.ip(), sent.map_err(explain)?);
-        Ok(Flight { server, socket, id, sent: Instant::now() })
+        Ok(Flight { server, socket, id, sent: Instant::now(), strange: false })
     }
 
     /// A server has failed for good. One that was not asked yet is, at once.
@@ -165,7 +170,7 @@ impl Question {
 
     fn receive(&mut self, asker: &Asker<'_>, deadline: Instant, usage: &mut Usage) {
         let mut at = 0;
-        while let Some(flight) = self.flights.get(at).filter(|_| self.outcome.is_none()) {
+        while let Some(flight) = self.flights.get_mut(at).filter(|_| self.outcome.is_none()) {
             let server = flight.server;
             match read_flight(flight, asker, self.kind, usage) {
                 Came::Nothing => at += 1,
@@ -174,7 +179,7 @@ impl Question {
                     self.fail(server, error, Instant::now());
                 }
                 Came::Reply(Reply::Truncated, _) => {
-                    let reply = over_tcp(asker, server, self.kind, deadline, usage);
+                    let reply = asker.over_tcp(server, self.kind, deadline, usage);
                     self.settle(asker, server, reply);
                 }
                 Came::Reply(reply, took) => self.settle(asker, server, Ok((reply, took))),
@@ -213,13 +218,19 @@ impl Question {
         self.fail(server, failed, Instant::now());
     }
 
-    fn conclude(self, servers: &[SocketAddr]) -> Result<Answer, DnsError> {
-        self.outcome.unwrap_or_else(|| {
-            let silent = self.asked.iter().zip(servers).filter(|((_, failed), _)| failed.is_none());
-            let silent = DnsError::Silent(silent.map(|(_, server)| *server).collect());
-            let errors = self.asked.iter().filter_map(|(_, failed)| failed.clone());
-            Err(errors.fold(silent, |worst, error| heavier(Some(worst), error)))
-        })
+    fn conclude(mut self, servers: &[SocketAddr]) -> Result<Answer, DnsError> {
+        if let Some(outcome) = self.outcome {
+            return outcome;
+        }
+        // The time is up. Who has said something else all the time was there.
+        for flight in self.flights.iter().filter(|flight| flight.strange) {
+            let nonsense = || DnsError::Malformed(servers[flight.server]);
+            self.asked[flight.server].1.get_or_insert_with(nonsense);
+        }
+        let silent = self.asked.iter().zip(servers).filter(|((_, failed), _)| failed.is_none());
+        let silent = DnsError::Silent(silent.map(|(_, server)| *server).collect());
+        let errors = self.asked.iter().filter_map(|(_, failed)| failed.clone());
+        Err(errors.fold(silent, |worst, error| heavier(Some(worst), error)))
     }
 }
 
@@ -230,7 +241,7 @@ enum Came {
     Error(io::ErrorKind),
 }
 
-fn read_flight(flight: &Flight, asker: &Asker<'_>, kind: Kind, usage: &mut Usage) -> Came {
+fn read_flight(flight: &mut Flight, asker: &Asker<'_>, kind: Kind, usage: &mut Usage) -> Came {
     let mut buffer = [0; 4096];
     let server = asker.servers[flight.server];
     for _ in 0..TURN {
@@ -243,11 +254,28 @@ fn read_flight(flight: &Flight, asker: &Asker<'_>, kind: Kind, usage: &mut Usage
         usage.received_datagram(server.ip(), length);
         let bytes = buffer.get(..length).unwrap_or_default();
         match message::read(bytes, flight.id, asker.name, kind) {
-            Reply::Foreign => {}
+            Reply::Foreign => flight.strange = true,
             reply => return Came::Reply(reply, flight.sent.elapsed()),
         }
     }
     Came::Nothing
+}
+
+impl Asker<'_> {
+    fn over_tcp(
+        &self,
+        server: usize,
+        kind: Kind,
+        deadline: Instant,
+        usage: &mut Usage,
+    ) -> Result<(Reply, Duration), DnsError> {
+        let known = self.no_tcp.borrow().iter().find(|(failed, _)| *failed == server).cloned();
+        if let Some((_, error)) = known {
+            return Err(error);
+        }
+        over_tcp(self, server, kind, deadline, usage)
+            .inspect_err(|error| self.no_tcp.borrow_mut().push((server, error.clone())))
+    }
 }
 
 /// The same question over TCP (RFC 7766): each message has its length before it.

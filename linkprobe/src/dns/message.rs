@@ -121,9 +121,7 @@ pub fn read(bytes: &[u8], id: u16, name: &str, kind: Kind) -> Reply {
     let is_answer = header_buffer::id(bytes) == Ok(id)
         && header_buffer::has_flags(bytes, PacketFlag::RESPONSE) == Ok(true)
         && header_buffer::opcode(bytes) == Ok(OPCODE::StandardQuery);
-    let (true, Ok(name), Some(counts)) = (is_answer, Name::new(name), counts(bytes)) else {
-        return Reply::Foreign;
-    };
+    let (true, Ok(name)) = (is_answer, Name::new(name)) else { return Reply::Foreign };
     // The flags count, whatever became of the rest: of a truncated answer there may be half a record.
     let truncated = header_buffer::has_flags(bytes, PacketFlag::TRUNCATION) == Ok(true);
     let code = match header_buffer::rcode(bytes) {
@@ -134,13 +132,10 @@ pub fn read(bytes: &[u8], id: u16, name: &str, kind: Kind) -> Reply {
         _ => Some(Reply::Failed(Code::Other(bytes.get(3).map_or(0, |byte| byte & 15)))),
     };
     // A server that could not read the question may leave it out.
-    if let (Some(failed @ Reply::Failed(_)), [0, ..]) = (&code, counts) {
+    if let (Some(failed @ Reply::Failed(_)), Ok(0)) = (&code, header_buffer::questions(bytes)) {
         return failed.clone();
     }
-    // Some claim more records than the message has room for, and the parser makes room for them all.
-    let least = counts[0] * 5 + counts[1..].iter().sum::<usize>() * 11;
-    let parsed = if least > bytes.len() { None } else { Packet::parse(bytes).ok() };
-    let Some(packet) = parsed else {
+    let Ok(packet) = Packet::parse(bytes) else {
         return if truncated { Reply::Truncated } else { Reply::Malformed };
     };
     let same = |asked: &Asked<'_>| {
@@ -156,21 +151,6 @@ pub fn read(bytes: &[u8], id: u16, name: &str, kind: Kind) -> Reply {
         None if truncated => Reply::Truncated,
         None => records(&packet, name, kind),
     }
-}
-
-/// What the header says there is: questions, and records of the three sections.
-fn counts(bytes: &[u8]) -> Option<[usize; 4]> {
-    let counts = [
-        header_buffer::questions(bytes),
-        header_buffer::answers(bytes),
-        header_buffer::name_servers(bytes),
-        header_buffer::additional_records(bytes),
-    ];
-    let mut known = [0; 4];
-    for (known, count) in known.iter_mut().zip(counts) {
-        *known = usize::from(count.ok()?);
-    }
-    Some(known)
 }
 
 /// Follows aliases from `name` to what is wanted; in whatever order they stand.

@@ -187,6 +187,20 @@ fn who_guesses_is_not_believed() {
     assert!(usage.received > 28 * 5 + 3 * 60, "{usage:?}");
 }
 
+#[test]
+fn who_says_something_else_all_the_time_is_there() {
+    let other = server(|question, _| {
+        let mut wrong = reply(question, vec![]);
+        wrong.set_id(question.id().wrapping_add(1));
+        vec![bytes(&wrong).into()]
+    });
+    let (silent, begun) = (server(|_, _| vec![]), Instant::now());
+    let error = lookup(&[silent, other], Duration::from_secs(1)).0.unwrap_err();
+    assert!(error == DnsError::Malformed(other) && error.was_answered(), "{error}");
+    // It could be somebody who guesses, so the time is waited for.
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
 /// So that a reply may outlive the question.
 trait IntoOwnedPacket {
     fn into_owned_packet(self) -> Packet<'static>;

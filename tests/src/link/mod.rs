@@ -29,6 +29,7 @@
 //! ```
 
 pub mod isp;
+pub mod lookup;
 pub mod names;
 pub mod orders;
 pub mod relay;

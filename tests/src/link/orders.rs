@@ -147,6 +147,8 @@ pub enum NameAct {
     NoName,
     /// The right answer, so many milliseconds late.
     Slow(u64),
+    /// The answer of a resolver in between, which asked in our place from this address.
+    Between(IpAddr),
     /// This address for each name, there or not; no other record.
     Lie(IpAddr),
     /// This address for each name that is not there: a search page of the ISP.

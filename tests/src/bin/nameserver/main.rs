@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bastion_tests::link::GOOGLE;
 use bastion_tests::link::names::Asked;
 use bastion_tests::link::orders::{NameAct, NameOrder};
 use bastion_tests::random::Random;
@@ -152,7 +153,12 @@ impl Server {
         let from = from.to_canonical();
         self.note(&question, from, at, is_udp);
         let (act, you) = self.find(&question, at);
-        let right = || zone::answer(&question, you.unwrap_or(from));
+        let right = || {
+            let answer = zone::answer(&question, you.unwrap_or(from));
+            // Google's name servers are nobody's resolvers.
+            let is_google = GOOGLE.iter().any(|google| google.parse() == Ok(at));
+            if is_google { answer.with_authority() } else { answer }
+        };
         let mut late = Duration::ZERO;
         let answer = match act.unwrap_or(NameAct::Behave) {
             NameAct::Heal | NameAct::Behave | NameAct::You(_) => right(),
@@ -164,6 +170,7 @@ impl Server {
                 late = Duration::from_millis(ms);
                 right()
             }
+            NameAct::Between(address) => zone::answer(&question, address),
             NameAct::Lie(address) => zone::addresses(&question, &[address]),
             NameAct::Redirect(address) => match right() {
                 answer if answer.is_no_name() => zone::addresses(&question, &[address]),

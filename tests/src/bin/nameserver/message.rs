@@ -65,6 +65,8 @@ impl Question {
 pub struct Answer {
     code: u8,
     truncated: bool,
+    /// Said by the zone's own server, who knows no more than that.
+    authoritative: bool,
     /// Type and data of each record.
     records: Vec<(u16, Vec<u8>)>,
 }
@@ -85,6 +87,11 @@ impl Answer {
         Self { truncated: true, ..Self::default() }
     }
 
+    /// As the zone's own server says it.
+    pub fn with_authority(self) -> Self {
+        Self { authoritative: true, ..self }
+    }
+
     /// Whether it says that there is no such name.
     pub fn is_no_name(&self) -> bool {
         self.code == 3
@@ -95,8 +102,10 @@ impl Answer {
         let count = u16::try_from(self.records.len()).unwrap_or(u16::MAX);
         let recursion_desired = question.head[2] & 1;
         let mut message = question.head[..2].to_vec();
-        message.push(0x80 | recursion_desired | if self.truncated { 2 } else { 0 });
-        message.push(0x80 | self.code);
+        let (authority, recursion) = if self.authoritative { (4, 0) } else { (0, 0x80) };
+        let truncation = if self.truncated { 2 } else { 0 };
+        message.push(0x80 | authority | truncation | recursion_desired);
+        message.push(recursion | self.code);
         message.extend([0, 1]);
         message.extend(count.to_be_bytes());
         message.extend([0, 0, 0, 0]);

@@ -40,7 +40,7 @@ impl Story {
         let begin_s = self.end_s - self.days * 86_400;
         for hour in 0..self.days * 24 {
             let at_s = begin_s + hour * 3600;
-            let now = Hour::of(hour);
+            let now = Hour::of(hour, at_s / 3600 % 24);
             if now.off {
                 continue;
             }
@@ -140,8 +140,10 @@ struct Hour {
 }
 
 impl Hour {
-    fn of(hour: i64) -> Self {
-        let (day, of_day) = (hour / 24 % 30, hour % 24);
+    /// Of the story's hour, which is that hour of the day in UTC.
+    fn of(hour: i64, of_day: i64) -> Self {
+        let of_month = hour % 720;
+        let day = of_month / 24;
         let (mut outage, mut still_down_s) = (None, 0);
         for (begin, minute, length_s) in [
             (3 * 24 + 2, 10, 840),
@@ -149,7 +151,7 @@ impl Hour {
             (21 * 24 + 4, 55, 95),
             (27 * 24, 20, 2400),
         ] {
-            let since = day * 24 + of_day - begin;
+            let since = of_month - begin;
             if since == 0 {
                 outage = Some((minute, length_s));
             }

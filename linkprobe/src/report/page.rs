@@ -70,8 +70,11 @@ fn section(report: &Report, part: &Part, number: usize) -> String {
 }
 
 fn about(report: &Report, summary: &Summary) -> String {
-    let isps: Vec<String> =
-        summary.isps.iter().map(|(name, count)| format!("{name} ({count} tests)")).collect();
+    let isps: Vec<String> = summary
+        .isps
+        .iter()
+        .map(|(name, count)| format!("{name} ({})", table::counted(*count, "test")))
+        .collect();
     let isps = if isps.is_empty() { String::new() } else { format!(" · {}", isps.join(", ")) };
     let mut text = format!("{}{isps}", heading(report));
     if summary.without_time > 0 {

@@ -7,7 +7,7 @@ use textplots::{Chart, Plot, Shape};
 
 use super::scale::{Scale, moments, place_in};
 use super::strip::pieces;
-use super::table::{Looks, milliseconds};
+use super::table::Looks;
 use super::{Part, Period};
 use crate::record::Bound;
 use crate::units;
@@ -190,5 +190,5 @@ fn ping(part: &Part, frame: &Frame) -> Option<String> {
     found().next()?;
     let scale = Scale::of(found().map(|(_, ping)| ping));
     let dots: Vec<Dot> = found().map(|(at_s, ping)| frame.dot(at_s, scale.place(ping))).collect();
-    Some(frame.draw(&dots, scale, "ping", milliseconds))
+    Some(frame.draw(&dots, scale, "ping", |ms| format!("{ms} ms")))
 }

@@ -72,7 +72,7 @@ impl Scale {
                 all.filter(inside).collect()
             };
             let fine = all(&[1.0, 2.0, 5.0]);
-            let marks = if fine.len() > wanted + 2 { all(&[1.0]) } else { fine };
+            let marks = if fine.len() > 2 * wanted { all(&[1.0]) } else { fine };
             return if marks.len() < 2 { vec![self.least, self.most] } else { marks };
         }
         let wanted = u32::try_from(wanted.max(1)).unwrap_or(1);
@@ -114,7 +114,7 @@ pub fn moments(period: Period, most: usize) -> Vec<(i64, String)> {
         };
         return hours.filter(inside).map(named).collect();
     }
-    if let Some(days) = [1, 2, 7, 14].into_iter().find(|days| span / (days * DAY_S) < most) {
+    if let Some(days) = [1, 2, 3, 7, 14].into_iter().find(|days| span / (days * DAY_S) < most) {
         let mut marks = Vec::new();
         let mut at_s = local::midnight(period.from_s);
         while at_s <= period.to_s {

@@ -1,4 +1,4 @@
-//! A period in equal pieces: whether the line was up in each, and the worst that checks found.
+//! A period in equal pieces: whether the line was up in each, and what checks found in it.
 
 use super::Period;
 use super::outages::{Eye, Outage};
@@ -6,14 +6,14 @@ use super::point::Point;
 use crate::record::{Kind, Verdict};
 
 /// A piece of a period.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Piece {
     /// Its time.
     pub period: Period,
     /// Share of the time looked at in which the line was down; nothing where nobody looked.
     pub down: Option<f64>,
-    /// The worst verdict of its checks.
-    pub worst: Option<Verdict>,
+    /// The verdicts of its checks, the worst first, and the share of each.
+    pub verdicts: Vec<(Verdict, f64)>,
 }
 
 /// So long a check speaks for the line, if no other follows: they come hourly, with some jitter.
@@ -51,16 +51,24 @@ pub fn pieces(points: &[Point], outages: &[Outage], period: Period, count: usize
         };
         let inside = |at_s: i64| (period.from_s..period.to_s).contains(&at_s);
         let begun = of_checks.iter().filter(|check| inside(check.from_s));
-        let worst = begun.filter_map(|check| check.verdict).max_by_key(|v| badness(*v));
-        let lasting = || of_checks.iter().filter_map(|check| check.verdict).next();
-        Piece { period, down, worst: worst.or_else(lasting) }
+        let mut found: Vec<Verdict> = begun.filter_map(|check| check.verdict).collect();
+        if found.is_empty() {
+            found.extend(of_checks.iter().find_map(|check| check.verdict));
+        }
+        Piece { period, down, verdicts: shares(found) }
     };
     (0..count.max(1)).map(piece).collect()
 }
 
+fn shares(mut found: Vec<Verdict>) -> Vec<(Verdict, f64)> {
+    found.sort_by_key(|verdict| std::cmp::Reverse(badness(*verdict)));
+    #[expect(clippy::cast_precision_loss, reason = "no more than 2^52 checks")]
+    let share = |part: &[Verdict]| (part[0], part.len() as f64 / found.len() as f64);
+    found.chunk_by(|one, next| one == next).map(share).collect()
+}
+
 /// How bad a verdict is; what could not be tested is no fault of the line.
-#[must_use]
-pub fn badness(verdict: Verdict) -> u8 {
+fn badness(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Untested => 0,
         Verdict::Good => 1,
@@ -142,8 +150,9 @@ mod tests {
             Some(1.0) => 'd',
             Some(_) => 'p',
         };
-        let verdict =
-            |piece: &Piece| piece.worst.map_or('.', |v| v.as_str().chars().next().unwrap());
+        let verdict = |piece: &Piece| {
+            piece.verdicts.first().map_or('.', |(v, _)| v.as_str().chars().next().unwrap())
+        };
         (pieces.iter().map(up).collect(), pieces.iter().map(verdict).collect())
     }
 
@@ -159,6 +168,15 @@ mod tests {
             check(6, Verdict::WrongIsp),
         ];
         assert_eq!(drawn(&points, 8), ("uupd..uu".into(), "gsdd..ww".into()));
+    }
+
+    #[test]
+    fn verdicts_of_a_long_piece_have_their_shares_the_worst_first() {
+        use Verdict::{Down, Good, Slow, Untested};
+        let found = vec![Good, Untested, Good, Down, Slow, Good, Slow, Good];
+        let want = [(Down, 0.125), (Slow, 0.25), (Good, 0.5), (Untested, 0.125)];
+        assert_eq!(shares(found), want);
+        assert_eq!(shares(Vec::new()), []);
     }
 
     #[test]

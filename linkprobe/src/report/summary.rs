@@ -59,7 +59,8 @@ pub struct Summary {
     pub data: Data,
     /// When it was down.
     pub outages: Vec<Outage>,
-    /// By the hour of the day, in local time: 24.
+    /// By the hour of the day, in local time: 24. Of checks alone, or of measurements alone, of whatever
+    /// there is more: a weekly measurement at noon does not make the noon fast.
     pub hours: Vec<Hour>,
 }
 
@@ -245,12 +246,14 @@ fn watched(points: &[Point]) -> impl Iterator<Item = (f64, f64)> {
 }
 
 fn hours(points: &[Point]) -> Vec<Hour> {
+    let count = |kind| points.iter().filter(|point| point.kind == kind).count();
+    let kind = if count(Kind::Measure) > count(Kind::Check) { Kind::Measure } else { Kind::Check };
     let mut by_hour: Vec<Vec<&Point>> = vec![Vec::new(); 24];
     for point in points {
         by_hour[local::hour(point.at_s)].push(point);
     }
     let of_hour = |(hour, points): (usize, Vec<&Point>)| {
-        let tests = || points.iter().copied().filter(|point| point.is_test());
+        let tests = || points.iter().copied().filter(|point| point.kind == kind);
         let checks = || points.iter().filter(|point| point.kind == Kind::Check);
         let (mut looked, mut up) = (0.0, 0.0);
         for point in points.iter().filter(|point| point.kind == Kind::Watch) {

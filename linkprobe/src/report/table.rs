@@ -140,15 +140,21 @@ pub fn uptime(summary: &Summary) -> String {
     let share = percent(up.share);
     match up.seen_by {
         Eye::Watch => {
-            let outages = match summary.outages.len() {
-                1 => "1 outage".to_owned(),
-                n => format!("{n} outages"),
-            };
+            let outages = counted(summary.outages.len(), "outage");
             let (looked, down) = (local::length(up.looked), local::length(up.down));
             format!("{share}, watched for {looked}, down for {down} in {outages}")
         }
-        Eye::Checks => format!("{share}, by {} checks; nobody watched between them", up.looked),
+        Eye::Checks => {
+            let checks = counted(summary.checks(), "check");
+            format!("{share}, by {checks}; nobody watched in between")
+        }
     }
+}
+
+/// `1 test`, `2 tests`.
+#[must_use]
+pub fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// `99.62 %`; what is not all is never 100.
@@ -193,9 +199,9 @@ pub fn data(summary: &Summary) -> String {
         .month_budget
         .map_or_else(String::new, |budget| format!(" of {}", units::bytes(budget)));
     format!(
-        "{} in {} tests; {month}{budget} since {}",
+        "{} in {}; {month}{budget} since {}",
         units::bytes(data.bytes),
-        data.tests,
+        counted(data.tests, "test"),
         local::day(data.month_began_s)
     )
 }
@@ -343,7 +349,7 @@ fn hours(summary: &Summary, looks: Looks) -> String {
     };
     let head = [
         "hour",
-        "down p5",
+        "download p5",
         "median",
         "p95",
         "ping p5",

@@ -44,8 +44,6 @@ pub mod colours {
     pub const ASKED: Colour = colour(0xb0_3a_6f, 0xf2_8c_bb);
     /// The line was up.
     pub const UP: Colour = colour(0x3f_a6_58, 0x3f_a2_57);
-    /// For a part of the time.
-    pub const PARTLY: Colour = colour(0xf0_a0_58, 0xe0_8a_3c);
     /// It was down.
     pub const DOWN: Colour = colour(0xc9_24_2f, 0xff_6a_63);
 
@@ -68,7 +66,7 @@ pub mod colours {
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Colour> {
-        [PAPER, INK, MUTED, GRID, AXIS, FOUND, MEASURED, BOUND, PING, ASKED, UP, PARTLY, DOWN]
+        [PAPER, INK, MUTED, GRID, AXIS, FOUND, MEASURED, BOUND, PING, ASKED, UP, DOWN]
             .into_iter()
             .chain(VERDICTS.iter().map(|(_, colour)| *colour))
     }
@@ -99,6 +97,7 @@ impl Colour {
 pub fn style() -> String {
     let mut text = String::from(
         "svg text{font-family:system-ui,-apple-system,\"Segoe UI\",Roboto,\"DejaVu Sans\",sans-serif}\n\
+         svg rect{shape-rendering:crispEdges}\n\
          @media (prefers-color-scheme:dark){\n",
     );
     for colour in colours::all() {

@@ -15,12 +15,16 @@ const SIZE: (u32, u32) = (WIDTH / 2, 220);
 /// Fewer hours with a test than that are no picture of a day.
 const LEAST_HOURS: usize = 6;
 
+/// A number in words: at the axis, and in a sentence.
+type Word = fn(f64) -> String;
+
 /// Download; `None` when too few hours have one.
 pub fn download(part: &Part) -> Option<Picture> {
     let spreads = part.summary.hours.iter().map(|hour| hour.download).collect::<Vec<_>>();
     let asked = part.summary.min_download;
     let title = "Download by the hour of the day";
-    picture(title, &spreads, asked, (colours::BOUND, colours::FOUND), units::rate)
+    let words = [units::rate as Word, units::rate];
+    picture(title, &spreads, asked, (colours::BOUND, colours::FOUND), words)
 }
 
 /// Idle latency; `None` when too few hours have one.
@@ -28,7 +32,8 @@ pub fn ping(part: &Part) -> Option<Picture> {
     let spreads = part.summary.hours.iter().map(|hour| hour.ping).collect::<Vec<_>>();
     let asked = part.summary.max_latency;
     let title = "Latency by the hour of the day";
-    picture(title, &spreads, asked, (colours::PING, colours::PING), milliseconds)
+    let words = [|ms| format!("{ms} ms"), milliseconds as Word];
+    picture(title, &spreads, asked, (colours::PING, colours::PING), words)
 }
 
 fn picture(
@@ -36,13 +41,15 @@ fn picture(
     spreads: &[Option<Spread>],
     asked: Option<f64>,
     (bar, mark): (Colour, Colour),
-    word: fn(f64) -> String,
+    [mark_word, word]: [Word; 2],
 ) -> Option<Picture> {
     let all = || spreads.iter().flatten();
     if all().count() < LEAST_HOURS {
         return None;
     }
     let frame = Frame::new(Period { from_s: 0, to_s: 24 }, SIZE);
+    let most = all().map(|spread| spread.p95.value).fold(0.0, f64::max);
+    let asked = asked.filter(|asked| *asked < most * 3.0);
     let values: Vec<f64> =
         all().flat_map(|spread| [spread.p5.value, spread.p95.value]).chain(asked).collect();
     let scale = Scale::of(values.iter().copied());
@@ -52,7 +59,7 @@ fn picture(
         (frame.x(hour) + frame.x(hour + 1)) / 2
     };
     canvas.draw(|pen| {
-        frame.numbers(pen, &scale, word);
+        frame.numbers(pen, &scale, mark_word);
         pen.line((frame.from.0, frame.to.1), (frame.to.0, frame.to.1), colours::AXIS, 1);
         for hour in (0..24).step_by(3) {
             let at = (middle(hour), frame.to.1 + 15);

@@ -11,6 +11,9 @@ use crate::report::{Part, Period};
 /// From so many samples on they are drawn as a band.
 const BAND_FROM: usize = 200;
 
+/// Most samples above the picture that have a sign of their own.
+const MOST_TIPS: usize = 60;
+
 /// Idle round trips, and those while the line was filled; `None` when there are none.
 pub fn picture(part: &Part, period: Period) -> Option<Picture> {
     let pings: Vec<(i64, f64)> =
@@ -23,26 +26,29 @@ pub fn picture(part: &Part, period: Period) -> Option<Picture> {
     let asked = part.summary.max_latency;
     // A few that are far off do not press all others to the ground.
     let most = pings.iter().chain(&loaded).map(|(_, ping)| *ping).fold(0.0, f64::max);
-    let usual = (spread.p95.value * 2.0).max(asked.unwrap_or(0.0) * 1.1);
-    let loaded_usual = part.summary.ping_loaded.map_or(0.0, |loaded| loaded.p50.value * 1.3);
-    let scale = Scale::linear(most.min(usual.max(loaded_usual)));
+    let loaded_most = part.summary.ping_loaded.map_or(0.0, |loaded| loaded.p95.value);
+    let usual = (spread.p95.value * 2.0).max(loaded_most);
+    // What is asked for is seen where it is not far above all that there is.
+    let asked_near = asked.filter(|asked| *asked < usual * 3.0);
+    let scale = Scale::linear(most.min(usual).max(asked_near.unwrap_or(0.0)));
     let mut canvas = Canvas::new(size.0, size.1);
     canvas.draw(|pen| {
         frame.outages(pen, part);
         frame.numbers(pen, &scale, |ms| format!("{ms:.0} ms"));
         frame.time(pen);
-        if let Some(asked) = asked {
+        if let Some(asked) = asked_near {
             pen.dashes(frame.from.0, frame.to.0, frame.y(scale.place(asked)), colours::ASKED);
         }
     });
-    let above = pings.iter().chain(&loaded).any(|(_, ping)| scale.is_above(*ping));
+    let above: Vec<(i64, f64)> =
+        pings.iter().copied().filter(|(_, ping)| scale.is_above(*ping)).collect();
     let band = pings.len() >= BAND_FROM;
     if band {
         draw_band(&mut canvas, &frame, &scale, &pings);
     } else {
         draw_line(&mut canvas, &frame, &scale, &pings);
     }
-    for (at_s, ping) in pings.iter().filter(|(_, ping)| scale.is_above(*ping)) {
+    for (at_s, ping) in above.iter().filter(|_| above.len() <= MOST_TIPS) {
         let name = format!("{}: {}", local::minute(*at_s), milliseconds(*ping));
         let (x, y) = (frame.x(*at_s), frame.from.1);
         canvas.draw_named(&name, |pen| {
@@ -63,14 +69,12 @@ pub fn picture(part: &Part, period: Period) -> Option<Picture> {
     if !loaded.is_empty() {
         add(Sign::Diamond(colours::MEASURED), "while the line was filled".into());
     }
-    if above {
-        add(
-            Sign::Dot(colours::PING),
-            format!("at the upper edge: more than {}", milliseconds(scale.top())),
-        );
+    if !above.is_empty() {
+        let words = format!("above {}: {}", milliseconds(scale.top()), above.len());
+        add(Sign::Above(colours::PING), words);
     }
     if let Some(asked) = asked {
-        add(Sign::Dashes(colours::ASKED), format!("at most: {}", milliseconds(asked)));
+        add(Sign::Dashes(colours::ASKED), format!("asked for: {} or less", milliseconds(asked)));
     }
     let [p5, p50, p95] = [spread.p5, spread.p50, spread.p95].map(|q| milliseconds(q.value));
     let description = format!("p5 {p5}, median {p50}, p95 {p95}, {} samples.", spread.count);

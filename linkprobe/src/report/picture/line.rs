@@ -1,14 +1,20 @@
 //! Whether the line was up, and what checks found: two strips over time.
 
-use super::canvas::{Canvas, Side};
+use super::canvas::{Canvas, Colour, Pen, Side};
 use super::{Frame, Picture, Sign, WIDTH, colours};
 use crate::local;
 use crate::record::Verdict;
 use crate::report::strip::{Piece, pieces};
-use crate::report::{Part, Period};
+use crate::report::{Part, Period, table};
 
 /// Most pieces of a strip: two pixels each.
 const MOST: i64 = 430;
+
+/// How high a strip is.
+const HEIGHT: i32 = 22;
+
+/// So high what is bad is at the least, however short it was.
+const LEAST: f64 = 7.0;
 
 /// Both strips.
 pub fn picture(part: &Part, period: Period) -> Picture {
@@ -18,81 +24,96 @@ pub fn picture(part: &Part, period: Period) -> Picture {
     let count = (period.seconds() / local::HOUR_S).clamp(1, MOST);
     let count = usize::try_from(count).unwrap_or(1);
     let pieces = pieces(&part.points, &part.summary.outages, period, count);
-    let rows = [(6, "up"), (38, "checks")];
+    let rows = [(7, "up"), (38, "checks")];
     canvas.draw(|pen| {
         frame.time(pen);
         for (y, name) in rows {
-            let y = y + 12;
-            pen.text(name, (frame.from.0 - 8, y), Side::Right, 12.0, colours::MUTED);
-            pen.rect((frame.from.0, y - 11), (frame.to.0, y + 11), colours::GRID, 0.7);
+            let middle = y + HEIGHT / 2;
+            pen.text(name, (frame.from.0 - 8, middle), Side::Right, 12.0, colours::MUTED);
+            pen.rect((frame.from.0, y), (frame.to.0, y + HEIGHT), colours::GRID, 0.7);
         }
     });
-    let up = |piece: &Piece| {
-        piece.down.map(|down| match down {
-            down if down <= 0.0 => colours::UP,
-            down if down >= 1.0 => colours::DOWN,
-            _ => colours::PARTLY,
-        })
-    };
-    let verdict = |piece: &Piece| piece.worst.map(colours::of);
-    draw(&mut canvas, &frame, &pieces, rows[0].0, up, |piece| {
-        let down = piece.down.filter(|down| *down > 0.0)?;
-        let words = local::length(down * seconds(piece.period.seconds()));
-        Some(format!("{}: down for {words}", local::minute(piece.period.from_s)))
-    });
-    draw(&mut canvas, &frame, &pieces, rows[1].0, verdict, |piece| {
-        let worst = piece.worst.filter(|worst| *worst != Verdict::Good)?;
-        Some(format!("{}: {}", local::minute(piece.period.from_s), worst.as_str()))
-    });
+    let up = pieces.iter().map(|piece| (piece.period, up(piece))).collect::<Vec<_>>();
+    let found = pieces.iter().map(|piece| (piece.period, found(piece))).collect::<Vec<_>>();
+    draw(&mut canvas, &frame, rows[0].0, &up);
+    draw(&mut canvas, &frame, rows[1].0, &found);
     Picture {
         title: "Up, and what checks found",
-        description: description(part),
+        description: format!("{}.", table::uptime(&part.summary)),
         size,
         body: canvas.finish(),
         legend: legend(part, &pieces),
     }
 }
 
-/// Pieces of one colour that follow each other are one shape, but for those that have a name.
-fn draw(
-    canvas: &mut Canvas,
-    frame: &Frame,
-    pieces: &[Piece],
-    y: i32,
-    colour: impl Fn(&Piece) -> Option<super::canvas::Colour>,
-    name: impl Fn(&Piece) -> Option<String>,
-) {
-    let mut index = 0;
-    while let Some(first) = pieces.get(index) {
-        let rest = &pieces[index..];
-        let same = |piece: &&Piece| colour(piece) == colour(first) && name(piece).is_none();
-        let named = name(first);
-        let count = if named.is_some() { 1 } else { rest.iter().take_while(same).count().max(1) };
-        let last = rest.get(count - 1).unwrap_or(first);
-        index += count;
-        let Some(colour) = colour(first) else { continue };
-        let (from, to) = (frame.x(first.period.from_s), frame.x(last.period.to_s));
+/// What a piece shows: colours from below, each with its share, and words where it is worth some.
+#[derive(PartialEq, Default)]
+struct Shown {
+    colours: Vec<(Colour, f64)>,
+    words: Option<String>,
+}
+
+fn up(piece: &Piece) -> Shown {
+    let Some(down) = piece.down else { return Shown::default() };
+    let words = (down > 0.0).then(|| {
+        let length = local::length(down * seconds(piece.period.seconds()));
+        format!("{}: down for {length}", local::minute(piece.period.from_s))
+    });
+    Shown { colours: vec![(colours::DOWN, down), (colours::UP, 1.0 - down)], words }
+}
+
+fn found(piece: &Piece) -> Shown {
+    let all_good = |(verdict, _): &(Verdict, f64)| *verdict == Verdict::Good;
+    let words = (!piece.verdicts.iter().all(all_good)).then(|| {
+        let names = piece.verdicts.iter().map(|(verdict, share)| match *share {
+            share if share >= 1.0 => verdict.as_str().to_owned(),
+            share => format!("{} {:.0} %", verdict.as_str(), share * 100.0),
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        format!("{}: {names}", local::minute(piece.period.from_s))
+    });
+    let colour = |(verdict, share): &(Verdict, f64)| (colours::of(*verdict), *share);
+    Shown { colours: piece.verdicts.iter().map(colour).collect(), words }
+}
+
+/// Pieces that are alike and follow each other are one shape, but for those that have words.
+fn draw(canvas: &mut Canvas, frame: &Frame, y: i32, pieces: &[(Period, Shown)]) {
+    for run in pieces.chunk_by(|one, next| one.1 == next.1 && one.1.words.is_none()) {
+        let (Some((first, shown)), Some((last, _))) = (run.first(), run.last()) else { continue };
+        let from = frame.x(first.from_s);
         // What was short is seen all the same.
-        let to = to.max(from + 2);
-        let shape = |pen: &mut super::canvas::Pen<'_>| {
-            pen.rect((from, y + 1), (to, y + 23), colour, 1.0);
+        let to = frame.x(last.to_s).max(from + 2);
+        let shape = |pen: &mut Pen<'_>| {
+            let mut bottom = y + HEIGHT;
+            for (number, (colour, share)) in shown.colours.iter().enumerate() {
+                let is_last = number + 1 == shown.colours.len();
+                if *share <= 0.0 {
+                    continue;
+                }
+                let height = (share * f64::from(HEIGHT)).max(LEAST);
+                let top = if is_last { y } else { (bottom - pixels(height)).max(y) };
+                pen.rect((from, top), (to, bottom), *colour, 1.0);
+                bottom = top;
+            }
         };
-        match named {
-            Some(name) => canvas.draw_named(&name, shape),
+        match &shown.words {
+            Some(words) => canvas.draw_named(words, shape),
             None => canvas.draw(shape),
         }
     }
 }
 
+fn pixels(height: f64) -> i32 {
+    #[expect(clippy::cast_possible_truncation, reason = "a few dozen")]
+    let pixels = height.round() as i32;
+    pixels
+}
+
 fn legend(part: &Part, pieces: &[Piece]) -> Vec<(Sign, String)> {
     let block = |colour, words: &str| (Sign::Block(colour), words.to_owned());
-    let any = |test: &dyn Fn(f64) -> bool| pieces.iter().filter_map(|p| p.down).any(test);
     let mut legend = vec![block(colours::UP, "up")];
-    if any(&|down| down > 0.0 && down < 1.0) {
-        legend.push(block(colours::PARTLY, "partly"));
-    }
-    if any(&|down| down >= 1.0) {
-        legend.push(block(colours::DOWN, "down"));
+    if pieces.iter().any(|piece| piece.down.is_some_and(|down| down > 0.0)) {
+        legend.push(block(colours::DOWN, "down, the higher the longer"));
     }
     for (verdict, colour) in colours::VERDICTS {
         let count = part.summary.count(verdict);
@@ -102,10 +123,6 @@ fn legend(part: &Part, pieces: &[Piece]) -> Vec<(Sign, String)> {
     }
     legend.push(block(colours::GRID, "nobody looked"));
     legend
-}
-
-fn description(part: &Part) -> String {
-    format!("{}.", crate::report::table::uptime(&part.summary))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no more than 2^52 seconds")]

@@ -43,6 +43,8 @@ pub enum Sign {
     Stroke(canvas::Colour),
     /// Dashes.
     Dashes(canvas::Colour),
+    /// A tip upwards.
+    Above(canvas::Colour),
 }
 
 /// Across.
@@ -94,7 +96,7 @@ impl Frame {
         for (at_s, word) in moments(self.period, 12) {
             let x = self.x(at_s);
             pen.line((x, y), (x, y + 4), colours::AXIS, 1);
-            let half = i32::try_from(word.chars().count()).unwrap_or(0) * 4;
+            let half = width_of(&word) / 2;
             if x - half > free && x + half < self.to.0 + 14 {
                 pen.text(&word, (x, y + 15), Side::Middle, SMALL, colours::MUTED);
                 free = x + half + 6;
@@ -177,14 +179,11 @@ pub fn whole(report: &Report) -> String {
                 escape(&format!("{}: {}", picture.title, picture.description))
             );
             body.push_str(&words(picture.title, (16, 12), 15.0, colours::INK));
-            body.push_str(&legend(&picture, (16, TITLE - 2)));
-            let _ = writeln!(
-                body,
-                "<g transform=\"translate(0,{})\">{}</g></g>",
-                TITLE + 12,
-                picture.body
-            );
-            row = row.max(height + TITLE + 30);
+            let (signs, more) = legend(&picture, (16, TITLE - 2));
+            body.push_str(&signs);
+            let top = TITLE + 12 + more;
+            let _ = writeln!(body, "<g transform=\"translate(0,{top})\">{}</g></g>", picture.body);
+            row = row.max(top + height + 18);
             x += width;
             if x + width > signed(WIDTH) {
                 (x, y, row) = (0, y + row, 0);
@@ -194,7 +193,7 @@ pub fn whole(report: &Report) -> String {
     }
     let title = escape(&format!("{}, {}", names(report), heading(report)));
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y}\" width=\"{WIDTH}\" height=\"{y}\" role=\"img\" aria-labelledby=\"title\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y}\" width=\"{WIDTH}\" height=\"{y}\" role=\"group\" aria-labelledby=\"title\">\n\
          <title id=\"title\">{title}</title>\n<style>{}</style>\n\
          <rect width=\"{WIDTH}\" height=\"{y}\" fill=\"{}\"/>\n{body}</svg>\n",
         style(),
@@ -224,43 +223,53 @@ pub fn heading(report: &Report) -> String {
     )
 }
 
-/// The signs and their words, in a row.
-fn legend(picture: &Picture, (from_x, y): (i32, i32)) -> String {
+/// How wide a small text is, about.
+fn width_of(text: &str) -> i32 {
+    i32::try_from(text.chars().count() * 13 / 2).unwrap_or(i32::MAX)
+}
+
+/// The signs and their words, in as many rows as they take; and how many these are.
+fn legend(picture: &Picture, from: (i32, i32)) -> (String, i32) {
+    const ROW: i32 = 18;
     let mut canvas = Canvas::new(WIDTH, 10);
+    let mut rows = 1;
     canvas.draw(|pen| {
-        let mut x = from_x;
+        let mut x = from.0;
         for (sign, words) in &picture.legend {
-            match *sign {
-                Sign::Block(colour) => pen.rect((x, y - 5), (x + 10, y + 5), colour, 1.0),
-                Sign::Dot(colour) => pen.dot((x + 5, y), 3, colour),
-                Sign::Diamond(colour) => pen.diamond((x + 5, y), 5, colour),
-                Sign::Stroke(colour) => {
-                    pen.line((x + 5, y - 6), (x + 5, y + 6), colour, 2);
-                    pen.dot((x + 5, y + 5), 2, colour);
-                }
-                Sign::Dashes(colour) => pen.dashes(x, x + 16, y, colour),
+            let width = 36 + width_of(words);
+            if x > from.0 && x + width > signed(picture.size.0) {
+                (x, rows) = (from.0, rows + 1);
             }
+            let y = from.1 + (rows - 1) * ROW;
+            draw_sign(pen, *sign, (x, y));
             pen.text(words, (x + 20, y), Side::Left, SMALL, colours::MUTED);
-            x += 34 + i32::try_from(words.chars().count()).unwrap_or(0) * 7;
+            x += width;
         }
     });
-    canvas.finish()
+    (canvas.finish(), (rows - 1) * ROW)
+}
+
+fn draw_sign(pen: &mut Pen<'_>, sign: Sign, (x, y): (i32, i32)) {
+    match sign {
+        Sign::Block(colour) => pen.rect((x + 3, y - 5), (x + 13, y + 5), colour, 1.0),
+        Sign::Dot(colour) => pen.dot((x + 8, y), 3, colour),
+        Sign::Diamond(colour) => pen.diamond((x + 8, y), 5, colour),
+        Sign::Stroke(colour) => {
+            pen.line((x + 8, y - 6), (x + 8, y + 5), colour, 2);
+            pen.dot((x + 8, y + 4), 2, colour);
+        }
+        Sign::Dashes(colour) => pen.dashes(x, x + 16, y, colour),
+        Sign::Above(colour) => {
+            pen.polygon(&[(x + 4, y + 3), (x + 12, y + 3), (x + 8, y - 4)], colour, 1.0);
+        }
+    }
 }
 
 /// A sign of a legend as a small picture of its own.
 #[must_use]
 pub fn sign(sign: Sign) -> String {
     let mut canvas = Canvas::new(18, 12);
-    canvas.draw(|pen| match sign {
-        Sign::Block(colour) => pen.rect((3, 1), (13, 11), colour, 1.0),
-        Sign::Dot(colour) => pen.dot((8, 6), 3, colour),
-        Sign::Diamond(colour) => pen.diamond((8, 6), 5, colour),
-        Sign::Stroke(colour) => {
-            pen.line((8, 0), (8, 10), colour, 2);
-            pen.dot((8, 10), 2, colour);
-        }
-        Sign::Dashes(colour) => pen.dashes(0, 16, 6, colour),
-    });
+    canvas.draw(|pen| draw_sign(pen, sign, (0, 6)));
     format!(
         "<svg viewBox=\"0 0 18 12\" width=\"18\" height=\"12\" aria-hidden=\"true\">{}</svg>",
         canvas.finish()

@@ -140,10 +140,17 @@ fn draw_together(canvas: &mut Canvas, frame: &Frame, scale: &Scale, tests: &[&Te
             .map(|quantile| frame.y(scale.place(quantile.value)));
         let asked = stretch.iter().rev().find_map(|test| test.asked);
         let below = spread.p5.is == Bound::About && asked.is_some_and(|a| spread.p5.value < a);
-        let colour = if below { slow() } else { colours::BOUND };
+        // What is below what was asked for has its colour.
+        let edge = match asked {
+            Some(asked) if below => frame.y(scale.place(asked)).clamp(high, low),
+            _ => low,
+        };
         let name = format!("{}: {}", local::minute(from_s), words(spread));
         canvas.draw_named(&name, |pen| {
-            pen.rect((x - half, high), (x + half, low.max(high + 2)), colour, 0.8);
+            pen.rect((x - half, high), (x + half, edge.max(high + 2)), colours::BOUND, 0.9);
+            if edge < low {
+                pen.rect((x - half, edge), (x + half, low), slow(), 0.9);
+            }
             if spread.p95.is == Bound::AtLeast {
                 pen.line((x, high), (x, high - STROKE), colours::BOUND, 1);
             }

@@ -13,6 +13,7 @@ use crate::books::Books;
 use crate::check::{self, Places};
 use crate::config::Settings;
 use crate::import;
+use crate::measure;
 use crate::report::{self, ReportOptions, Since};
 use crate::{status, watch};
 
@@ -26,6 +27,8 @@ commands:
                    is it there, is it the right one, has it what is asked for? exit code 0 good,
                    1 marginal or high latency, 2 slow, wrong or down, 3 could not be tested.
                    --long sees through a token bucket, as one check a day does
+  measure [NAME] [--json] [--no-download] [--no-upload]
+                   how much has it? Download, upload, latency idle and under load
   watch            sees whether each [[link]] is up, and tells when that changes
   status [NAME] [--json]
                    how they are; exit code 0 well, 1 one of several bad, 2 bad, 3 unknown
@@ -63,6 +66,8 @@ struct Line {
     json: bool,
     quiet: bool,
     long: bool,
+    /// Whether the download is measured, and the upload.
+    ways: [bool; 2],
     report: ReportOptions,
 }
 
@@ -78,6 +83,12 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
         ["check", name @ ..] if name.len() < 2 => {
             let options = check::Options { name: name.first().copied(), json, quiet, long };
             check::check(&settings()?, places, options)
+        }
+        ["measure", name @ ..] if name.len() < 2 => {
+            let name = name.first().copied();
+            let [download, upload] = line.ways;
+            let options = measure::Options { name, json, download, upload };
+            measure::measure(&settings()?, places, options)
         }
         ["watch"] => {
             let books = Books::new(&line.config, &line.state);
@@ -98,7 +109,7 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
         ["import", ..] => {
             Err(Failure::usage("of which line, and what? linkprobe import NAME FILE..."))
         }
-        ["check" | "watch" | "status" | "report", ..] => {
+        ["check" | "measure" | "watch" | "status" | "report", ..] => {
             Err(Failure::usage("there are words too many"))
         }
         [other, ..] => Err(Failure::usage(format!("there is no command {other:?}"))),
@@ -116,6 +127,7 @@ fn read(mut parser: Parser) -> Result<Option<Line>, Failure> {
         json: false,
         quiet: false,
         long: false,
+        ways: [true, true],
         report: ReportOptions::default(),
     };
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
@@ -129,6 +141,8 @@ fn read(mut parser: Parser) -> Result<Option<Line>, Failure> {
             Arg::Long("json") => line.json = true,
             Arg::Long("quiet") => line.quiet = true,
             Arg::Long("long") => line.long = true,
+            Arg::Long("no-download") => line.ways[0] = false,
+            Arg::Long("no-upload") => line.ways[1] = false,
             Arg::Long("svg") => line.report.svg = Some(path(&mut parser)?),
             Arg::Long("html") => line.report.html = Some(path(&mut parser)?),
             Arg::Long("csv") => line.report.csv = Some(path(&mut parser)?),

@@ -13,6 +13,7 @@ pub mod config;
 pub mod decide;
 pub mod dns;
 pub mod endpoint;
+pub mod estimate;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod history;
@@ -22,6 +23,7 @@ pub mod isp;
 pub mod latency;
 pub mod line;
 pub mod local;
+pub mod measure;
 pub mod metrics;
 pub mod pace;
 pub mod provider;

@@ -319,7 +319,7 @@ fn on_a_full_disk_nothing_half_written_stays_and_the_rest_is_taken_when_there_is
     small(&host, STATE, "size=256k");
     let log: String = (0..600).map(|hour| format!("{}\n", speedtest_cli(hour))).collect();
     host.write("/tmp/a.log", log, 0o644);
-    let first = host.sh(&format!("head -n 20 /tmp/a.log >/tmp/first.log; wc -l </tmp/first.log"));
+    let first = host.sh("head -n 20 /tmp/a.log >/tmp/first.log; wc -l </tmp/first.log");
     assert_eq!(first, "20\n");
     linkprobe(&host, &["import", "backup", "/tmp/first.log"]).ok();
     let before = host.read(HISTORY);

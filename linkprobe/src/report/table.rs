@@ -111,7 +111,8 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut room = 0;
     for word in text.split(' ') {
-        let length = word.chars().count() - 9 * word.matches("\x1b[31m").count();
+        let painted = 9 * word.matches("\x1b[31m").count();
+        let length = word.chars().count().saturating_sub(painted);
         match lines.last_mut() {
             Some(line) if length < room => {
                 line.push(' ');
@@ -320,7 +321,8 @@ fn spreads(summary: &Summary, looks: Looks) -> String {
     }
     let mut text = format!("\n{}", columns(&lines, looks));
     if rows.iter().any(|row| row.bounded) {
-        for line in wrapped(&format!("{} {BOUND}", looks.at_least()), looks.width - 2) {
+        for line in wrapped(&format!("{} {BOUND}", looks.at_least()), looks.width.saturating_sub(2))
+        {
             let _ = writeln!(text, "  {}", looks.faint(&line));
         }
     }

@@ -14,6 +14,7 @@ use crate::check::{self, Places};
 use crate::config::Settings;
 use crate::import;
 use crate::measure;
+use crate::owner::become_owner;
 use crate::report::{self, ReportOptions, Since};
 use crate::{status, watch};
 
@@ -74,6 +75,12 @@ struct Line {
 fn dispatch(parser: Parser) -> Result<u8, Failure> {
     let Some(line) = read(parser)? else { return Ok(0) };
     let settings = || Settings::load(&line.config).map_err(Failure::config);
+    // To write what is kept is its owner's.
+    let writing = || {
+        let settings = settings()?;
+        become_owner(&line.state, &settings.host.spool)?;
+        Ok::<Settings, Failure>(settings)
+    };
     let words: Vec<String> =
         line.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -82,13 +89,13 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
     match words.as_slice() {
         ["check", name @ ..] if name.len() < 2 => {
             let options = check::Options { name: name.first().copied(), json, quiet, long };
-            check::check(&settings()?, places, options)
+            check::check(&writing()?, places, options)
         }
         ["measure", name @ ..] if name.len() < 2 => {
             let name = name.first().copied();
             let [download, upload] = line.ways;
             let options = measure::Options { name, json, download, upload };
-            measure::measure(&settings()?, places, options)
+            measure::measure(&writing()?, places, options)
         }
         ["watch"] => {
             let books = Books::new(&line.config, &line.state);
@@ -104,7 +111,7 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
         }
         ["import", name, _, ..] => {
             let files: Vec<PathBuf> = line.words.iter().skip(2).map(PathBuf::from).collect();
-            import::import(&settings()?, &line.state, name, &files).map(|()| 0)
+            import::import(&writing()?, &line.state, name, &files).map(|()| 0)
         }
         ["import", ..] => {
             Err(Failure::usage("of which line, and what? linkprobe import NAME FILE..."))

@@ -25,6 +25,7 @@ pub mod line;
 pub mod local;
 pub mod measure;
 pub mod metrics;
+pub mod owner;
 pub mod pace;
 pub mod provider;
 pub mod reach;

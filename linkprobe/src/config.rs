@@ -19,7 +19,7 @@ const MAX_NAME: usize = 32;
 const CHECKS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(3600)];
 
 /// The parts of the file that are ours.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// `[host]`.
     pub host: host::Host,

@@ -18,8 +18,16 @@ use crate::steady::{Sample, Steady, Windows};
 /// cost more on a fast line for the same time; less would need longer on any line.
 pub const PACE: f64 = 1.6;
 
-/// Shortest window: below it the clock ticks of servers and schedulers show.
-const SHORTEST: Duration = Duration::from_millis(20);
+/// How much of that counts in any moment. What was not read yet arrives in lumps, as windows are opened; this
+/// takes the lumps away, as a reader of this pace would have seen none. It counts too little at times, and never too
+/// much.
+const COUNTED: f64 = 1.5;
+
+/// Shortest window: below it the ticks of schedulers show, and the steps in which windows are opened.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// Longest time between two looks.
+const GAP: Duration = Duration::from_millis(30);
 
 /// Longest window.
 const LONGEST: Duration = Duration::from_millis(200);
@@ -51,7 +59,11 @@ const FALLING: f64 = 0.75;
 
 /// Time at the threshold's rate, in seconds, after which a transfer is too near to it to tell: of the first, and
 /// of those that have to settle what the first could not.
-const ENOUGH: [f64; 2] = [1.6, 2.4];
+const ENOUGH: [f64; 2] = [1.0, 2.4];
+
+/// Standard errors between the threshold and a rate that is on one side of it, at the last look: one in a hundred
+/// is not.
+const AT_LAST: f64 = 2.33;
 
 /// Bytes that any transfer may take before that.
 const ENOUGH_BYTES: f64 = 800_000.0;
@@ -73,7 +85,7 @@ pub struct Question {
     pub threshold: f64,
     /// Round trip of the idle line to the server.
     pub round_trip: Duration,
-    /// Whether another came before that could not tell, or has to be confirmed.
+    /// Whether another came before that could not tell: then it may take longer.
     pub is_again: bool,
     /// How long it is to go on though it has passed: to see what is behind a token bucket.
     pub at_least: Duration,
@@ -100,8 +112,12 @@ pub struct Decision {
     question: Question,
     windows: Windows,
     last: Option<Sample>,
+    /// Bytes of those that have arrived that count.
+    counted: f64,
     /// When something last arrived.
     moved: Duration,
+    /// Of a longer transfer: whether a shorter one would have passed.
+    would_pass: bool,
 }
 
 impl Decision {
@@ -110,8 +126,15 @@ impl Decision {
     pub fn new(question: Question) -> Self {
         let packets = Duration::from_secs_f64((PACKETS * SEGMENT / question.threshold).min(1.0));
         let length = question.round_trip.max(packets).clamp(SHORTEST, LONGEST);
-        let windows = Windows::new(length, length + SHORTEST);
-        Self { question, windows, last: None, moved: Duration::ZERO }
+        let windows = Windows::new(length, GAP);
+        Self {
+            question,
+            windows,
+            last: None,
+            counted: 0.0,
+            moved: Duration::ZERO,
+            would_pass: false,
+        }
     }
 
     /// Takes what has arrived, and says what follows.
@@ -119,8 +142,8 @@ impl Decision {
         if self.last.is_none_or(|last| sample.bytes > last.bytes) {
             self.moved = sample.at;
         }
-        self.last = Some(sample);
-        let is_news = self.windows.add(sample);
+        let counted = self.count(sample);
+        let is_news = self.windows.add(counted);
         if sample.at.saturating_sub(self.moved) >= self.patience() {
             return Answer::Stalled;
         }
@@ -128,6 +151,10 @@ impl Decision {
             return Answer::Open;
         }
         let is_long = !self.question.at_least.is_zero();
+        if is_long && !self.would_pass {
+            let so_far = self.windows.steady().map(|steady| self.judge(&steady));
+            self.would_pass = matches!(so_far, Some(Answer::Has(_)));
+        }
         let steady = if is_long { self.windows.of_late(OF_LATE) } else { self.windows.steady() };
         let answer = steady.map_or(Answer::Open, |steady| self.judge(&steady));
         match answer {
@@ -135,7 +162,56 @@ impl Decision {
             Answer::Open => {}
             answer => return answer,
         }
-        if self.is_over(sample) { Answer::Near(steady) } else { Answer::Open }
+        match (self.is_over(sample), steady) {
+            (false, _) => Answer::Open,
+            (true, Some(steady)) => self.judge_at_last(&steady),
+            (true, None) => Answer::Near(None),
+        }
+    }
+
+    /// Of a longer transfer: whether a shorter one would have passed. If this one has not, the line gives its
+    /// best for a while only.
+    #[must_use]
+    pub fn would_pass(&self) -> bool {
+        self.would_pass
+    }
+
+    /// Bytes of payload that it takes at most, but for what is on its way when it ends.
+    #[must_use]
+    pub fn most_bytes(&self) -> u64 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some MB")]
+        let bytes = self.enough() as u64;
+        bytes
+    }
+
+    /// Bytes after which it is too near to tell.
+    fn enough(&self) -> f64 {
+        let enough = ENOUGH[usize::from(self.question.is_again)];
+        let seconds = enough.max(PACE * self.question.at_least.as_secs_f64());
+        (seconds * self.question.threshold).max(ENOUGH_BYTES)
+    }
+
+    /// The last look is one look, and needs no interval that is true at all times.
+    fn judge_at_last(&self, steady: &Steady) -> Answer {
+        let (threshold, within) = (self.question.threshold, AT_LAST * steady.error);
+        if steady.rate - within > threshold {
+            Answer::Has(*steady)
+        } else if steady.rate + within < threshold && is_settled(steady) {
+            Answer::HasNot(*steady)
+        } else {
+            Answer::Near(Some(*steady))
+        }
+    }
+
+    /// The sample with no more than [`COUNTED`] of what has arrived since the last.
+    fn count(&mut self, sample: Sample) -> Sample {
+        let last = self.last.replace(sample).unwrap_or(sample);
+        let passed = sample.at.saturating_sub(last.at).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a transfer has less than 2^53 bytes")]
+        let arrived = sample.bytes as f64;
+        self.counted = arrived.min(self.counted + COUNTED * self.question.threshold * passed);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive")]
+        Sample { at: sample.at, bytes: self.counted as u64 }
     }
 
     /// How long nothing may come before it has stalled.
@@ -148,8 +224,7 @@ impl Decision {
         if steady.rate - steady.within > threshold && steady.length >= settled(threshold) {
             return Answer::Has(*steady);
         }
-        let is_settled = (FALLING..GROWING).contains(&steady.growth);
-        if steady.rate + steady.within < threshold && is_settled {
+        if steady.rate + steady.within < threshold && is_settled(steady) {
             return Answer::HasNot(*steady);
         }
         Answer::Open
@@ -159,11 +234,13 @@ impl Decision {
         #[expect(clippy::cast_precision_loss, reason = "a transfer has less than 2^53 bytes")]
         let taken = sample.bytes as f64;
         let longest = LONGEST_TEST.max(self.question.round_trip * MOST_ROUND_TRIPS);
-        let long = self.question.at_least;
-        let enough = ENOUGH[usize::from(self.question.is_again)].max(PACE * long.as_secs_f64());
-        taken >= (enough * self.question.threshold).max(ENOUGH_BYTES)
-            || sample.at >= longest.max(long)
+        taken >= self.enough() || sample.at >= longest.max(self.question.at_least)
     }
+}
+
+/// Whether the senders have found the line's rate.
+fn is_settled(steady: &Steady) -> bool {
+    (FALLING..GROWING).contains(&steady.growth)
 }
 
 /// How long the steady part has to be before a line passes.
@@ -176,13 +253,13 @@ fn settled(threshold: f64) -> Duration {
 const FIRST_FLOWS: usize = 4;
 
 /// Times as many flows each time that more may bring more.
-const MORE: usize = 3;
+const MORE: usize = 2;
 
 /// Most flows.
-const MOST_FLOWS: usize = 36;
+const MOST_FLOWS: usize = 32;
 
 /// How much more rate more flows have to bring, so that still more of them may bring more.
-const GAIN: f64 = 1.25;
+const GAIN: f64 = 1.1;
 
 /// How near to the threshold a rate may be for nobody to want to know it better: as much as headers
 /// of one or the other kind make out.

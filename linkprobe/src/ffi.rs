@@ -20,6 +20,8 @@ pub struct TcpInfo {
     pub acked: u64,
     /// Payload bytes that have arrived in their order (`tcpi_bytes_received`), read or not.
     pub received: u64,
+    /// Segments with payload that have arrived, in whatever order (`tcpi_data_segs_in`).
+    pub arrived: u32,
     /// Segments received and sent, acknowledgements among them (`tcpi_segs_in`, `tcpi_segs_out`).
     pub segments: [u32; 2],
 }
@@ -58,6 +60,7 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         sent: info.tcpi_bytes_sent,
         acked: info.tcpi_bytes_acked,
         received: info.tcpi_bytes_received,
+        arrived: info.tcpi_data_segs_in,
         segments: [info.tcpi_segs_in, info.tcpi_segs_out],
     })
 }
@@ -67,6 +70,20 @@ const ESTABLISHED: u8 = 1;
 
 fn length_of<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(mem::size_of::<T>()).unwrap_or(0)
+}
+
+/// How many characters a line of this terminal has (`TIOCGWINSZ`, ioctl_tty(2)); `None` when it is none.
+#[must_use]
+pub fn terminal_width(terminal: BorrowedFd<'_>) -> Option<u16> {
+    let mut size = MaybeUninit::<libc::winsize>::zeroed();
+    // SAFETY: this request writes one winsize, which is ours.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, size.as_mut_ptr()) };
+    if result < 0 {
+        return None;
+    }
+    // SAFETY: it is made of integers alone, which were zero before the kernel wrote them.
+    let size = unsafe { size.assume_init() };
+    (size.ws_col > 0).then_some(size.ws_col)
 }
 
 /// The addresses of an interface (getifaddrs(3)).

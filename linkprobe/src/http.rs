@@ -15,6 +15,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, RustlsConnector};
 use ureq::{Agent, Body, Error, Timeout};
 
+use crate::provider::Request;
 use crate::wire::Wire;
 
 /// Most time until a connection stands, TLS included.
@@ -110,6 +111,15 @@ impl Client {
         let body = body.map_err(|error| words(&error))?;
         let (parts, _) = response.into_parts();
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// GETs what a small request of a provider asks for.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer, in words.
+    pub fn ask(&self, request: &Request) -> Result<Answer, String> {
+        self.get(&request.url, &request.headers, request.bytes, DEADLINE)
     }
 
     /// Begins to GET something, however long that takes.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 /// So long a time may be made up for, when nothing came for a while.
 const LAG: Duration = Duration::from_millis(50);
 
-/// Shortest and longest time that one read is worth.
-const CHUNK: Duration = Duration::from_millis(8);
+/// Time that one read is worth: what is taken at once comes at once, and would look like a restless line.
+const CHUNK: Duration = Duration::from_millis(3);
 
 /// Lets bytes through at a rate.
 #[derive(Debug)]
@@ -59,6 +59,6 @@ mod tests {
             (Duration::from_millis(30)..=Duration::from_millis(100)).contains(last),
             "{last:?}"
         );
-        assert_eq!(pace.chunk(), 8000);
+        assert_eq!(pace.chunk(), 3000);
     }
 }

@@ -72,6 +72,40 @@ pub struct Record {
     pub max_latency: Option<f64>,
 }
 
+/// Longest round trip that is one. speedtest-cli writes 600,000 ms for each sample that failed.
+const MOST_PING_MS: f64 = 60_000.0;
+
+/// Most bits a second that are believed.
+const MOST_RATE: f64 = 1e13;
+
+impl Record {
+    /// The same without numbers that are none: what a tool writes where it knows nothing, as 0 bit/s
+    /// and half an hour of `ping`.
+    #[must_use]
+    pub fn cleaned(mut self) -> Self {
+        let keep = |value: &mut Option<f64>, good: fn(f64) -> bool| {
+            *value = value.filter(|value| good(*value));
+        };
+        let rate = |rate: f64| rate > 0.0 && rate < MOST_RATE;
+        let ping = |ms: f64| ms > 0.0 && ms < MOST_PING_MS;
+        for value in [&mut self.download, &mut self.upload] {
+            keep(value, rate);
+        }
+        for value in [&mut self.min_download, &mut self.min_upload] {
+            keep(value, rate);
+        }
+        for value in [&mut self.ping, &mut self.ping_loaded, &mut self.max_latency] {
+            keep(value, ping);
+        }
+        keep(&mut self.jitter, |ms| (0.0..MOST_PING_MS).contains(&ms));
+        keep(&mut self.loss, |share| (0.0..=1.0).contains(&share));
+        keep(&mut self.took_s, |seconds| (0.0..1e10).contains(&seconds));
+        let most = self.took_s.unwrap_or(0.0);
+        self.up_s = self.up_s.filter(|seconds| *seconds >= 0.0).map(|up_s| up_s.min(most));
+        self
+    }
+}
+
 /// What a record is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -179,4 +213,45 @@ pub struct Client {
     pub asn: Option<u32>,
     /// Two letters of its country.
     pub country: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_none_are_left_out() {
+        let written = Record {
+            download: Some(0.0),
+            upload: Some(-1.0),
+            ping: Some(1_800_000.0),
+            jitter: Some(0.0),
+            loss: Some(1.5),
+            took_s: Some(3600.0),
+            up_s: Some(3700.0),
+            ..Record::default()
+        };
+        let want = Record {
+            jitter: Some(0.0),
+            took_s: Some(3600.0),
+            up_s: Some(3600.0),
+            ..Record::default()
+        };
+        assert_eq!(written.cleaned(), want);
+        let good = Record { download: Some(1e7), ping: Some(50.9), ..Record::default() };
+        assert_eq!(good.clone().cleaned(), good);
+    }
+
+    #[test]
+    fn the_keys_of_speedtest_cli_are_there_in_its_shapes_and_units() {
+        let record = Record { download: Some(1.5e7), ping: Some(31.5), ..Record::default() };
+        let json = serde_json::to_value(record).unwrap();
+        for key in
+            ["timestamp", "download", "upload", "ping", "bytes_sent", "bytes_received", "share"]
+        {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+        assert_eq!(json["download"], 1.5e7);
+        assert!(json["upload"].is_null() && json["share"].is_null());
+    }
 }

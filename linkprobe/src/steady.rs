@@ -7,7 +7,7 @@
 //! - The beginning is dropped by the marginal standard error rule (White, "An effective truncation
 //!   heuristic for bias reduction in simulation output", 1997): it ends where the standard error of
 //!   what is left is least; but only if it is another rate than what is left.
-//! - The spread is made larger by how alike neighbouring windows are (the variance of the mean of a first
+//! - The spread is made larger by how alike neighbouring windows are, or smaller (the variance of the mean of a first
 //!   order autoregression): while TCP recovers or the radio fades they are, and windows that were taken
 //!   for independent would look surer than they are.
 //! - The interval is Robbins' normal mixture ("Statistical methods related to the law of the iterated
@@ -39,6 +39,13 @@ const TUNED_FOR: f64 = 12.0;
 
 /// Most that neighbouring windows are taken to be alike: of more there is no end to be seen.
 const MOST_ALIKE: f64 = 0.8;
+
+/// The same the other way: what comes in lumps makes one window rich at the cost of its neighbour, and the
+/// mean is surer than it looks.
+const LEAST_ALIKE: f64 = -0.5;
+
+/// Windows without which that is not believed, half of it.
+const SHY: f64 = 6.0;
 
 /// By how many standard errors the beginning has to differ from the rest.
 const OTHER: f64 = 5.0;
@@ -74,8 +81,10 @@ pub struct Windows {
 pub struct Steady {
     /// Mean rate.
     pub rate: f64,
-    /// The true rate is within so much of it.
+    /// The true rate is within so much of it, whenever one looks.
     pub within: f64,
+    /// Its standard error: for who looks once.
+    pub error: f64,
     /// How many windows.
     pub windows: usize,
     /// How long it is.
@@ -186,6 +195,7 @@ fn judge(windows: &[Window]) -> Steady {
     Steady {
         rate: mean,
         within: spread * half_width(count(windows)),
+        error: spread / count(windows).sqrt(),
         windows: windows.len(),
         length: Duration::from_secs_f64(windows.iter().map(|window| window.length).sum()),
         growth: if before > 0.0 { rate(second) / before } else { f64::INFINITY },
@@ -205,11 +215,16 @@ fn spread(windows: &[Window], mean: f64) -> f64 {
     let products: f64 = off.windows(2).map(|two| two.iter().product::<f64>()).sum();
     let seen = products / squares;
     // What is seen in a short series is too low (Kendall, 1954).
-    let alike = (seen + (1.0 + 3.0 * seen) / n).clamp(0.0, MOST_ALIKE);
+    let alike = (seen + (1.0 + 3.0 * seen) / n).clamp(LEAST_ALIKE, MOST_ALIKE);
+    // The variance of a mean: of an autoregression, and of a moving average (both of the first order).
+    let more = match alike {
+        alike if alike >= 0.0 => (1.0 + alike) / (1.0 - alike),
+        alike => 1.0 + 2.0 * alike * n / (n + SHY),
+    };
     // Student's t over the normal distribution's quantile (Cornish and Fisher's first term).
     let quantile = (2.0 * (1.0 / WRONG).ln()).sqrt();
     let unknown = 1.0 + (quantile.powi(2) + 1.0) / (4.0 * (n - 1.0));
-    (squares / (n - 1.0) * (1.0 + alike) / (1.0 - alike)).sqrt() * unknown
+    (squares / (n - 1.0) * more).sqrt() * unknown
 }
 
 /// Half the width of the interval for the mean of `n` windows, in standard deviations of one.

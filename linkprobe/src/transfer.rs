@@ -11,6 +11,7 @@ use ureq::http::{HeaderMap, Response};
 
 use crate::http::Client;
 use crate::pace::Pace;
+use crate::provider::Request;
 use crate::steady::Sample;
 
 /// How often is looked at what has arrived.
@@ -30,14 +31,12 @@ const STACK: usize = 256 * 1024;
 
 /// What one flow asks for, again and again.
 pub struct Job<'a> {
-    /// Where; another one each time, so that nobody answers from a cache.
-    pub url: &'a (dyn Fn() -> String + Sync),
-    /// With these headers.
-    pub headers: &'a [(&'a str, String)],
-    /// Bytes that are sent; 0 to receive.
-    pub upload: u64,
+    /// What; another one each time, so that nobody answers from a cache.
+    pub request: &'a (dyn Fn() -> Request + Sync),
+    /// Whether bytes are sent, and not received.
+    pub is_upload: bool,
     /// Whether the head of an answer is that of a test; if not, why, in words.
-    pub check: &'a (dyn Fn(u16, &HeaderMap) -> Result<(), String> + Sync),
+    pub check: &'a (dyn Fn(&Request, u16, &HeaderMap) -> Result<(), String> + Sync),
 }
 
 /// How a transfer is to go.
@@ -119,12 +118,17 @@ impl Shared<'_> {
             }
             thread::sleep(EVERY);
         }
-        let (begun, base) = (Instant::now(), self.carried());
+        let (begun, base) = (Instant::now(), self.client.wire().payload());
+        let mut arrived = Arrived::default();
         loop {
-            // First the time: a moment in between makes the rate look less, never more.
-            let bytes = self.carried().saturating_sub(base);
-            let sample = Sample { at: begun.elapsed(), bytes };
-            if let Some(told) = judge(sample) {
+            let payload = self.client.wire().payload();
+            let bytes = if self.job.is_upload {
+                payload.acked.saturating_sub(base.acked)
+            } else {
+                let segments = payload.segments.saturating_sub(base.segments);
+                arrived.bytes(segments, payload.received.saturating_sub(base.received))
+            };
+            if let Some(told) = judge(Sample { at: begun.elapsed(), bytes }) {
                 return Some(told);
             }
             if self.left.load(Ordering::Relaxed) == 0 {
@@ -132,11 +136,6 @@ impl Shared<'_> {
             }
             thread::sleep(EVERY);
         }
-    }
-
-    fn carried(&self) -> u64 {
-        let payload = self.client.wire().payload();
-        if self.job.upload > 0 { payload.acked } else { payload.received }
     }
 
     fn stopped(&self) -> bool {
@@ -148,7 +147,7 @@ impl Shared<'_> {
         let mut broken = 0;
         while !self.stopped() {
             match self.once() {
-                Ok(bytes) if bytes >= LEAST_BODY.min(self.job.upload.max(LEAST_BODY)) => broken = 0,
+                Ok(bytes) if bytes >= LEAST_BODY => broken = 0,
                 Ok(bytes) => {
                     return self.gives_up(format!("sent {bytes} bytes, too little for a test"));
                 }
@@ -177,20 +176,18 @@ impl Shared<'_> {
 
     /// One body; answers its bytes.
     fn once(&self) -> Result<u64, Broken> {
-        let url = (self.job.url)();
-        if self.job.upload > 0 {
-            let mut body = Body0 { shared: self, left: self.job.upload };
-            let response = self.client.post(&url, self.job.headers, &mut body, self.job.upload);
-            let sent = self.job.upload - body.left;
-            self.checked(
-                response.map_err(
-                    |why| if sent > 0 { Broken::Off(why) } else { Broken::Refused(why) },
-                )?,
-            )?;
+        let request = (self.job.request)();
+        let (url, headers) = (&request.url, &request.headers);
+        if self.job.is_upload {
+            let mut body = Sent { shared: self, left: request.bytes };
+            let response = self.client.post(url, headers, &mut body, request.bytes);
+            let sent = request.bytes - body.left;
+            let why = |why| if sent > 0 { Broken::Off(why) } else { Broken::Refused(why) };
+            self.checked(&request, response.map_err(why)?)?;
             return Ok(sent);
         }
-        let response = self.client.open(&url, self.job.headers).map_err(Broken::Refused)?;
-        let response = self.checked(response)?;
+        let response = self.client.open(url, headers).map_err(Broken::Refused)?;
+        let response = self.checked(&request, response)?;
         self.begun.store(true, Ordering::Release);
         let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         let mut chunk = vec![0; self.pace.as_ref().map_or(65_536, Pace::chunk)];
@@ -206,9 +203,9 @@ impl Shared<'_> {
         Ok(bytes)
     }
 
-    fn checked(&self, response: Response<Body>) -> Result<Response<Body>, Broken> {
+    fn checked(&self, asked: &Request, response: Response<Body>) -> Result<Response<Body>, Broken> {
         let status = response.status().as_u16();
-        (self.job.check)(status, response.headers()).map_err(Broken::Refused)?;
+        (self.job.check)(asked, status, response.headers()).map_err(Broken::Refused)?;
         Ok(response)
     }
 
@@ -219,6 +216,31 @@ impl Shared<'_> {
     }
 }
 
+/// How much has arrived, in whatever order. The kernel counts the bytes up to the first that is missing, and all
+/// segments: the one stands still for a round trip after each loss and then leaps, the other does not.
+#[derive(Debug, Default)]
+struct Arrived {
+    /// Bytes in a segment: as many as could be seen in any, as those that wait are segments without bytes.
+    each: f64,
+    most: u64,
+}
+
+impl Arrived {
+    #[expect(clippy::cast_precision_loss, reason = "less than 2^53 bytes")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive")]
+    fn bytes(&mut self, segments: u64, in_order: u64) -> u64 {
+        if segments > FEW_SEGMENTS {
+            self.each = self.each.max(in_order as f64 / segments as f64);
+        }
+        let bytes = (self.each * segments as f64) as u64;
+        self.most = self.most.max(bytes).max(in_order);
+        self.most
+    }
+}
+
+/// So few say nothing of their size: heads of answers are among them.
+const FEW_SEGMENTS: u64 = 30;
+
 /// Why a body did not come to its end.
 enum Broken {
     /// It had begun.
@@ -228,12 +250,12 @@ enum Broken {
 }
 
 /// What is uploaded: bytes that do not compress, as fast as the pace lets.
-struct Body0<'a> {
+struct Sent<'a> {
     shared: &'a Shared<'a>,
     left: u64,
 }
 
-impl Read for Body0<'_> {
+impl Read for Sent<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.shared.stopped() {
             return Err(std::io::ErrorKind::ConnectionAborted.into());

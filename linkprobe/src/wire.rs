@@ -63,6 +63,7 @@ impl Wire {
         let mut payload = Payload::default();
         for info in self.open().iter().filter_map(info) {
             payload.received += info.received;
+            payload.segments += u64::from(info.arrived);
             payload.acked += info.acked;
         }
         payload
@@ -74,6 +75,11 @@ impl Wire {
         let open = self.open();
         let past = *self.0.past.lock().unwrap_or_else(PoisonError::into_inner);
         open.iter().fold(past, |sum, stream| sum + used(stream))
+    }
+
+    /// Adds what something else of the same test has used.
+    pub fn spent(&self, usage: Usage) {
+        *self.0.past.lock().unwrap_or_else(PoisonError::into_inner) += usage;
     }
 
     /// Ends all connections, whoever reads or writes; the other ends stop sending at once.
@@ -143,6 +149,8 @@ impl Wire {
 pub struct Payload {
     /// Arrived here, read or not.
     pub received: u64,
+    /// Segments in which more than that has arrived: while one is missing, those after it wait.
+    pub segments: u64,
     /// Arrived there, as the other end has said.
     pub acked: u64,
 }

@@ -47,11 +47,13 @@ pub enum What {
     Tally(Tally),
     /// The weekly report.
     Report(Report),
+    /// A line is back.
+    Back(Back),
 }
 
 impl What {
     /// The kind's word, as in the file's name and the log: `login`, `note`, `condition`, `tally`,
-    /// `report`.
+    /// `report`, `back`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -60,6 +62,7 @@ impl What {
             Self::Condition(_) => "condition",
             Self::Tally(_) => "tally",
             Self::Report(_) => "report",
+            Self::Back(_) => "back",
         }
     }
 }
@@ -171,6 +174,13 @@ pub struct Condition {
 impl Condition {
     /// Longest name, in bytes.
     pub const MAX_NAME: usize = 64;
+}
+
+/// A line is back: never told, but what waits for a line is tried now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Back {
+    /// Its name, as `link backup`. At most [`Condition::MAX_NAME`] bytes.
+    pub name: Foreign,
 }
 
 /// How a condition is.

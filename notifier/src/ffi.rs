@@ -147,6 +147,38 @@ pub fn watch_renames_into(dir: &Path) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
+/// A socket that becomes readable when a link, an address or a route changes (rtnetlink(7)).
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "daemon")]
+pub fn watch_network() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes numbers.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just given this descriptor to us, and nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: all zero is a sockaddr_nl for no group.
+    let mut address: libc::sockaddr_nl = unsafe { MaybeUninit::zeroed().assume_init() };
+    address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or_default();
+    let groups = libc::RTMGRP_LINK
+        | libc::RTMGRP_IPV4_IFADDR
+        | libc::RTMGRP_IPV6_IFADDR
+        | libc::RTMGRP_IPV4_ROUTE
+        | libc::RTMGRP_IPV6_ROUTE;
+    address.nl_groups = u32::try_from(groups).unwrap_or_default();
+    let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or_default();
+    // SAFETY: the pointer and the size are those of one value of ours.
+    match unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) } {
+        0 => Ok(socket),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Blocks these signals in this thread, and so in all it starts, and answers a descriptor
 /// from which they are read instead, 128 bytes each, the number first (signalfd(2)).
 ///
@@ -216,8 +248,33 @@ pub fn wait_writable(fds: &[BorrowedFd<'_>], most: Duration) -> io::Result<()> {
 
 #[cfg(feature = "daemon")]
 fn wait(fds: &[BorrowedFd<'_>], events: libc::c_short, most: Duration) -> io::Result<()> {
-    let mut polled: Vec<libc::pollfd> =
-        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }).collect();
+    poll(fds.iter().map(|fd| (*fd, events)), most)
+}
+
+/// Waits until one of the first can be read from or one of the others be written to, or one has failed,
+/// or until the time is up. A signal that is not blocked ends the wait as well.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "daemon")]
+pub fn wait_for_any(
+    readable: &[BorrowedFd<'_>],
+    writable: &[BorrowedFd<'_>],
+    most: Duration,
+) -> io::Result<()> {
+    let readable = readable.iter().map(|fd| (*fd, libc::POLLIN));
+    poll(readable.chain(writable.iter().map(|fd| (*fd, libc::POLLOUT))), most)
+}
+
+#[cfg(feature = "daemon")]
+fn poll<'a>(
+    fds: impl Iterator<Item = (BorrowedFd<'a>, libc::c_short)>,
+    most: Duration,
+) -> io::Result<()> {
+    let entry =
+        |(fd, events): (BorrowedFd<'_>, _)| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let mut polled: Vec<libc::pollfd> = fds.map(entry).collect();
     // Rounded up: a wait of 0.4 ms that became 0 would be a busy loop.
     let ms = most.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
     let count = polled.len().try_into().unwrap_or(libc::nfds_t::MAX);

@@ -8,6 +8,8 @@
 
 pub mod clock;
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod event;
 #[cfg(feature = "daemon")]
 pub mod exit;

@@ -46,6 +46,8 @@ pub mod ffi;
 pub mod host;
 pub mod journald;
 pub mod like;
+pub mod line_history;
+pub mod lines;
 pub mod link;
 pub mod login;
 pub mod mail;

@@ -65,3 +65,34 @@ fn the_bench_of_a_tunnel_has_all_faults_and_what_is_to_be_told_is_told() {
         assert_eq!(row(start)["met"], true, "{:#?}", row(start));
     }
 }
+
+#[test]
+fn the_bench_of_a_line_has_all_rows_and_its_lines_are_what_they_should_be() {
+    let rows = quick("link");
+    let row = |start: &str| {
+        let found = rows.iter().find(|row| row["what"].as_str().unwrap_or("").starts_with(start));
+        found.unwrap_or_else(|| panic!("no row {start}: {rows:#?}"))
+    };
+    for start in [
+        "right verdicts, 0.5x to 30x, RTT ~0",
+        "right verdicts, 0.5x to 30x, RTT 50 ms",
+        "0.5 % loss",
+        "others' traffic",
+        "bbr servers",
+        "lines drawn at random",
+        "token buckets",
+        "CPU of a check",
+        "a month",
+        "measure, Mbit/s, RTT ~0",
+        "measure, upload",
+        "measure, a cable",
+    ] {
+        assert_ne!(row(start)["measured"], "", "{start}");
+    }
+    let off = row("iperf3 against the truth")["figures"]["off"].as_f64().unwrap();
+    assert!(off < 0.02, "{:#?}", row("iperf3 against the truth"));
+    // Bytes are not the machine's.
+    for start in ["bytes of a check, line >= 2x", "bytes of a check that ends with the ISP"] {
+        assert_eq!(row(start)["met"], true, "{:#?}", row(start));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
@@ -63,37 +63,6 @@ pub fn end_with_us(command: &mut Command) {
     };
     // SAFETY: between fork and exec it makes one call, which is async-signal-safe.
     unsafe { command.pre_exec(ask) };
-}
-
-/// A socket that becomes readable when a link, an address or a route changes (rtnetlink(7)).
-///
-/// # Errors
-///
-/// What the system said.
-pub fn watch_network() -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: takes numbers.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has just given this descriptor to us, and nobody else has it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: all zero is a sockaddr_nl for no group.
-    let mut address: libc::sockaddr_nl = unsafe { MaybeUninit::zeroed().assume_init() };
-    address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or_default();
-    let groups = libc::RTMGRP_LINK
-        | libc::RTMGRP_IPV4_IFADDR
-        | libc::RTMGRP_IPV6_IFADDR
-        | libc::RTMGRP_IPV4_ROUTE
-        | libc::RTMGRP_IPV6_ROUTE;
-    address.nl_groups = u32::try_from(groups).unwrap_or_default();
-    let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or_default();
-    // SAFETY: the pointer and the size are those of one value of ours.
-    match unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) } {
-        0 => Ok(socket),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// Sends a signal to a process (kill(2)).

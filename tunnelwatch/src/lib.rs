@@ -13,11 +13,8 @@ pub mod enroll;
 pub mod external;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
-pub mod haste;
 pub mod keep;
 pub mod keys;
-pub mod news;
-pub mod outbox;
 pub mod policy;
 pub mod post;
 pub mod proof;
@@ -27,6 +24,5 @@ pub mod sockets;
 pub mod ssh;
 pub mod status;
 pub mod tell;
-pub mod told;
 pub mod tries;
 pub mod watch;

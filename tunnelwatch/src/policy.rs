@@ -1,8 +1,9 @@
 //! When to start ssh, when to end it, when to look through the forward, and what to tell. Pure:
 //! what happened and the time in, what to do out.
 
+use notifier::daemon::news::News;
+
 use crate::cause::Cause;
-use crate::news::News;
 
 mod pace;
 mod rival;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use notifier::daemon::haste::Haste;
+use notifier::daemon::lock;
+use notifier::daemon::network::Network;
 use notifier::exit::Failure;
-use notifier::ffi::{take_signals, try_lock, wait_readable};
+use notifier::ffi::{take_signals, wait_readable};
 use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
 use crate::config::{Settings, Tunnel};
 use crate::external::{self, config::External};
-use crate::ffi::watch_network;
-use crate::haste::Haste;
 use crate::keep::Keeper;
 use crate::post::{self, Caller, Word};
 use crate::sockets::Files;
@@ -105,12 +106,12 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
     let settings = load(config, &run_dir).map_err(Failure::config)?;
     let failed = |what: String| move |error: io::Error| Failure::io(&what, &error);
     fs::create_dir_all(&run_dir).map_err(failed(format!("create {}", run_dir.display())))?;
-    let lock = lock(&run_dir)?;
+    let lock = lock::take(&run_dir, "tunnelwatch run")?;
     let log = Log::new(&settings.host.syslog, "tunnelwatch", Source::Daemon);
     let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
     let mut signals = take_signals(&signals).map_err(failed("take over the signals".into()))?;
     // Where the kernel does not say what changes, the next look does.
-    let network = watch_network().map(File::from).ok();
+    let network = Network::watch().ok();
     let own = std::env::current_exe().map_err(failed("find this program".into()))?;
     let teller = Arc::new(Teller::new(settings.host.clone(), run_dir.clone(), log.clone()));
     let (bell, mut falls) = UnixStream::pair().map_err(failed("make a bell".into()))?;
@@ -144,7 +145,7 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
         if matches!(falls.read(&mut rings), Ok(read) if read > 0) {
             run.kept.values().for_each(|kept| kept.caller.say(Word::Doubt));
         }
-        if network.as_ref().is_some_and(drain) {
+        if network.as_ref().is_some_and(Network::drain) {
             haste.changed(now_ms());
         }
         if haste.heeds(now_ms()) {
@@ -160,42 +161,6 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
                     return Ok(());
                 }
             }
-        }
-    }
-}
-
-/// Takes the lock of the run directory, so that there is one of us.
-fn lock(run_dir: &Path) -> Result<File, Failure> {
-    let path = run_dir.join("lock");
-    let what = format!("lock {}", path.display());
-    let mut file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| Failure::io(&what, &error))?;
-    match try_lock(&file) {
-        Ok(true) => {}
-        Ok(false) => {
-            let dir = run_dir.display();
-            return Err(Failure::later(format!("another tunnelwatch run works in {dir}")));
-        }
-        Err(error) => return Err(Failure::io(&what, &error)),
-    }
-    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
-}
-
-/// Reads what there is and answers whether there was something.
-fn drain(mut network: &File) -> bool {
-    let mut bytes = [0; 4096];
-    let mut some = false;
-    loop {
-        match network.read(&mut bytes) {
-            Ok(read) if read > 0 => some = true,
-            // More has changed than the kernel could keep (netlink(7), ENOBUFS).
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => some = true,
-            _ => return some,
         }
     }
 }
@@ -347,7 +312,7 @@ mod tests {
             own: "/bin/false".into(),
             teller,
             kept: BTreeMap::new(),
-            _lock: lock(&run_dir).unwrap(),
+            _lock: lock::take(&run_dir, "tunnelwatch run").unwrap(),
             run_dir,
         };
         let (caller, _) = post::pair().unwrap();

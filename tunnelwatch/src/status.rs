@@ -8,11 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use notifier::clock::Stamp;
+use notifier::daemon::words;
 use notifier::exit::Failure;
 use notifier::ffi::try_lock;
 
 use crate::cli::print;
-use crate::tell::{Book, STATE, State, Way, words};
+use crate::tell::{Book, STATE, State, Way};
 
 /// Age from which a state file says nothing any more: `run` writes it each 20 s.
 const STALE: Duration = Duration::from_secs(90);

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use notifier::clock::millis;
 use notifier::clock::{BootStamp, Stamp, unix_ms};
 use notifier::config::host::Host;
+use notifier::daemon::outbox::Outbox;
+use notifier::daemon::told::{Memory, Told};
+use notifier::daemon::words;
 use notifier::event::{Condition, Note, Severity, Status, Tally, Unit, What};
 use notifier::foreign::Foreign;
 use notifier::spool::files;
@@ -20,12 +23,20 @@ use notifier::syslog::{Level, Line, Log};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Tunnel;
-use crate::outbox::Outbox;
-use crate::told::{Memory, Told};
 
 /// The state file, and the metrics, in the run directory.
 pub const STATE: &str = "status.json";
 const METRICS: &str = "tunnelwatch.prom";
+
+/// Where it is kept what was told.
+const STATE_DIR: &str = "/var/lib/tunnelwatch";
+
+/// What `tunnelwatch watch` has told, which may be on the same host as `run` and know tunnels by the same
+/// names.
+#[must_use]
+pub fn seen_down() -> Memory {
+    Memory::new(STATE_DIR, "seen-down")
+}
 
 /// How often the state is written though nothing has changed: an old one is no state.
 const EVERY: Duration = Duration::from_secs(20);
@@ -175,7 +186,8 @@ impl Teller {
         let book = Book { pid: std::process::id(), ..Book::default() };
         let inner = Mutex::new(Inner { book, ..Inner::default() });
         let outbox = Outbox::new(host, log.clone());
-        let (bell, memory, begun) = (OnceLock::new(), Memory::of_run(), Instant::now());
+        let (bell, memory, begun) =
+            (OnceLock::new(), Memory::new(STATE_DIR, "down"), Instant::now());
         Self { outbox, run_dir, log, bell, memory, begun, inner }
     }
 
@@ -401,16 +413,6 @@ fn is_another(before: Option<u64>, now: Option<u64>) -> bool {
 fn condition(name: &str, status: Status, text: String) -> What {
     let name = Foreign::from(format!("tunnel {name}").as_str());
     What::Condition(Condition { name, status, text })
-}
-
-/// `40 s`, `7 min`, `3 h`.
-#[must_use]
-pub fn words(time: Duration) -> String {
-    match time.as_secs() {
-        seconds @ 0..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds => format!("{} h", seconds / 3600),
-    }
 }
 
 /// The state in the text format of Prometheus.

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use notifier::clock::Stamp;
+use notifier::daemon::outbox::Outbox;
+use notifier::daemon::told::{Memory, Told};
 use notifier::event::{Condition, Severity, Status, What};
 use notifier::exit::Failure;
 use notifier::ffi::{take_signals, wait_readable};
@@ -23,10 +25,8 @@ use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
 use crate::config::{LOOPBACK, Settings, Watch};
-use crate::outbox::Outbox;
 use crate::proof;
 use crate::release::listener;
-use crate::told::{Memory, Told};
 use ports::{Compared, Grade, Quiet, Seen, Tale};
 
 /// How long a port that accepts may take to say who is behind it.
@@ -99,7 +99,7 @@ impl Desk {
         let log = Log::new(&settings.host.syslog, "tunnelwatch", Source::Daemon);
         let line = Line::new("watching").word("tunnels", settings.watches.len());
         let _ = log.write(Level::Info, &line);
-        let memory = Memory::of_watch();
+        let memory = crate::tell::seen_down();
         let watched = settings.watches.iter().cloned();
         let watched = watched.map(|watch| Watched::recalled(watch, &memory)).collect();
         let outbox = Outbox::new(settings.host.clone(), log.clone());

@@ -262,7 +262,7 @@ fn labels_of(event: &Event) -> Vec<(&'static str, String)> {
         What::Condition(condition) => {
             vec![("alertname", "BastionCondition".into()), host, ("name", condition.name.visible())]
         }
-        What::Report(_) | What::Tally(_) => {
+        What::Report(_) | What::Tally(_) | What::Back(_) => {
             vec![("alertname", "BastionReport".into()), host, severity, id]
         }
     }

@@ -180,6 +180,7 @@ fn body(message: &Message) -> String {
             json!({ "name": name.visible(), "status": status.as_str(), "text": text_lines(text) })
         }
         What::Tally(tally) => tally_json(tally),
+        What::Back(back) => json!({ "name": back.name.visible() }),
         What::Report(report) => json!({
             "since": rfc3339::format(report.since.unix_ms),
             "logins": report.logins,

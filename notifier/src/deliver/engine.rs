@@ -19,6 +19,7 @@ use super::worker::{Answer, Worker};
 use crate::channel::{Outcome, Secrets};
 use crate::clock::{Stamp, millis};
 use crate::config::{Finding, host::Host};
+use crate::daemon::haste::Haste;
 use crate::spool::Spool;
 use crate::spool::queue::Queue;
 use crate::syslog::{Level, Line, Log};
@@ -31,6 +32,10 @@ const RESCAN: Duration = Duration::from_secs(30);
 /// How long a channel goes through what was prepared for it at once before it is looked again
 /// what comes first: a login may have come.
 const RUN: Duration = Duration::from_secs(1);
+
+/// How often a line that is back is a reason to try at once, in milliseconds, after three times: as often
+/// as [`super::backoff`] lets it be tried for an hour, so a line that comes and goes makes no storm of tries.
+const BACK_EVERY_MS: u64 = 60_000;
 
 /// How often `sent/` and `failed/` are pruned.
 const PRUNE: Duration = Duration::from_secs(3600);
@@ -78,6 +83,8 @@ pub struct Engine {
     answers: Receiver<Answer>,
     answer_to: Sender<Answer>,
     wakeup: Wakeup,
+    /// Lines that have come back.
+    back: Haste,
     bell: UnixStream,
     begun: Instant,
     systemd: Systemd,
@@ -138,6 +145,7 @@ impl Engine {
             answers,
             answer_to,
             wakeup,
+            back: Haste::new(0, BACK_EVERY_MS),
             bell,
             begun: Instant::now(),
             systemd: Systemd::from_environment(),
@@ -176,6 +184,7 @@ impl Engine {
             }
             let taken = self.outbox.claim(self.now_ms());
             self.changed |= taken.any;
+            self.heed_lines(taken.back);
             if self.reloading || self.stopping {
                 self.take_back_all();
             }
@@ -197,6 +206,8 @@ impl Engine {
             let wait = Duration::from_millis(wake_ms.saturating_sub(self.now_ms()));
             // Also while there is more to take in: a loop that has its hands full turns.
             let wait = wait.min(self.show_life());
+            let back = self.back.due_ms().map(|due| due.saturating_sub(self.now_ms()));
+            let wait = back.map_or(wait, |due| wait.min(Duration::from_millis(due)));
             let wait = if taken.more { Duration::ZERO } else { wait };
             let requests = self.wakeup.sleep(wait).map_err(|source| EngineError::Io {
                 what: "wait for something to do".into(),
@@ -343,6 +354,21 @@ impl Engine {
                 self.outbox.kick(self.now_ms());
                 self.log.say(Level::Info, &Line::new("try-now").word("waiting", self.outbox.len()));
             }
+        }
+    }
+
+    /// Tries now what waits for the network, when a line has come back, and not too often.
+    fn heed_lines(&mut self, came: bool) {
+        let now_ms = self.now_ms();
+        if came {
+            self.back.changed(now_ms);
+        }
+        if self.back.heeds(now_ms) {
+            self.changed = true;
+            self.workers.iter().for_each(Worker::kick);
+            self.outbox.line_is_back(now_ms);
+            let line = Line::new("try-now").word("waiting", self.outbox.len());
+            self.log.say(Level::Info, &line.text("reason", "a line is back"));
         }
     }
 

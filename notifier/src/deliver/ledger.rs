@@ -115,6 +115,9 @@ impl Ledger {
 
     /// Takes down an event that has come in.
     pub fn came(&mut self, event: &Event) {
+        if matches!(event.what, What::Back(_)) {
+            return;
+        }
         self.changed = true;
         let count = self.total.alerts.entry(event.what.kind().to_owned()).or_default();
         *count = count.saturating_add(1);
@@ -127,7 +130,7 @@ impl Ledger {
                 self.changed_to(condition, &event.at);
             }
             What::Tally(tally) => self.add(tally),
-            What::Report(_) => {}
+            What::Report(_) | What::Back(_) => {}
         }
     }
 

@@ -16,7 +16,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::health::{Health, resume};
+use super::health::{Health, Trouble, resume};
 use super::limits::{Claim, Usage};
 use super::pace::Pace;
 use super::policy::{Policy, Way};
@@ -260,6 +260,20 @@ impl Outbox {
                     _ => 0,
                 };
                 leg.due_ms = leg.due_ms.min(least_ms);
+            }
+        }
+        self.write_health(now_ms);
+    }
+
+    /// A line is back: what waits for the network is tried now. Not what waits because of its settings or
+    /// its provider, and what is collected to be told together goes on being collected.
+    pub fn line_is_back(&mut self, now_ms: u64) {
+        let of_network = |health: &&mut Health| health.trouble == Some(Trouble::Network);
+        self.health.values_mut().filter(of_network).for_each(Health::kick);
+        for entry in self.entries.values_mut() {
+            let legs = entry.state.channels.values_mut().flat_map(BTreeMap::values_mut);
+            for leg in legs.filter(|leg| leg.phase == Phase::Doubtful) {
+                leg.due_ms = leg.due_ms.min(now_ms.saturating_add(millis(SETTLE)));
             }
         }
         self.write_health(now_ms);

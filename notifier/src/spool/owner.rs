@@ -9,6 +9,12 @@ use crate::event::What;
 /// Who keeps tunnels.
 pub const TUNNELWATCH: &str = "_tunnelwatch";
 
+/// Who watches lines.
+pub const LINKPROBE: &str = "_linkprobe";
+
+/// Things that one program tells of: the first word of their names, and the program's user.
+const KEEPERS: [(&str, &str); 2] = [("tunnel", TUNNELWATCH), ("link", LINKPROBE)];
+
 /// Where users of the system are: `systemd-sysusers` writes them there. Not asked of the name
 /// service, which may be a server on the network, and the sender must not wait for one.
 const PASSWD: &str = "/etc/passwd";
@@ -67,57 +73,60 @@ fn find(passwd: &str, wanted: impl Fn(&str, User) -> bool) -> Option<(String, Us
 ///
 /// When it cannot be said, as the system's list of users cannot be read: the event may be honest.
 pub fn objection(uid: u32, sender: u32, what: &What) -> io::Result<Option<String>> {
-    if uid == 0 || uid == sender || !needs_owner(what) {
+    if uid == 0 || uid == sender {
         return Ok(None);
     }
-    let tunnelwatch = if is_of_a_tunnel(what) { user(TUNNELWATCH)? } else { None };
-    Ok(judge(uid, what, tunnelwatch))
+    let keeper = match teller(what) {
+        Teller::Anybody => return Ok(None),
+        Teller::Root => None,
+        Teller::Keeper(_, name) => user(name)?,
+    };
+    Ok(judge(uid, what, keeper))
 }
 
-/// The same of the owner of a file that is neither root's nor the sender's. `tunnelwatch` is the user
-/// of this name, where there is one.
-fn judge(uid: u32, what: &What, tunnelwatch: Option<User>) -> Option<String> {
+/// The same of the owner of a file that is neither root's nor the sender's. `keeper` is the user who may
+/// tell of such a thing, where there is one.
+fn judge(uid: u32, what: &What, keeper: Option<User>) -> Option<String> {
     let kind = what.kind();
-    if is_of_a_tunnel(what) {
-        let known = tunnelwatch.is_some_and(|user| user.uid == uid);
-        let why = || {
-            format!(
-                "a {kind} of a tunnel has to come from {TUNNELWATCH} or root, this is from uid {uid}"
-            )
-        };
-        return (!known).then(why);
-    }
-    needs_owner(what).then(|| format!("a {kind} has to come from root, this is from uid {uid}"))
-}
-
-/// Whether it matters who tells it.
-fn needs_owner(what: &What) -> bool {
-    match what {
-        What::Login(_) | What::Report(_) => true,
-        What::Condition(_) | What::Tally(_) => is_of_a_tunnel(what),
-        What::Note(_) => false,
+    match teller(what) {
+        Teller::Anybody => None,
+        Teller::Keeper(..) if keeper.is_some_and(|user| user.uid == uid) => None,
+        Teller::Keeper(thing, name) => Some(format!(
+            "a {kind} of a {thing} has to come from {name} or root, this is from uid {uid}"
+        )),
+        Teller::Root => Some(format!("a {kind} has to come from root, this is from uid {uid}")),
     }
 }
 
-/// Whether it says how a tunnel is: the first word of its name is `tunnel`, as a person reads it, so also
-/// in other letters and after a space.
-#[must_use]
-pub fn is_of_a_tunnel(what: &What) -> bool {
+/// Who may tell a thing, beside root.
+enum Teller {
+    Anybody,
+    Root,
+    /// Of such a thing the user of this name.
+    Keeper(&'static str, &'static str),
+}
+
+fn teller(what: &What) -> Teller {
     let name = match what {
+        What::Login(_) | What::Report(_) => return Teller::Root,
+        What::Note(_) => return Teller::Anybody,
+        // What ends waits is believed of lines alone, whatever it is called.
+        What::Back(_) => return Teller::Keeper("link", LINKPROBE),
         What::Condition(condition) => &condition.name,
         What::Tally(tally) => &tally.name,
-        What::Login(_) | What::Report(_) | What::Note(_) => return false,
     };
+    // The first word as a person reads it, so also in other letters and after a space.
     let text = String::from_utf8_lossy(name.as_bytes()).into_owned();
     let is_end = |c: char| c.is_whitespace() || c.is_control();
-    let first = text.split(is_end).find(|word| !word.is_empty());
-    first.is_some_and(|word| word.eq_ignore_ascii_case("tunnel"))
+    let first = text.split(is_end).find(|word| !word.is_empty()).unwrap_or_default();
+    let keeper = KEEPERS.into_iter().find(|(thing, _)| first.eq_ignore_ascii_case(thing));
+    keeper.map_or(Teller::Anybody, |(thing, name)| Teller::Keeper(thing, name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Condition, Login, Note, Report, Status, Tally, Unit};
+    use crate::event::{Back, Condition, Login, Note, Report, Status, Tally, Unit};
     use crate::foreign::Foreign;
 
     fn condition(name: &str) -> What {
@@ -135,6 +144,8 @@ mod tests {
         let note = What::Note(Note { text: "tunnel home is up".into() });
         let from_root = "has to come from root, this is from uid";
         let from_keeper = "of a tunnel has to come from _tunnelwatch or root, this is from uid";
+        let from_probe = "of a link has to come from _linkprobe or root, this is from uid";
+        let back = |name: &str| What::Back(Back { name: Foreign::from(name) });
         let table = [
             (condition("tunnel home"), 903, ours, None),
             (tally("tunnel home"), 903, ours, None),
@@ -146,7 +157,14 @@ mod tests {
             (condition(" \u{a0}tunnel\thome"), 2001, ours, Some(from_keeper)),
             (tally("\u{1}Tunnel\u{2}home"), 2001, ours, Some(from_keeper)),
             (condition("tunnel"), 2001, ours, Some(from_keeper)),
+            (condition("link backup"), 903, ours, None),
+            (condition("link backup"), 2001, ours, Some(from_probe)),
+            (tally(" LINK backup"), 2001, None, Some(from_probe)),
+            (back("link backup"), 903, ours, None),
+            (back("link backup"), 2001, ours, Some(from_probe)),
+            (back("anything"), 2001, ours, Some(from_probe)),
             // Nobody's.
+            (condition("links"), 2001, ours, None),
             (condition("disk of nas"), 2001, ours, None),
             (condition("tunnels"), 2001, ours, None),
             (condition("my tunnel"), 2001, None, None),
@@ -156,8 +174,8 @@ mod tests {
             (What::Login(Login::default()), 2001, ours, Some(from_root)),
             (What::Report(Report::default()), 903, ours, Some(from_root)),
         ];
-        for (what, uid, tunnelwatch, want) in table {
-            let found = judge(uid, &what, tunnelwatch);
+        for (what, uid, keeper, want) in table {
+            let found = judge(uid, &what, keeper);
             match want {
                 Some(want) => assert!(
                     found.as_ref().is_some_and(|why| why.contains(want)),

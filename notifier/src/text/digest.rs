@@ -50,13 +50,13 @@ pub(super) fn line(
         What::Note(_) => {
             (format!("{} notes {}: ", events.len(), span(events, context)), notes(events, alphabet))
         }
-        What::Report(_) | What::Tally(_) => {
+        What::Report(_) | What::Tally(_) | What::Back(_) => {
             (format!("{} reports: ", events.len()), reports(events, context, alphabet))
         }
     };
     let parted = match first.what {
         What::Login(_) | What::Condition(_) => ", ",
-        What::Note(_) | What::Report(_) | What::Tally(_) => "; ",
+        What::Note(_) | What::Report(_) | What::Tally(_) | What::Back(_) => "; ",
     };
     let late = lateness(events, context);
     let whole = |told: &[Piece], extra: &str| {

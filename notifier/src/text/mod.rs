@@ -212,6 +212,9 @@ fn headline(event: &Event, context: &Context, alphabet: &Alphabet, limits: &Limi
             }
         }
         What::Tally(tally) => report::words(tally, alphabet),
+        What::Back(back) => {
+            format!("{} is back", alphabet.name(&back.name, limits.user, separator))
+        }
         What::Report(report) => report::line(report, context, alphabet, limits.text),
     };
     format!("{host}: {what}")

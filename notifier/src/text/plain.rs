@@ -105,6 +105,7 @@ pub(super) fn body_in(event: &Event, extra: Option<&str>, context: &Context) -> 
         What::Note(note) => facts.text(&note.text),
         What::Condition(condition) => facts.condition(condition),
         What::Tally(tally) => facts.tally(tally),
+        What::Back(back) => facts.line("back", &back.name.visible()),
         What::Report(report) => facts.report(report, context),
     }
     if let Some(extra) = extra {

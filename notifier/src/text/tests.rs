@@ -423,7 +423,11 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
             assert!(text.contains(&format!("UTC, told {late} late")), "{why}");
         }
         match &event.what {
-            What::Note(_) | What::Condition(_) | What::Tally(_) | What::Report(_) => {
+            What::Note(_)
+            | What::Condition(_)
+            | What::Tally(_)
+            | What::Report(_)
+            | What::Back(_) => {
                 assert!(text.contains(" 22 Nov 02:14 UTC"), "{why}");
             }
             What::Login(login) => {

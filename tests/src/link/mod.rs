@@ -146,7 +146,8 @@ impl Shape {
 
     /// The words of tc(8).
     fn words(&self) -> String {
-        let limit = self.burst + self.rate / 8.0 * self.queue_ms / 1e3;
+        // The queue alone: tc's own "latency" would add the bucket, and make a queue of seconds of it.
+        let limit = (self.rate / 8.0 * self.queue_ms / 1e3).max(3028.0);
         format!("tbf rate {:.0} burst {:.0} limit {limit:.0}", self.rate, self.burst)
     }
 }

@@ -4,9 +4,9 @@
 //! A VPN comes back by itself after most faults of the line; to start it anew helps when its program has
 //! ended or hangs. So that is done when nothing has answered for some looks, and seldom.
 
+use notifier::daemon::news::News;
 use serde::Deserialize;
 
-use crate::news::News;
 use crate::proof::Identity;
 
 /// So many looks in a row without an answer mean that it is down, and so many that it is to be

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use notifier::daemon::words;
 use notifier::event::Status;
 
 use crate::proof::Identity;
-use crate::tell::words;
 
 /// How long a port that has not answered is left alone: a little, as it may have been a moment's silence,
 /// and then longer than the two minutes without a touch that sshd of Debian 12 takes to end a session by

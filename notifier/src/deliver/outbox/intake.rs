@@ -15,6 +15,8 @@ pub struct Taken {
     pub any: bool,
     /// Whether there is more to be had at once.
     pub more: bool,
+    /// Whether a line was said to be back.
+    pub back: bool,
 }
 
 impl Outbox {
@@ -31,9 +33,11 @@ impl Outbox {
         self.tell_once(Thing::Drop, claimed.as_ref().map(|_| ()).map_err(Clone::clone));
         let (claimed, more) = claimed.unwrap_or_default();
         let any = !claimed.is_empty();
+        let mut back = false;
         for one in claimed {
             if let Claimed::Event { event, .. } = &one {
                 self.books.ledger.came(event);
+                back |= matches!(event.what, What::Back(_));
             }
             self.take_in(one, State::default(), now_ms);
         }
@@ -42,7 +46,7 @@ impl Outbox {
             let line = Line::new("drop-file-refused").word("not-told", withheld);
             self.log.say(Level::Error, &line);
         }
-        Taken { any, more }
+        Taken { any, more, back }
     }
 
     pub(super) fn take_in(&mut self, claimed: Claimed, state: State, now_ms: u64) {
@@ -51,8 +55,8 @@ impl Outbox {
             Claimed::Event { name, event, synced } => {
                 self.tell_once(Thing::Claim, synced.map_err(not_durable));
                 match event.what {
-                    // It is in the ledger, and that is all that it was for.
-                    What::Tally(_) => self.queue.discard(&name),
+                    // It is in the ledger, or has been heard, and that is all that it was for.
+                    What::Tally(_) | What::Back(_) => self.queue.discard(&name),
                     _ => self.add(&name, &event, state),
                 }
             }

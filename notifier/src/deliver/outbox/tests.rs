@@ -9,7 +9,7 @@ use crate::channel::{Fault, Followed, Limits, Outcome};
 use crate::deliver::policy::Way;
 use crate::deliver::route::{Route, Stop};
 use crate::deliver::worker::{Job, Report};
-use crate::event::{Event, FORMAT, Login, Note, Severity, What};
+use crate::event::{Back, Event, FORMAT, Login, Note, Severity, What};
 use crate::spool::{Spool, drop as drop_dir};
 use crate::syslog::Source;
 

@@ -16,10 +16,9 @@ const BYTES: f64 = 0.4;
 /// Adds a row for each distance, and one for the upload.
 pub fn measure(table: &mut Table, rigs: &mut Rigs, effort: Effort) {
     for rtt_ms in [0.0, 50.0] {
-        let rates: &[f64] = match (effort, rtt_ms > 0.0) {
-            (Effort::Full, false) => &[5.0, 20.0, 50.0, 100.0, 300.0],
-            (Effort::Full, true) => &[5.0, 20.0, 50.0, 100.0],
-            (Effort::Quick, _) => &[20.0],
+        let rates: &[f64] = match effort {
+            Effort::Full => &[5.0, 20.0, 50.0, 100.0, 300.0],
+            Effort::Quick => &[20.0],
         };
         row(table, rigs, rtt_ms, rates, if effort == Effort::Full { 3 } else { 1 });
     }

@@ -53,12 +53,14 @@ pub fn measure(table: &mut Table, rigs: &mut Rigs, effort: Effort) -> Vec<Peer> 
         .map(|(rtt_ms, share)| Scene::new(THRESHOLD, share, Server::Defaults).rtt_ms(rtt_ms))
         .collect();
     let (mut peers, mut errors) = (Vec::new(), Vec::new());
-    let (mut words, mut judged) = (Vec::new(), Vec::new());
+    let (mut words, mut judged, mut most) = (Vec::new(), Vec::new(), 0.0_f64);
     for scene in &scenes {
         let rig = rigs.of(scene);
         rig.set(scene, "");
         let (_, read) = iperf3(rig, "5");
         errors.push(format!("{}: {}", scene.words(), reading(read, scene)));
+        let error = read.map_or(f64::INFINITY, |read| (read / scene.truth() - 1.0).abs());
+        most = most.max(error);
         if scene.rtt_ms.is_some() {
             continue;
         }
@@ -70,7 +72,7 @@ pub fn measure(table: &mut Table, rigs: &mut Rigs, effort: Effort) -> Vec<Peer> 
         peers.push(Peer { share: scene.share, run });
     }
     let row = Row::new("iperf3 against the truth", &errors.join("; "), errors.len());
-    table.add(row);
+    table.add(row.figure("off", most));
     let right = judged.iter().filter(|right| **right).count();
     let measured = format!("{right} of {} right; {}", judged.len(), words.join("; "));
     table.add(Row::new("speedtest-cli at 10 Mbit/s x", &measured, judged.len()));

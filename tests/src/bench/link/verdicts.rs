@@ -31,6 +31,11 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// Whether it said anything: what says nothing takes nothing.
+    pub fn has_verdict(&self) -> bool {
+        self.run.json()["verdict"].is_string()
+    }
+
     /// What it said, or why it said nothing.
     fn said(&self) -> String {
         let json = self.run.json();
@@ -146,7 +151,7 @@ fn bytes(table: &mut Table, all: &[Checked], peers: &[Peer]) {
         ("line <= half", |share| share <= 0.5, 0.7e6),
     ];
     for (name, fits, most) in classes {
-        let of = all.iter().filter(|one| fits(one.scene.share));
+        let of = all.iter().filter(|one| one.has_verdict() && fits(one.scene.share));
         let sample = Sample::new(of.map(|one| number(one.run.bytes)).collect());
         let (median, p95) = (sample.median(), sample.percentile(95));
         let words = format!(
@@ -177,7 +182,8 @@ fn takes(table: &mut Table, all: &[Checked], peers: &[Peer]) {
         ),
     ];
     for (what, takes, say, target, most) in rows {
-        let sample = Sample::new(all.iter().map(|one| takes(&one.run)).collect());
+        let said = all.iter().filter(|one| one.has_verdict());
+        let sample = Sample::new(said.map(|one| takes(&one.run)).collect());
         let p95 = sample.percentile(95);
         let words = format!(
             "median {}, p95 {}, most {}",

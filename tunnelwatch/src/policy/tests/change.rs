@@ -1,7 +1,8 @@
 //! What changes all the time: the network, a line that hardly ever works, and who has the port.
 
+use notifier::daemon::haste::Haste;
+
 use super::*;
-use crate::haste::Haste;
 
 /// Starts within each whole minute from `from_ms` on, where an address comes and goes four times a second.
 fn starts_in_a_storm(cause: Cause, after_ms: u64, minutes: u64) -> Vec<usize> {

@@ -31,6 +31,48 @@ fn a_kick_ends_the_wait_for_company() {
 }
 
 #[test]
+fn a_line_that_is_back_ends_the_wait_for_the_network_and_no_other() {
+    let later = |fault| Outcome::Later { why: "x".into(), fault };
+    let hour = Duration::from_secs(3600);
+    let table = [
+        (later(Fault::Channel), true),
+        (later(Fault::RateLimit(Some(hour))), false),
+        (Outcome::Config { why: "x".into() }, false),
+    ];
+    for (outcome, want) in table {
+        let rig = Rig::new("back");
+        let mut outbox = rig.outbox();
+        rig.publish("hello");
+        outbox.claim(0);
+        let (due, _) = begin_one(&mut outbox, 0);
+        outbox.learn(&report(&due, outcome.clone()), 0);
+        assert_eq!(sms_due(&mut outbox, 10), [], "{outcome:?}");
+        outbox.line_is_back(10);
+        assert_eq!(!sms_due(&mut outbox, 10).is_empty(), want, "{outcome:?}");
+    }
+    // And it tells nothing by itself, and is gone.
+    let rig = Rig::new("back-alone");
+    let mut outbox = rig.outbox();
+    rig.publish_what(What::Back(Back { name: Foreign::from("link backup") }));
+    let taken = outbox.claim(0);
+    assert!(taken.back && outbox.is_empty());
+    assert_eq!(fs::read_dir(rig.dir.join("queue")).unwrap().count(), 0);
+    assert!(!outbox.claim(0).back);
+}
+
+#[test]
+fn a_line_that_is_back_does_not_end_the_wait_for_company() {
+    let rig = Rig::new("back-digest");
+    let mut outbox = rig.digests(Limits::default());
+    rig.burst(&mut outbox, 1, 0);
+    let (due, _) = begin_one(&mut outbox, 0);
+    outbox.learn(&report(&due, delivered()), 0);
+    rig.burst(&mut outbox, 2, 1000);
+    outbox.line_is_back(1000);
+    assert_eq!(sms_due(&mut outbox, 1000), []);
+}
+
+#[test]
 fn what_expires_is_told_in_the_log_and_in_the_next_message() {
     let rig = Rig::new("expiry");
     let mut outbox = rig.digests(Limits::default());

@@ -1,5 +1,5 @@
-//! What of a tunnel's ups and downs is told: each once, and one that flaps less and less often. Pure,
-//! and the same for each kind of tunnel; `C` is why it is down.
+//! What of a thing's ups and downs is told: each once, and of one that flaps less and less often. Pure,
+//! and the same for tunnels and lines; `C` is why it is down.
 
 /// How long a tunnel has to work before that is told; doubled for each time that it was told in the
 /// last hour, so that one that flaps is told less and less often.
@@ -27,7 +27,7 @@ pub struct News<C> {
     /// What was told of that, and whether somebody has to mend it.
     told: Option<(C, bool)>,
     /// When it was told that it is up, in the last hour.
-    pub(crate) ups: Vec<u64>,
+    ups: Vec<u64>,
 }
 
 impl<C: Copy> News<C> {
@@ -68,6 +68,12 @@ impl<C: Copy> News<C> {
     #[must_use]
     pub fn is_told(&self) -> bool {
         self.told.is_some()
+    }
+
+    /// How often it was told that it is up, in the last hour before that was told last.
+    #[must_use]
+    pub fn ups(&self) -> usize {
+        self.ups.len()
     }
 
     /// It does not work any more.

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use notifier::clock::Stamp;
-use notifier::config::host::Host;
-use notifier::event::{Event, Severity, What};
-use notifier::spool::Spool;
-use notifier::spool::drop::{self, SpoolError, Sync};
-use notifier::syslog::{Level, Line, Log};
+use crate::clock::Stamp;
+use crate::config::host::Host;
+use crate::event::{Event, Severity, What};
+use crate::spool::Spool;
+use crate::spool::drop::{self, SpoolError, Sync};
+use crate::syslog::{Level, Line, Log};
 
-/// Most that wait, some KiB: what is told of tunnels is damped, so this is days.
+/// Most that wait, some KiB: what is told is damped, so this is days.
 const MOST: usize = 64;
 
 /// How often it is tried again.
@@ -97,8 +97,8 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use notifier::event::Note;
-    use notifier::syslog::Source;
+    use crate::event::Note;
+    use crate::syslog::Source;
 
     use super::*;
 

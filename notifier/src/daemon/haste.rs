@@ -1,5 +1,5 @@
-//! How often the network's changes are a reason to hurry. Pure. Router advertisements, scans of a Wi-Fi,
-//! containers and VPNs change something all the time, and nearly none of it helps.
+//! How often a change is a reason to hurry. Pure. Router advertisements, scans of a Wi-Fi, containers and
+//! VPNs change something about the network all the time, and nearly none of it helps.
 
 /// A change that comes in a burst: the first of them is seldom the one that helps.
 const SETTLE_MS: u64 = 300;
@@ -8,16 +8,31 @@ const SETTLE_MS: u64 = 300;
 const AT_ONCE: u64 = 3;
 const EVERY_MS: u64 = 10_000;
 
-/// What has changed and was not yet heeded, and how many may be.
-#[derive(Debug, Default)]
+/// What has changed and was not yet heeded, and how many may be. The default is for the network's changes.
+#[derive(Debug)]
 pub struct Haste {
+    settle_ms: u64,
+    every_ms: u64,
     /// Since when there is a change that was not heeded.
     changed_ms: Option<u64>,
     /// When all that may be heeded at once may be again.
     full_ms: u64,
 }
 
+impl Default for Haste {
+    fn default() -> Self {
+        Self::new(SETTLE_MS, EVERY_MS)
+    }
+}
+
 impl Haste {
+    /// One that waits so long for others to come with a change, and heeds one in `every_ms` after three
+    /// at once.
+    #[must_use]
+    pub fn new(settle_ms: u64, every_ms: u64) -> Self {
+        Self { settle_ms, every_ms, changed_ms: None, full_ms: 0 }
+    }
+
     /// Something has changed.
     pub fn changed(&mut self, now_ms: u64) {
         self.changed_ms.get_or_insert(now_ms);
@@ -26,8 +41,8 @@ impl Haste {
     /// When there is a change to heed. None is forgotten: the last of many may be the one that counts.
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {
-        let allowed = self.full_ms.saturating_sub((AT_ONCE - 1) * EVERY_MS);
-        self.changed_ms.map(|at| (at + SETTLE_MS).max(allowed))
+        let allowed = self.full_ms.saturating_sub((AT_ONCE - 1) * self.every_ms);
+        self.changed_ms.map(|at| (at + self.settle_ms).max(allowed))
     }
 
     /// Whether a change is to be heeded now.
@@ -35,7 +50,7 @@ impl Haste {
         let heeds = self.due_ms().is_some_and(|due| now_ms >= due);
         if heeds {
             self.changed_ms = None;
-            self.full_ms = self.full_ms.max(now_ms) + EVERY_MS;
+            self.full_ms = self.full_ms.max(now_ms) + self.every_ms;
         }
         heeds
     }

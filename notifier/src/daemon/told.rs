@@ -1,16 +1,13 @@
-//! What was told of a tunnel that is down, kept over a restart: who was told that it is down has to be
+//! What was told of a thing that is down, kept over a restart: who was told that it is down has to be
 //! told that it is up again, and not a second time that it is down.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use notifier::clock::Stamp;
-use notifier::spool::files;
+use crate::clock::Stamp;
+use crate::spool::files;
 use serde::{Deserialize, Serialize};
-
-/// Where it is kept, unless systemd says otherwise (`StateDirectory=`).
-const DIR: &str = "/var/lib/tunnelwatch";
 
 /// What was told, as it stands in its file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +15,7 @@ const DIR: &str = "/var/lib/tunnelwatch";
 pub struct Told {
     /// Since when it is down.
     pub since: Stamp,
-    /// Why, in a word; nothing when the jump host tells.
+    /// Why, in a word; nothing where that is not told.
     pub cause: String,
     /// The same for a person, as it was told.
     pub text: String,
@@ -39,7 +36,7 @@ impl Told {
     }
 }
 
-/// The files, one for each tunnel that is down and was told to be.
+/// The files, one for each thing that is down and was told to be.
 #[derive(Debug, Clone)]
 pub struct Memory {
     dir: PathBuf,
@@ -47,16 +44,11 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Of `tunnelwatch run`.
+    /// Files of this ending in the state directory, which is `dir` unless systemd says otherwise. Programs
+    /// that may know things by the same names have endings of their own.
     #[must_use]
-    pub fn of_run() -> Self {
-        Self { dir: state_dir(), ending: "down" }
-    }
-
-    /// Of `tunnelwatch watch`, which may be on the same host and know tunnels by the same names.
-    #[must_use]
-    pub fn of_watch() -> Self {
-        Self { dir: state_dir(), ending: "seen-down" }
+    pub fn new(dir: &str, ending: &'static str) -> Self {
+        Self { dir: state_dir(dir), ending }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -73,7 +65,7 @@ impl Memory {
         self.dir.join(format!("{name}.{ending}"))
     }
 
-    /// The tunnels of which something was told.
+    /// The things of which something was told.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
@@ -83,7 +75,7 @@ impl Memory {
         entries.filter_map(|entry| name(entry.file_name())).collect()
     }
 
-    /// What was told of a tunnel. A file that makes no sense is none: then it is told again.
+    /// What was told of one. A file that makes no sense is none: then it is told again.
     #[must_use]
     pub fn recall(&self, name: &str) -> Option<Told> {
         let bytes = files::read_small(&self.path(name)).ok()?;
@@ -106,11 +98,12 @@ impl Memory {
     }
 }
 
-/// `$STATE_DIRECTORY` of systemd.exec(5): the first, where there are several.
-fn state_dir() -> PathBuf {
+/// `$STATE_DIRECTORY` of systemd.exec(5), the first where there are several; else `usual`.
+#[must_use]
+pub fn state_dir(usual: &str) -> PathBuf {
     let set = std::env::var_os("STATE_DIRECTORY").unwrap_or_default();
     let first = set.to_str().and_then(|dirs| dirs.split(':').find(|dir| !dir.is_empty()));
-    first.map_or_else(|| Path::new(DIR).to_owned(), PathBuf::from)
+    first.map_or_else(|| Path::new(usual).to_owned(), PathBuf::from)
 }
 
 #[cfg(test)]

@@ -1,0 +1,117 @@
+//! `linkprobe check`: is the line there, is it the right one, has it what is asked for?
+
+mod memory;
+mod one;
+mod print;
+mod tell;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use notifier::exit::Failure;
+use notifier::ffi::try_lock;
+
+use crate::config::{Link, Settings};
+use crate::record::Verdict;
+
+/// Longest wait for another run that tests the same line: two at once would each see half of it.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// What is asked of the command.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// The line; all where it is none.
+    pub name: Option<&'a str>,
+    /// JSON, a line for each.
+    pub json: bool,
+    /// Nothing but the exit code.
+    pub quiet: bool,
+    /// A longer test, as it is made once a day.
+    pub long: bool,
+}
+
+/// Where files are.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// History, budget and what was told.
+    pub state: &'a Path,
+    /// For others to read.
+    pub run: &'a Path,
+}
+
+/// Checks the lines and answers the exit code: that of the worst.
+///
+/// # Errors
+///
+/// When there is no such line, or the settings are wrong.
+pub fn check(settings: &Settings, places: Places<'_>, options: Options<'_>) -> Result<u8, Failure> {
+    let mut worst = Verdict::Good;
+    for link in chosen(settings, options.name)? {
+        let record = one::check(settings, link, places, options)?;
+        let verdict = record.verdict.unwrap_or(Verdict::Untested);
+        print::show(&record, options);
+        if rank(verdict.exit_code()) > rank(worst.exit_code()) {
+            worst = verdict;
+        }
+    }
+    Ok(worst.exit_code())
+}
+
+/// The lines that are meant.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a Link>, Failure> {
+    let all = settings.links.iter();
+    let links: Vec<&Link> = all.filter(|link| name.is_none_or(|name| name == link.name)).collect();
+    match (links.is_empty(), name) {
+        (false, _) => Ok(links),
+        (true, None) => Err(Failure::config(
+            "there is no [[link]] in the configuration file; etc/bastion.toml has an example",
+        )),
+        (true, Some(name)) => {
+            let names: Vec<&str> = settings.links.iter().map(|link| link.name.as_str()).collect();
+            let there = if names.is_empty() { "none".into() } else { names.join(", ") };
+            Err(Failure::usage(format!(
+                "there is no [[link]] of the name {name:?}; there are: {there}"
+            )))
+        }
+    }
+}
+
+/// How bad an exit code is: critical, warning, unknown, OK.
+fn rank(code: u8) -> u8 {
+    match code {
+        2 => 3,
+        1 => 2,
+        3 => 1,
+        _ => 0,
+    }
+}
+
+/// Keeps other runs from testing the same line; nothing when one did for too long.
+pub fn alone(places: Places<'_>, link: &Link) -> Result<Option<File>, Failure> {
+    let path = places.state.join(format!("{}.lock", link.name));
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&path)
+        .map_err(|error| Failure::io(path.display(), &error))?;
+    let begun = Instant::now();
+    loop {
+        match try_lock(&file) {
+            Ok(true) => return Ok(Some(file)),
+            Ok(false) if begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok(false) => return Ok(None),
+            Err(error) => return Err(Failure::io(path.display(), &error)),
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! One look at a line: whether packets go out by it and come back.
+//!
+//! By DNS, which carriers let through where they throttle ICMP, and by TCP connections to some targets.
+//! Whatever comes back has come back: an answer that says SERVFAIL, or a connection that is refused. A
+//! captive portal and a resolver that lies are not seen here.
+//!
+//! Who is in the line's own network, as most often a router is, answers although the line beyond is
+//! dead: what he says counts only where nobody else is asked.
+
+pub mod policy;
+mod query;
+pub mod routes;
+mod tries;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::line::{Line, Trouble};
+
+/// Most that are asked in a look: each has a socket.
+const MOST: usize = 16;
+
+/// What one look has seen.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// Why nothing can leave, found on this machine; then nobody was asked.
+    pub trouble: Option<Trouble>,
+    /// Who was asked, and what came of it.
+    pub probes: Vec<Probe>,
+    /// A route that seems to be missing, when nobody has answered.
+    pub hint: Option<Trouble>,
+    /// Bytes sent and received, headers of IP included.
+    pub bytes: [u64; 2],
+}
+
+/// Somebody who may be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Who.
+    pub to: SocketAddr,
+    /// How.
+    pub by: By,
+    /// Whether he is in the line's own network.
+    pub near: bool,
+    /// What came of it.
+    pub found: Found,
+}
+
+/// How somebody is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// By a question of DNS over UDP.
+    Dns,
+    /// By a TCP connection.
+    Tcp,
+}
+
+/// What came of asking somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// He was not asked, as another had answered.
+    NotAsked,
+    /// He has answered, after so long.
+    Answered(Duration),
+    /// He has answered, and says that he cannot or will not: in this word of DNS.
+    Unwell(Duration, &'static str),
+    /// He refuses the connection; a packet came back.
+    Refused(Duration),
+    /// Nothing came.
+    Silent,
+    /// Somebody on the way, or the system, says that it cannot be.
+    Failed(String),
+}
+
+impl Found {
+    /// How long it took until something came back.
+    #[must_use]
+    pub fn took(&self) -> Option<Duration> {
+        match self {
+            Self::Answered(took) | Self::Unwell(took, _) | Self::Refused(took) => Some(*took),
+            Self::NotAsked | Self::Silent | Self::Failed(_) => None,
+        }
+    }
+
+    /// Its word in the state file.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NotAsked => "not-asked",
+            Self::Answered(_) => "answered",
+            Self::Unwell(..) => "unwell",
+            Self::Refused(_) => "refused",
+            Self::Silent => "silent",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.by {
+            By::Dns if self.to.port() == 53 => write!(f, "{}", self.to.ip()),
+            _ => write!(f, "{}", self.to),
+        }
+    }
+}
+
+/// Why a line is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// [`Trouble::NoInterface`].
+    NoInterface,
+    /// [`Trouble::InterfaceDown`].
+    InterfaceDown,
+    /// [`Trouble::NoAddress`].
+    NoAddress,
+    /// [`Trouble::NotOurs`].
+    NotOurs,
+    /// [`Trouble::NoRoute`].
+    NoRoute,
+    /// Nobody answers.
+    Silent,
+}
+
+impl Cause {
+    const ALL: [Self; 6] = [
+        Self::NoInterface,
+        Self::InterfaceDown,
+        Self::NoAddress,
+        Self::NotOurs,
+        Self::NoRoute,
+        Self::Silent,
+    ];
+
+    /// Its word in the log and in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoInterface => "no-interface",
+            Self::InterfaceDown => "interface-down",
+            Self::NoAddress => "no-address",
+            Self::NotOurs => "not-ours",
+            Self::NoRoute => "no-route",
+            Self::Silent => "silent",
+        }
+    }
+
+    /// The one with this word; silence for any other.
+    #[must_use]
+    pub fn of_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|cause| cause.word() == word).unwrap_or(Self::Silent)
+    }
+
+    /// Whether it was found on this machine, without a packet: then it is so.
+    #[must_use]
+    pub fn is_certain(self) -> bool {
+        matches!(self, Self::NoInterface | Self::InterfaceDown | Self::NoAddress | Self::NotOurs)
+    }
+}
+
+impl From<&Trouble> for Cause {
+    fn from(trouble: &Trouble) -> Self {
+        match trouble {
+            Trouble::NoInterface(_) => Self::NoInterface,
+            Trouble::InterfaceDown(_) => Self::InterfaceDown,
+            Trouble::NoAddress(_) => Self::NoAddress,
+            Trouble::NotOurs(_) => Self::NotOurs,
+            Trouble::NoRoute { .. } => Self::NoRoute,
+        }
+    }
+}
+
+impl Look {
+    /// Whether somebody who counts has answered.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.rtt().is_some()
+    }
+
+    /// The quickest round trip to somebody who counts.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Duration> {
+        counting(&self.probes).filter_map(|probe| probe.found.took()).min()
+    }
+
+    /// Why it is down, when it is.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.trouble.as_ref().or(self.hint.as_ref()).map_or(Cause::Silent, Cause::from)
+    }
+
+    /// The same in words for a person.
+    #[must_use]
+    pub fn why(&self) -> String {
+        if let Some(trouble) = &self.trouble {
+            return trouble.to_string();
+        }
+        let names = |probes: &mut dyn Iterator<Item = &Probe>| {
+            probes.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let silent = names(&mut counting(&self.probes));
+        let near = names(
+            &mut self.probes.iter().filter(|probe| probe.near && probe.found.took().is_some()),
+        );
+        let mut why = match near.as_str() {
+            "" => format!("nobody answers of {silent}"),
+            near => format!("{near} on this side answers, and nobody beyond it of {silent}"),
+        };
+        let failed = counting(&self.probes).find_map(|probe| match &probe.found {
+            Found::Failed(text) => Some(format!("{probe}: {text}")),
+            _ => None,
+        });
+        if let Some(failed) = failed {
+            why += &format!(" ({failed})");
+        }
+        match &self.hint {
+            Some(hint) => format!("{why}; it seems that {hint}"),
+            None => why,
+        }
+    }
+}
+
+/// Those whose answer says that the line works: who is beyond it, where anybody is.
+fn counting(probes: &[Probe]) -> impl Iterator<Item = &Probe> {
+    let all_near = probes.iter().all(|probe| probe.near);
+    probes.iter().filter(move |probe| all_near || !probe.near)
+}
+
+/// Asks everybody at once, and waits for them for `most`; less when the first has answered and the others
+/// had as much time again as he took.
+#[must_use]
+pub fn look(line: &Line, resolvers: &[SocketAddr], targets: &[SocketAddr], most: Duration) -> Look {
+    look_with(line, resolvers, targets, &Care { most, ..Care::default() })
+}
+
+/// How a look is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Care {
+    /// How long it may take.
+    pub most: Duration,
+    /// How long is waited for an answer until it is asked again, and until the others are asked.
+    pub patience: Duration,
+    /// Who is asked first, by himself: the others are asked only when he does not answer. Counted among
+    /// those who count, name servers first, and beyond the last from the first again.
+    pub first: Option<usize>,
+}
+
+impl Default for Care {
+    fn default() -> Self {
+        Self {
+            most: Duration::from_millis(2_500),
+            patience: Duration::from_millis(700),
+            first: None,
+        }
+    }
+}
+
+/// [`look`], with more care.
+#[must_use]
+pub fn look_with(
+    line: &Line,
+    resolvers: &[SocketAddr],
+    targets: &[SocketAddr],
+    care: &Care,
+) -> Look {
+    if let Some(trouble) = line.trouble() {
+        return Look { trouble: Some(trouble), ..Look::default() };
+    }
+    let routes = routes::Routes::read();
+    let probes =
+        probes(resolvers, targets, |to| routes.is_near(line.interface.as_deref(), to.ip()));
+    let mut look = tries::look(line, probes, care);
+    if look.trouble.is_none() && !look.is_up() {
+        look.hint = hint(line, &look.probes, &routes);
+    }
+    look
+}
+
+/// Those who may be asked, each once.
+fn probes(
+    resolvers: &[SocketAddr],
+    targets: &[SocketAddr],
+    is_near: impl Fn(SocketAddr) -> bool,
+) -> Vec<Probe> {
+    let resolvers = resolvers.iter().map(|to| (*to, By::Dns));
+    let mut probes: Vec<Probe> = Vec::new();
+    for (to, by) in resolvers.chain(targets.iter().map(|to| (*to, By::Tcp))) {
+        if probes.len() < MOST && !probes.iter().any(|probe| (probe.to, probe.by) == (to, by)) {
+            probes.push(Probe { to, by, near: is_near(to), found: Found::NotAsked });
+        }
+    }
+    probes
+}
+
+/// The route that is missing to all who count, if it is.
+fn hint(line: &Line, probes: &[Probe], routes: &routes::Routes) -> Option<Trouble> {
+    let interface = line.interface.as_ref()?;
+    let mut missing = counting(probes).filter(|probe| !routes.lead_to(interface, probe.to.ip()));
+    let to = missing.next()?.to.ip();
+    let all = missing.count() + 1 == counting(probes).count();
+    all.then(|| Trouble::NoRoute { interface: Some(interface.clone()), to })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(to: &str, by: By, near: bool, found: Found) -> Probe {
+        Probe { to: to.parse().unwrap(), by, near, found }
+    }
+
+    #[test]
+    fn who_counts_is_who_is_beyond_the_line() {
+        let answered = |ms| Found::Answered(Duration::from_millis(ms));
+        let near = |found| probe("192.168.8.1:53", By::Dns, true, found);
+        let far = |found| probe("192.0.2.53:53", By::Dns, false, found);
+        let target = |found| probe("203.0.113.50:22", By::Tcp, false, found);
+        let ms = Duration::from_millis;
+        let table = [
+            (vec![near(answered(1))], Some(1)),
+            (vec![near(answered(1)), far(Found::Silent)], None),
+            (vec![near(answered(1)), far(Found::NotAsked)], None),
+            (vec![near(Found::Silent), far(answered(30))], Some(30)),
+            (vec![far(answered(30)), target(answered(20))], Some(20)),
+            (vec![far(Found::Silent), target(Found::Refused(ms(20)))], Some(20)),
+            (vec![far(Found::Unwell(ms(30), "SERVFAIL")), target(Found::Silent)], Some(30)),
+            (vec![far(Found::Silent), target(Found::Failed("no route to host".into()))], None),
+            (vec![], None),
+        ];
+        for (probes, want) in table {
+            let look = Look { probes, ..Look::default() };
+            assert_eq!(look.rtt(), want.map(ms), "{look:?}");
+            assert_eq!(look.is_up(), want.is_some());
+        }
+    }
+
+    #[test]
+    fn why_it_is_down_is_said_with_what_may_help() {
+        let silent = |to, by| probe(to, by, false, Found::Silent);
+        let mut look = Look {
+            probes: vec![silent("192.0.2.53:53", By::Dns), silent("[2001:db8::1]:443", By::Tcp)],
+            ..Look::default()
+        };
+        assert_eq!(look.why(), "nobody answers of 192.0.2.53, [2001:db8::1]:443");
+        look.probes[1].found = Found::Failed("no route to host".into());
+        look.probes.push(probe(
+            "192.168.8.1:53",
+            By::Dns,
+            true,
+            Found::Unwell(Duration::from_millis(1), "SERVFAIL"),
+        ));
+        assert_eq!(
+            look.why(),
+            "192.168.8.1 on this side answers, and nobody beyond it of 192.0.2.53, \
+             [2001:db8::1]:443 ([2001:db8::1]:443: no route to host)"
+        );
+        assert_eq!(look.cause(), Cause::Silent);
+        look.trouble = Some(Trouble::NoAddress("wwan0".into()));
+        assert_eq!(
+            (look.cause(), look.why().as_str()),
+            (Cause::NoAddress, "the interface wwan0 has no address")
+        );
+        for cause in Cause::ALL {
+            assert_eq!(Cause::of_word(cause.word()), cause);
+        }
+    }
+
+    #[test]
+    fn a_route_that_is_missing_to_one_of_them_is_no_hint() {
+        let line = Line { interface: Some("wwan0".into()), source: None };
+        let table = "head\nwwan0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let routes = routes::Routes::parse(table, "");
+        let silent = |to| probe(to, By::Dns, false, Found::Silent);
+        let two = [silent("9.9.9.9:53"), silent("192.0.2.1:53")];
+        if cfg!(target_endian = "little") {
+            assert_eq!(hint(&line, &two, &routes), None);
+        }
+        assert!(matches!(hint(&line, &two[..1], &routes), Some(Trouble::NoRoute { .. })));
+        assert_eq!(hint(&Line::default(), &two[..1], &routes), None, "wherever the default leads");
+    }
+
+    #[test]
+    fn each_is_asked_once_and_there_is_a_ceiling() {
+        let server: SocketAddr = "192.0.2.53:53".parse().unwrap();
+        let all = probes(&[server, server], &[server, server], |_| false);
+        assert_eq!(all.iter().map(|probe| probe.by).collect::<Vec<_>>(), [By::Dns, By::Tcp]);
+        let many: Vec<SocketAddr> =
+            (1..100).map(|port| SocketAddr::new(server.ip(), port)).collect();
+        assert_eq!(probes(&many, &many, |_| false).len(), MOST);
+    }
+}

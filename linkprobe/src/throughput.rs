@@ -1,0 +1,185 @@
+//! Asks providers, one after the other, until it is decided whether the line has what is asked for.
+
+use std::time::Duration;
+
+use ureq::http::HeaderMap;
+
+use crate::decide::{self, Answer, Decision, Next, Question, Tried};
+use crate::endpoint::{Endpoint, Endpoints};
+use crate::http::Client;
+use crate::provider::Request;
+use crate::record::{self, Bound};
+use crate::transfer::{self, Job, Plan, Went};
+
+/// Which way is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the provider to us.
+    Download,
+    /// From us to the provider.
+    Upload,
+}
+
+impl Way {
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Download => "download",
+            Self::Upload => "upload",
+        }
+    }
+}
+
+/// What is asked of the line.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Which way.
+    pub way: Way,
+    /// Bytes a second of TCP payload, at least.
+    pub threshold: f64,
+    /// How long the first transfer is to go on though it has passed.
+    pub at_least: Duration,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The answer.
+    pub answer: Answer,
+    /// Bits a second, and what that says of the line; nothing where nothing was transferred.
+    pub rate: Option<(f64, Bound)>,
+    /// Who said so.
+    pub server: Option<record::Server>,
+    /// Whether the line was fast enough at first, and then was not.
+    pub fell: bool,
+    /// What there is to tell besides: who could not be asked, and why.
+    pub notes: Vec<String>,
+}
+
+/// Time in which what is on its way may vary, besides the round trip: queues and jitter.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// What may be on its way is so much more than what has to be: flows do not share evenly.
+const ROOM: f64 = 1.5;
+
+/// Bytes that may be on their way in a flow at least: ten segments, with which it begins (RFC 6928).
+const LEAST_ROOM: f64 = 16_384.0;
+
+/// Bytes besides the payload of a transfer, at most: TLS, heads of requests and answers.
+const OVERHEAD: u64 = 16_384;
+
+/// Decides, and asks `spend` before each transfer whether so many bytes may be used.
+pub fn decide(
+    client: &Client,
+    endpoints: &mut Endpoints<'_>,
+    wanted: &Wanted,
+    spend: &mut dyn FnMut(u64) -> Result<(), String>,
+) -> Found {
+    let mut tried: Vec<Tried> = Vec::new();
+    let mut notes = Vec::new();
+    let mut server = None;
+    let mut would_pass = false;
+    let answer = loop {
+        let (flows, provider) = match decide::next(&tried, endpoints.len(), wanted.threshold) {
+            Next::Decided(answer) => break answer,
+            Next::Try { flows, provider } => (flows, provider),
+        };
+        let went = match endpoints.get(client, provider) {
+            Err(why) => Went::Refused(vec![why]),
+            Ok(endpoint) if !endpoint.has(wanted.way) => {
+                Went::Refused(vec!["it takes no uploads".into()])
+            }
+            Ok(endpoint) => {
+                let (question, plan) = plan(wanted, &endpoint, flows, &tried);
+                let mut decision = Decision::new(question);
+                if let Err(why) = spend(decision.most_bytes() + OVERHEAD * flows as u64) {
+                    notes.push(why);
+                    break Answer::Open;
+                }
+                server = Some(endpoint.server.clone());
+                let went = one(client, &endpoint, wanted.way, &plan, &mut decision);
+                would_pass |= decision.would_pass();
+                went
+            }
+        };
+        let answer = match went {
+            Went::Told(answer) => Some(answer),
+            Went::Refused(reasons) => {
+                let name = endpoints.name(provider);
+                notes.extend(reasons.into_iter().map(|why| format!("{name}: {why}")));
+                None
+            }
+        };
+        if answer == Some(Answer::Stalled) {
+            notes.push(format!("{}: it stopped sending", endpoints.name(provider)));
+        }
+        tried.push(Tried { flows, provider, answer });
+    };
+    let fell = would_pass && matches!(answer, Answer::HasNot(_));
+    let rate = if fell { last(&tried) } else { best(&tried) };
+    Found { answer, rate, server, fell, notes }
+}
+
+/// The best rate that any transfer has shown: that much the line has.
+fn best(tried: &[Tried]) -> Option<(f64, Bound)> {
+    rates(tried).reduce(|one, other| if other.0 > one.0 { other } else { one })
+}
+
+/// The rate of the last transfer that has shown any.
+fn last(tried: &[Tried]) -> Option<(f64, Bound)> {
+    rates(tried).last()
+}
+
+fn rates(tried: &[Tried]) -> impl Iterator<Item = (f64, Bound)> {
+    let rates = tried.iter().filter_map(|one| match one.answer? {
+        Answer::Has(steady) => Some((steady.rate, Bound::AtLeast)),
+        Answer::HasNot(steady) | Answer::Near(Some(steady)) => Some((steady.rate, Bound::About)),
+        Answer::Open | Answer::Near(None) | Answer::Stalled => None,
+    });
+    rates.map(|(rate, bound)| ((rate * 8.0).round(), bound))
+}
+
+fn plan(wanted: &Wanted, endpoint: &Endpoint, flows: usize, tried: &[Tried]) -> (Question, Plan) {
+    let round_trip = endpoint.round_trip;
+    let is_again = tried.iter().any(|one| matches!(one.answer, Some(Answer::Near(_))));
+    let at_least =
+        if tried.iter().any(|one| one.answer.is_some()) { Duration::ZERO } else { wanted.at_least };
+    let question = Question { threshold: wanted.threshold, round_trip, is_again, at_least };
+    let pace = decide::PACE * wanted.threshold;
+    #[expect(clippy::cast_precision_loss, reason = "some dozens")]
+    let each = pace * (round_trip + SLACK).as_secs_f64() * ROOM / flows as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 16 KiB")]
+    let limit = each.max(LEAST_ROOM) as usize;
+    let limit = Some(limit).filter(|limit| *limit <= most_buffer(wanted.way));
+    (question, Plan { flows, pace: Some(pace), limit })
+}
+
+/// The largest buffer that a program may ask for, in bytes (socket(7)); beyond it the kernel's own
+/// choice is larger.
+fn most_buffer(way: Way) -> usize {
+    let name = match way {
+        Way::Download => "rmem_max",
+        Way::Upload => "wmem_max",
+    };
+    let text = std::fs::read_to_string(format!("/proc/sys/net/core/{name}")).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
+fn one(
+    client: &Client,
+    endpoint: &Endpoint,
+    way: Way,
+    plan: &Plan,
+    decision: &mut Decision,
+) -> Went<Answer> {
+    let bytes = decision.most_bytes();
+    let request = || endpoint.request(way, bytes);
+    let check =
+        |asked: &Request, status, headers: &HeaderMap| endpoint.check(way, asked, status, headers);
+    let job = Job { request: &request, is_upload: way == Way::Upload, check: &check };
+    transfer::run(client, &job, plan, |sample| match decision.learn(sample) {
+        Answer::Open => None,
+        answer => Some(answer),
+    })
+}

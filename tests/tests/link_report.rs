@@ -228,7 +228,7 @@ fn no_history_one_record_and_a_torn_one_are_reports_too() {
     let unset = check.replacen(&check[14..18], "1970", 1);
     host.write(HISTORY, format!("{unset}\n{check}\n"), 0o640);
     let text = linkprobe(&host, &["report", "--since", "all"]).ok().text();
-    assert!(text.contains("1 records have a time that cannot be"), "{text}");
+    assert!(text.contains("1 record of a time that cannot be"), "{text}");
     assert!(!text.contains("1970"), "{text}");
 }
 

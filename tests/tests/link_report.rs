@@ -37,10 +37,10 @@ fn now_s() -> i64 {
     i64::try_from(now).unwrap()
 }
 
-/// A machine with a month of a line, and the text of its history.
+/// A machine with a month of a line, and the text of its history; all of it is of the last 30 days.
 fn month() -> (Host, String) {
     let host = host();
-    let lines = Story::backup(now_s(), 30).lines();
+    let lines = Story::backup(now_s(), 29).lines();
     host.write(HISTORY, &lines, 0o640);
     (host, lines)
 }

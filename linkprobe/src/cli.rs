@@ -11,6 +11,7 @@ use notifier::exit::{self, Failure};
 
 use crate::books::Books;
 use crate::check::{self, Places};
+use crate::check_config::check_config;
 use crate::config::Settings;
 use crate::import;
 use crate::measure;
@@ -28,6 +29,8 @@ commands:
                    is it there, is it the right one, has it what is asked for? exit code 0 good,
                    1 marginal or high latency, 2 slow, wrong or down, 3 could not be tested.
                    --long sees through a token bucket, as one check a day does
+  check-config     is each [[link]] of the file right? Asks nobody and uses no data; exit code 0 or 78,
+                   and each finding with what to do. `bastion check` runs it
   measure [NAME] [--json] [--no-download] [--no-upload]
                    how much has it? Download, upload, latency idle and under load
   watch            sees whether each [[link]] is up, and tells when that changes
@@ -91,6 +94,7 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
             let options = check::Options { name: name.first().copied(), json, quiet, long };
             check::check(&writing()?, places, options)
         }
+        ["check-config"] => check_config(&line.config),
         ["measure", name @ ..] if name.len() < 2 => {
             let name = name.first().copied();
             let [download, upload] = line.ways;
@@ -116,7 +120,7 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
         ["import", ..] => {
             Err(Failure::usage("of which line, and what? linkprobe import NAME FILE..."))
         }
-        ["check" | "measure" | "watch" | "status" | "report", ..] => {
+        ["check" | "check-config" | "measure" | "watch" | "status" | "report", ..] => {
             Err(Failure::usage("there are words too many"))
         }
         [other, ..] => Err(Failure::usage(format!("there is no command {other:?}"))),

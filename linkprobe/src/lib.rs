@@ -8,6 +8,7 @@ pub mod alarm;
 pub mod books;
 pub mod budget;
 pub mod check;
+pub mod check_config;
 pub mod cli;
 pub mod config;
 pub mod decide;

@@ -86,8 +86,8 @@ impl fmt::Display for HistoryError {
                 write!(f, "a record of {bytes} bytes; {MAX_LINE} is the most")
             }
             Self::Io { doing, path, source, .. } => {
-                let full = source.kind() == io::ErrorKind::StorageFull;
-                let remedy = if full { "; the history is as it was, make room" } else { "" };
+                let remedy =
+                    if is_full(source) { "; the history is as it was: make room" } else { "" };
                 write!(f, "cannot {doing} {}: {source}{remedy}", path.display())
             }
         }
@@ -106,6 +106,7 @@ impl std::error::Error for HistoryError {
 impl From<HistoryError> for notifier::exit::Failure {
     fn from(error: HistoryError) -> Self {
         match error {
+            HistoryError::Io { ref source, .. } if is_full(source) => Self::later(&error),
             HistoryError::Io { doing, path, source, .. } => {
                 Self::io(format!("cannot {doing} {}", path.display()), &source)
             }
@@ -113,6 +114,10 @@ impl From<HistoryError> for notifier::exit::Failure {
             HistoryError::Busy { .. } => Self::later(error),
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl History {
@@ -269,7 +274,7 @@ impl Locked {
         }
         let written = match (&self.file).write(&bytes) {
             Ok(count) if count == bytes.len() => self.file.sync_data(),
-            Ok(_) => Err(io::ErrorKind::StorageFull.into()),
+            Ok(_) => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             Err(error) => Err(error),
         };
         written.map_err(|source| {

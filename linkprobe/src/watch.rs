@@ -44,6 +44,8 @@ const END: Duration = Duration::from_secs(8);
 enum Word {
     /// Look now.
     Look,
+    /// Look now at everybody: somebody says so.
+    All,
     /// Look now, and find out anew which name servers it has: the network has changed.
     Network,
     /// End.
@@ -118,7 +120,7 @@ pub fn watch(config: &Path, run_dir: &Path, books: Arc<dyn Books>) -> Result<(),
                 libc::SIGUSR1 => {
                     let line = Line::new("look-now").text("reason", "SIGUSR1");
                     watch.teller.log(Level::Info, &line);
-                    watch.say(Word::Look);
+                    watch.say(Word::All);
                 }
                 _ => {
                     watch.end();

@@ -38,7 +38,7 @@ pub struct Lines {
     /// `linkprobe watch`, when it runs.
     pub watch: Option<Daemon>,
     /// Who answers beyond the lines.
-    far: Vec<Daemon>,
+    _far: Vec<Daemon>,
     /// Has the lines.
     pub inside: Host,
     /// At the other end of each.
@@ -80,6 +80,8 @@ impl Lines {
             let (here, there) = (format!("10.{number}.0.2/24"), format!("10.{number}.0.1/24"));
             wire(&inside, &here, gate, &there, cable);
             route(&inside, which);
+            // Or it would say for far addresses that they are on the cable.
+            gate.sh("echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore");
             for host in [53, 80, 81] {
                 gate.sh(&format!("ip address add 198.18.{number}.{host}/32 dev lo"));
             }
@@ -100,10 +102,9 @@ impl Lines {
         }
         inside.sh(&format!(
             "install -d -o _linkprobe -g _linkprobe {RUN} /var/lib/linkprobe
-             echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter
              for of in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$of; done"
         ));
-        Self { watch: None, far, inside, gates }
+        Self { watch: None, _far: far, inside, gates }
     }
 
     /// The same with this file, and watched, each line up.

@@ -63,7 +63,7 @@ pub(super) fn look(line: &Line, probes: Vec<Probe>, care: &Care) -> Look {
     let mut rest: Option<Instant> = None;
     loop {
         let now = Instant::now();
-        work.hear(now);
+        work.hear();
         let up = counting(&work.probes).any(|probe| probe.found.took().is_some());
         if up && !all {
             break;
@@ -180,11 +180,11 @@ impl Work<'_> {
     }
 
     /// Takes in what has come.
-    fn hear(&mut self, now: Instant) {
+    fn hear(&mut self) {
         for one in std::mem::take(&mut self.tries) {
             let heard = match self.probes[one.at].by {
-                By::Dns => self.hear_dns(&one, now),
-                By::Tcp => self.hear_tcp(&one, now),
+                By::Dns => self.hear_dns(&one),
+                By::Tcp => self.hear_tcp(&one),
             };
             match heard {
                 Ok(None) => self.tries.push(one),
@@ -197,7 +197,7 @@ impl Work<'_> {
         }
     }
 
-    fn hear_dns(&mut self, one: &Try, now: Instant) -> io::Result<Option<Found>> {
+    fn hear_dns(&mut self, one: &Try) -> io::Result<Option<Found>> {
         loop {
             let mut bytes = [0; 2048];
             let length = match (&one.socket).read(&mut bytes) {
@@ -211,7 +211,7 @@ impl Work<'_> {
             let Some((_, asked)) = one.asked.iter().find(|(asked, _)| *asked == id) else {
                 continue;
             };
-            let took = now.saturating_duration_since(*asked);
+            let took = asked.elapsed();
             return Ok(Some(match answer {
                 Answer::Well => Found::Answered(took),
                 Answer::Unwell(word) => Found::Unwell(took, word),
@@ -219,8 +219,8 @@ impl Work<'_> {
         }
     }
 
-    fn hear_tcp(&mut self, one: &Try, now: Instant) -> io::Result<Option<Found>> {
-        let took = now.saturating_duration_since(one.begun);
+    fn hear_tcp(&mut self, one: &Try) -> io::Result<Option<Found>> {
+        let took = one.begun.elapsed();
         match one.socket.take_error()? {
             Some(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 self.bytes[1] += one.header + RESET;

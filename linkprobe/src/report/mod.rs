@@ -134,7 +134,7 @@ pub fn report(settings: &Settings, state: &Path, options: &ReportOptions) -> Res
         Since::Ever => None,
         Since::Ago(ago) => {
             let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
-            Some(now_s.saturating_sub(ago).saturating_mul(1000))
+            Some(now_s.saturating_sub(ago).max(FIRST_S).saturating_mul(1000))
         }
     };
     if let Some(file) = &options.csv {
@@ -264,7 +264,7 @@ fn gather_one(
         }
         if since_ms.is_none_or(|since_ms| point.end_s().max(point.at_s) >= since_ms / 1000) {
             if let Some(isp) = isp(&record) {
-                count(&mut beside.isps, isp);
+                count(&mut beside.isps, &isp);
             }
             points.push(point);
         }
@@ -292,7 +292,7 @@ fn isp(record: &Record) -> Option<String> {
 /// Most names that are kept: who answers chooses them.
 const MAX_ISPS: usize = 16;
 
-fn count(isps: &mut BTreeMap<String, usize>, isp: String) {
+fn count(isps: &mut BTreeMap<String, usize>, isp: &str) {
     let short: String = isp.chars().take(60).collect();
     if isps.len() < MAX_ISPS || isps.contains_key(&short) {
         *isps.entry(short).or_default() += 1;
@@ -305,8 +305,5 @@ fn json(report: &Report) -> String {
     format!("{}\n", serde_json::to_string_pretty(&whole).unwrap_or_default())
 }
 
-/// The story that the tests of the whole program tell, too.
 #[cfg(test)]
-#[path = "../../../tests/src/line_history.rs"]
-#[allow(dead_code, missing_docs, reason = "not all of it is needed here")]
-pub(crate) mod line_history;
+mod tests;

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn checks_see_an_outage_from_the_first_that_fails_to_the_first_that_does_not() {
         use Verdict::{Down, Good, Slow, Untested};
-        let table: [(&[(i64, Verdict)], &[&str]); 6] = [
+        type Row<'a> = (&'a [(i64, Verdict)], &'a [&'a str]);
+        let table: [Row<'_>; 6] = [
             (&[(1, Good), (2, Good)], &[]),
             (&[(1, Good), (2, Down), (3, Down), (4, Slow), (5, Down), (6, Good)], &["2-4", "5-6"]),
             (&[(1, Down)], &["1-1?"]),

@@ -1,4 +1,5 @@
-//! The report as a page: one file, nothing from elsewhere, light or dark as its reader has it.
+//! The report as a page: one file, nothing from elsewhere, light or dark as its reader has it. It is
+//! XML as well, so that anything can read it.
 
 use std::fmt::Write;
 
@@ -27,9 +28,9 @@ pub fn page(report: &Report) -> String {
     let title = format!("{}: {}", names(report), report.host);
     let written = local::minute(report.period.to_s);
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+         <meta name=\"color-scheme\" content=\"light dark\"/>\n\
          <title>{title}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
          <footer>linkprobe {} on {}, {written}. Times are of this machine's time zone{}.</footer>\n\
          </body>\n</html>\n",

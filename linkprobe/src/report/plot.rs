@@ -7,7 +7,7 @@ use textplots::{Chart, Plot, Shape};
 
 use super::scale::{Scale, moments, place_in};
 use super::strip::pieces;
-use super::table::Looks;
+use super::table::{Looks, wrapped};
 use super::{Part, Period};
 use crate::record::Bound;
 use crate::units;
@@ -102,18 +102,21 @@ impl Frame {
             .into_iter()
             .map(|mark| (ROWS - 1 - cell(scale.place(mark), ROWS), word(mark)))
             .collect();
-        let mut text = format!("  {:>width$} {title}\n", "", width = MARGIN - 3);
+        let mut text = String::new();
+        for line in wrapped(title, self.columns) {
+            let _ = writeln!(text, "{:>MARGIN$}{line}", "");
+        }
         for (number, row) in rows.iter().enumerate() {
             let mark = marks.iter().find(|(at, _)| *at == number);
             let (label, line) = mark.map_or(("", '│'), |(_, word)| (word.as_str(), '┤'));
-            let _ = writeln!(text, "{label:>width$} {line}{row}", width = MARGIN - 2);
+            let _ = writeln!(text, "{label:>width$} {line}{}", row.trim_end(), width = MARGIN - 2);
         }
         text + &self.time_axis()
     }
 
     fn time_axis(&self) -> String {
         let mut line = vec!['─'; self.columns];
-        let mut words = vec![' '; self.columns + 12];
+        let mut words = vec![' '; self.columns + 2];
         let mut free = 0;
         for (at_s, word) in moments(self.period, self.columns / 10) {
             let column = cell(place_in(self.period, at_s), self.columns);
@@ -188,7 +191,9 @@ fn download(part: &Part, frame: &Frame) -> Option<String> {
 fn ping(part: &Part, frame: &Frame) -> Option<String> {
     let found = || part.points.iter().filter_map(|point| Some((point.at_s, point.ping?)));
     found().next()?;
-    let scale = Scale::of(found().map(|(_, ping)| ping));
+    // A few that are far off lie on the upper edge, and do not press all others to the ground.
+    let most = part.summary.ping?.p95.value * 3.0;
+    let scale = Scale::of(found().map(|(_, ping)| ping.min(most)));
     let dots: Vec<Dot> = found().map(|(at_s, ping)| frame.dot(at_s, scale.place(ping))).collect();
     Some(frame.draw(&dots, scale, "ping", |ms| format!("{ms} ms")))
 }

@@ -106,9 +106,33 @@ pub fn without_time(count: usize) -> String {
     format!("{count} records have a time that cannot be (the clock was not set) and are left out")
 }
 
+/// Words in lines of at most so many characters, if no word is longer. What paints a word has no width.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut room = 0;
+    for word in text.split(' ') {
+        let painted = 9 * word.matches("\x1b[31m").count();
+        let length = word.chars().count().saturating_sub(painted);
+        match lines.last_mut() {
+            Some(line) if length < room => {
+                line.push(' ');
+                line.push_str(word);
+                room -= length + 1;
+            }
+            _ => {
+                lines.push(word.to_owned());
+                room = width.saturating_sub(length);
+            }
+        }
+    }
+    lines
+}
+
 fn facts(summary: &Summary, looks: Looks) -> String {
     let mut text = String::new();
     let mut fact = |name: &str, value: String| {
+        let lines = wrapped(&value, looks.width.saturating_sub(13));
+        let value = lines.join(&format!("\n{:13}", ""));
         let _ = writeln!(text, "  {} {value}", looks.faint(&format!("{name:<10}")));
     };
     if let Some(last) = summary.last_check {
@@ -297,7 +321,10 @@ fn spreads(summary: &Summary, looks: Looks) -> String {
     }
     let mut text = format!("\n{}", columns(&lines, looks));
     if rows.iter().any(|row| row.bounded) {
-        let _ = writeln!(text, "  {}", looks.faint(&format!("{} {BOUND}", looks.at_least())));
+        for line in wrapped(&format!("{} {BOUND}", looks.at_least()), looks.width.saturating_sub(2))
+        {
+            let _ = writeln!(text, "  {}", looks.faint(&line));
+        }
     }
     text
 }

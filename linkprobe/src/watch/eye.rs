@@ -65,6 +65,8 @@ struct Known {
     cause: Option<Cause>,
     told: String,
     bytes: [u64; 2],
+    /// Whether the last look has failed.
+    fails: bool,
 }
 
 impl Eye {
@@ -100,6 +102,7 @@ impl Eye {
             cause: told.as_ref().map(|told| Cause::of_word(&told.cause)),
             told: told.map(|told| told.text).unwrap_or_default(),
             bytes: [0; 2],
+            fails: false,
         };
         let mut hour = Hour::new(name, millis(self.link.check_every));
         let mut stop = false;
@@ -108,6 +111,10 @@ impl Eye {
             let actions = if begun_ms >= policy.look_ms() {
                 let look = self.look(&mut known, &policy, begun_ms);
                 hour.looked(&look);
+                let failed = std::mem::replace(&mut known.fails, !look.is_up());
+                if known.fails && !failed {
+                    self.teller.doubts(name);
+                }
                 let seen = if look.is_up() { Ok(()) } else { Err(look.cause()) };
                 policy.looked(begun_ms, clock(), seen)
             } else {
@@ -152,6 +159,10 @@ impl Eye {
             match word {
                 Word::Stop => return true,
                 Word::Look => policy.hurry(clock()),
+                Word::All => {
+                    known.all_ms = None;
+                    policy.hurry(clock());
+                }
                 Word::Network => {
                     known.found_ms = 0;
                     policy.hurry(clock());

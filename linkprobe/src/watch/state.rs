@@ -59,6 +59,21 @@ pub struct State {
     pub bytes_received: u64,
 }
 
+impl State {
+    /// Whether it is up, and the last look says so, too.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.up == Some(true) && self.why.is_none()
+    }
+
+    /// All of it that is news when it changes: words, and no measures.
+    #[must_use]
+    pub fn facts(&self) -> impl PartialEq + '_ {
+        let asked = self.asked.iter().map(|one| (one.to.as_str(), one.found.as_str()));
+        (self.up, &self.cause, &self.why, &self.interface, self.source, asked.collect::<Vec<_>>())
+    }
+}
+
 /// One who is asked.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]

@@ -142,11 +142,15 @@ impl Teller {
         inner.heard.values().map(Instant::elapsed).max().unwrap_or_default()
     }
 
-    /// A line is down: it is logged, and the others are looked at.
+    /// A line is down.
     pub fn fell(&self, name: &str, down: &Down<'_>) {
         let line = Line::new("link-down").text("link", name).word("cause", down.cause.word());
         self.log_change(name, Level::Warning, line.text("message", down.why));
-        // What it fell by may be their trouble, too, and whether they are up is asked for soon.
+    }
+
+    /// A line that worked is in doubt: the others are looked at. What it suffers from may be their trouble,
+    /// too, and whether they are up is asked for soon.
+    pub fn doubts(&self, name: &str) {
         if let Ok(inner) = self.inner.lock() {
             for (_, caller) in inner.callers.iter().filter(|(other, _)| *other != name) {
                 let _ = caller.send(Word::Look);
@@ -212,7 +216,7 @@ impl Teller {
     pub fn tell_down(&self, name: &str, down: &Down<'_>) {
         let another = self.inner.lock().ok().and_then(|inner| {
             let mut others = inner.book.links.iter().filter(|(other, _)| *other != name);
-            others.find(|(_, state)| state.up == Some(true)).map(|(other, _)| other.clone())
+            others.find(|(_, state)| state.is_well()).map(|(other, _)| other.clone())
         });
         let severity = if another.is_some() { Severity::Warning } else { Severity::Critical };
         let rest = another.map(|other| format!("; link {other} is up")).unwrap_or_default();
@@ -261,10 +265,8 @@ impl Teller {
         self.outbox.again();
         if let Ok(mut inner) = self.inner.lock() {
             inner.heard.insert(name.to_owned(), Instant::now());
-            let news = inner.book.links.get(name).is_none_or(|before| {
-                (before.up, &before.cause, &before.interface)
-                    != (state.up, &state.cause, &state.interface)
-            });
+            let before = inner.book.links.get(name);
+            let news = before.is_none_or(|before| before.facts() != state.facts());
             inner.book.links.insert(name.to_owned(), state);
             if news || inner.written.is_none_or(|at| at.elapsed() >= EVERY) {
                 self.write(&mut inner);

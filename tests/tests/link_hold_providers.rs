@@ -135,9 +135,7 @@ fn a_certificate_that_nobody_should_believe_is_not_believed() {
         checks.speed[1].order(&Order::new(Act::Certificate(wrong)));
         let untested = checks.check(&[]).is("untested", "other.example.net: its certificate");
         assert!(untested.bytes < 60_000, "{wrong:?}: {untested:#?}");
-        let served = checks.speed.iter().flat_map(Speed::served).filter(|one| one.tls);
         checks.speed.iter_mut().for_each(Speed::heal);
-        drop(served);
     }
     // Without the file the system's are believed, none of which is the rig's.
     checks.keys(&format!("interface = \"line0\"\n{EXPECT}\n{TEN}\n{providers}"));

@@ -59,7 +59,7 @@ fn a_resolver_that_lies_leads_to_no_verdict_about_the_line() {
     // Every name is at an address where nobody is, at the portal of the ISP, or nowhere.
     let nobody = "203.0.113.99".parse().unwrap();
     for (lie, words) in [
-        (nobody, "does not answer"),
+        (nobody, "no connection in time"),
         ("0.0.0.0".parse().unwrap(), "a filter's answer"),
         ("127.0.0.1".parse().unwrap(), "a filter's answer"),
     ] {
@@ -79,15 +79,15 @@ fn a_line_that_is_not_there_is_down_and_says_what_is_missing() {
     let checks = with_targets();
     let home = &checks.net.home;
     for (fault, repair, words) in [
-        ("ip link set line0 down", "ip link set line0 up", "line0 is down"),
+        ("ip link set line0 down", "", "line0 is down"),
         (
             "ip link set line0 down; ip link set line0 name wan7; ip link set wan7 up",
-            "ip link set wan7 down; ip link set wan7 name line0; ip link set line0 up",
+            "ip link set wan7 down; ip link set wan7 name line0",
             "there is no interface line0",
         ),
         (
             "ip -4 address flush dev line0; ip -6 address flush dev line0",
-            "ip address add 98.97.32.2/24 dev line0; ip address add 2605:59c8:0:1::2/64 dev line0 nodad",
+            "",
             "line0 has no address",
         ),
     ] {
@@ -95,8 +95,12 @@ fn a_line_that_is_not_there_is_down_and_says_what_is_missing() {
         let down = checks.check(&[]).is("down", words);
         assert!(down.output.took < Duration::from_secs(8), "{down:#?}");
         home.sh(repair);
-        home.sh("ip route replace default via 98.97.32.1 dev line0 metric 700
-             ip -6 route replace default via 2605:59c8:0:1::1 dev line0 metric 700");
+        home.sh(
+            "ip link set line0 up; ip address replace 98.97.32.2/24 dev line0
+             ip address replace 2605:59c8:0:1::2/64 dev line0 nodad
+             ip route replace default via 98.97.32.1 dev line0 metric 700
+             ip -6 route replace default via 2605:59c8:0:1::1 dev line0 metric 700",
+        );
         checks.check(&[]).is("good", "download");
     }
     let told = checks.told();

@@ -3,6 +3,8 @@
 //! Nothing but the program's outside is looked at: what it prints, its exit code, its files, the
 //! bytes at the line's device, and what is in the spool.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::names::Names;
@@ -12,6 +14,7 @@ use crate::host::{CONFIG, require};
 use crate::lines::AS_LINKPROBE;
 use crate::process::{Daemon, Output};
 use crate::tunnel::{Told, told};
+use crate::wait::{pause, wait_until};
 
 /// Where history, budget and memory are.
 pub const STATE: &str = "/var/lib/linkprobe";
@@ -115,10 +118,17 @@ impl Checks {
     /// As [`Self::check`].
     #[must_use]
     pub fn check_on(&self, environment: &[&str], words: &[&str]) -> Checked {
-        let before = self.net.lines[0].count();
+        // What an earlier check has left in the line's queue is not this one's.
+        let count = || self.net.lines[0].count();
+        let _ = wait_until(Duration::from_secs(2), || {
+            let before = count();
+            pause(Duration::from_millis(60));
+            count() == before
+        });
+        let before = count();
         let words = [&["check", "--json"], words].concat();
         let output = self.net.home.run(&Self::words(environment, &words));
-        let bytes = self.net.lines[0].count().since(before).all();
+        let bytes = count().since(before).all();
         let Ok(record) = serde_json::from_slice::<Value>(&output.stdout) else {
             panic!("no record: {output:?}");
         };

@@ -124,9 +124,8 @@ fn a_certificate_that_nobody_should_believe_is_not_believed() {
     let mut checks = checks();
     let providers = "providers = [\"librespeed https://speed.example.net\", \
                      \"librespeed https://other.example.net\"]";
-    checks.keys(&format!(
-        "interface = \"line0\"\n{EXPECT}\n{TEN}\n{providers}\nca-file = \"{CA}\""
-    ));
+    checks
+        .keys(&format!("interface = \"line0\"\n{EXPECT}\n{TEN}\n{providers}\nca-file = \"{CA}\""));
     checks.check(&[]).is("good", "");
     for wrong in [Wrong::Stranger, Wrong::Expired, Wrong::Name] {
         checks.speed[0].order(&Order::new(Act::Certificate(wrong)));
@@ -150,10 +149,11 @@ fn a_provider_that_is_not_there_is_passed_over() {
     let good = checks.check(&[]).is("good", "speed.example.net: ");
     assert!(good.output.took.as_secs() < 10, "{good:#?}");
     // Packets to it are lost without a word.
-    checks.net.internet.sh(
-        "nft add table ip cut; nft add chain ip cut i '{ type filter hook input priority 0; }'
-         nft add rule ip cut i ip daddr 203.0.113.80 drop",
-    );
+    checks
+        .net
+        .internet
+        .sh("nft add table ip cut; nft add chain ip cut i '{ type filter hook input priority 0; }'
+         nft add rule ip cut i ip daddr 203.0.113.80 drop");
     let good = checks.check(&[]).is("good", "speed.example.net: ");
     assert!(good.output.took.as_secs() < 20, "{good:#?}");
     checks.speed[1].daemon().kill();

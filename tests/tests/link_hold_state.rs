@@ -85,9 +85,8 @@ fn nothing_left_at_all_is_untested_where_something_was_asked_and_nothing_else() 
     let checks = checks("");
     let keys = |more: &str| {
         let providers = bastion_tests::link::checks::PROVIDERS;
-        checks.keys(&format!(
-            "interface = \"line0\"\n{providers}\nmonthly-data = \"50 kB\"\n{more}"
-        ));
+        checks
+            .keys(&format!("interface = \"line0\"\n{providers}\nmonthly-data = \"50 kB\"\n{more}"));
     };
     keys("");
     checks.check(&[]).is("good", "");

@@ -57,6 +57,14 @@ const GROWING: f64 = 1.1;
 /// The same to which they have overshot it, and recover.
 const FALLING: f64 = 0.75;
 
+/// A first transfer that was never faster than this share of the threshold, and gets no faster, need not go on: it takes
+/// another to confirm it, and that one knows better what it costs.
+const FAR: f64 = 0.7;
+
+/// But not before so long, and so many round trips of slow start.
+const SOON: Duration = Duration::from_millis(300);
+const SOON_ROUND_TRIPS: u32 = 6;
+
 /// Time at the threshold's rate, in seconds, after which a transfer is too near to it to tell: of the first, and
 /// of those that have to settle what the first could not.
 const ENOUGH: [f64; 2] = [1.0, 2.4];
@@ -88,6 +96,8 @@ pub struct Question {
     pub threshold: f64,
     /// Round trip of the idle line to the server.
     pub round_trip: Duration,
+    /// Whether it is the first: that the line has less is then confirmed by another.
+    pub is_first: bool,
     /// Whether another came before that could not tell: then it may take longer.
     pub is_again: bool,
     /// How long it is to go on though it has passed: to see what is behind a token bucket.
@@ -168,6 +178,10 @@ impl Decision {
             return if is_over { Answer::Stalled } else { Answer::Open };
         }
         let answer = steady.map_or(Answer::Open, |steady| self.judge(&steady));
+        let answer = match self.far_below(sample) {
+            Some(far) if answer == Answer::Open => far,
+            _ => answer,
+        };
         match answer {
             Answer::Has(_) if sample.at < self.question.at_least => {}
             Answer::Open => {}
@@ -200,6 +214,17 @@ impl Decision {
         let enough = ENOUGH[usize::from(self.question.is_again)];
         let seconds = enough.max(PACE * self.question.at_least.as_secs_f64());
         (seconds * self.question.threshold).max(ENOUGH_BYTES)
+    }
+
+    /// That the line has far less, as it seems: for the first transfer, which need not be sure of that.
+    fn far_below(&self, sample: Sample) -> Option<Answer> {
+        let soon = SOON.max(self.question.round_trip * SOON_ROUND_TRIPS);
+        if !self.question.is_first || sample.at < soon {
+            return None;
+        }
+        let (peak, growth) = self.windows.peak()?;
+        let is_far = peak < FAR * self.question.threshold && growth < GROWING;
+        if is_far { self.windows.steady().map(Answer::HasNot) } else { None }
     }
 
     /// The last look is one look, and needs no interval that is true at all times.

@@ -71,7 +71,9 @@ fn check(line: &Line, threshold: f64, at_least: Duration, chance: &mut Chance) -
             Next::Decided(answer) => return (answer, bytes),
         };
         let at_least = if tried.is_empty() { at_least } else { Duration::ZERO };
+        let is_first = tried.is_empty();
         let question = Question {
+            is_first,
             threshold,
             round_trip,
             is_again: tried.iter().any(|one: &Tried| matches!(one.answer, Some(Answer::Near(_)))),
@@ -135,7 +137,13 @@ fn lines_of_all_kinds_are_judged_rightly() {
 fn decide(threshold: f64, rate: impl Fn(u64) -> f64) -> (Answer, u64) {
     let round_trip = Duration::from_millis(20);
     let at_least = Duration::ZERO;
-    let mut decision = Decision::new(Question { threshold, round_trip, is_again: false, at_least });
+    let mut decision = Decision::new(Question {
+        threshold,
+        round_trip,
+        is_first: true,
+        is_again: false,
+        at_least,
+    });
     let mut bytes = 0.0;
     (0..20_000)
         .step_by(5)

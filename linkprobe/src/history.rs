@@ -201,6 +201,9 @@ impl History {
             if named.is_ok_and(same) {
                 return Ok(Locked { file, length: meta.len(), path });
             }
+            if begun.elapsed() > PATIENCE {
+                return Err(HistoryError::Busy { path });
+            }
         }
     }
 

@@ -215,6 +215,27 @@ fn many_at_once_lose_nothing_while_files_are_put_away() {
 }
 
 #[test]
+fn who_holds_the_file_is_waited_for_and_what_was_put_away_meanwhile_is_left() {
+    let dir = Dir::new("held");
+    let history = dir.history();
+    history.append(&record(1)).unwrap();
+    let held = File::open(history.path(0)).unwrap();
+    assert!(try_lock(&held).unwrap());
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| history.append(&record(2)));
+        // That nothing happens takes time to see.
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(read(&history).0, [record(1)]);
+        fs::rename(history.path(0), history.path(1)).unwrap();
+        drop(held);
+        other.join().unwrap().unwrap();
+    });
+    assert_eq!(read(&history).0, [1, 2].map(record));
+    let newest = fs::read_to_string(history.path(0)).unwrap();
+    assert_eq!(newest.lines().count(), 1, "in the file that has the name now");
+}
+
+#[test]
 fn what_is_no_plain_file_is_neither_read_nor_written() {
     let dir = Dir::new("plain");
     let history = dir.history();

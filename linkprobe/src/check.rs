@@ -6,6 +6,7 @@ mod print;
 mod tell;
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -51,7 +52,6 @@ pub fn check(settings: &Settings, places: Places<'_>, options: Options<'_>) -> R
     for link in chosen(settings, options.name)? {
         let record = one::check(settings, link, places, options)?;
         let verdict = record.verdict.unwrap_or(Verdict::Untested);
-        print::show(&record, options);
         if rank(verdict.exit_code()) > rank(worst.exit_code()) {
             worst = verdict;
         }
@@ -92,26 +92,50 @@ fn rank(code: u8) -> u8 {
     }
 }
 
-/// Keeps other runs from testing the same line; nothing when one did for too long.
-pub fn alone(places: Places<'_>, link: &Link) -> Result<Option<File>, Failure> {
+/// Who may test a line now.
+pub enum Turn {
+    /// We, as long as this is open.
+    Ours(File),
+    /// Another run, for too long.
+    Anothers,
+    /// Nobody knows: the disk takes nothing. Then the data of a test could not be written down either, and there is
+    /// none.
+    Unknown(Failure),
+}
+
+/// Keeps other runs from testing the same line.
+///
+/// # Errors
+///
+/// When there is no such place, or we have no right there.
+pub fn alone(places: Places<'_>, link: &Link) -> Result<Turn, Failure> {
     let path = places.state.join(format!("{}.lock", link.name));
+    let failed = |error: &std::io::Error| Failure::io(path.display(), error);
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
-        .open(&path)
-        .map_err(|error| Failure::io(path.display(), &error))?;
+        .open(&path);
+    let file = match file {
+        Ok(file) => file,
+        Err(error) => {
+            let is_ours_to_mend =
+                matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied);
+            let failure = failed(&error);
+            return if is_ours_to_mend { Err(failure) } else { Ok(Turn::Unknown(failure)) };
+        }
+    };
     let begun = Instant::now();
     loop {
         match try_lock(&file) {
-            Ok(true) => return Ok(Some(file)),
+            Ok(true) => return Ok(Turn::Ours(file)),
             Ok(false) if begun.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(50));
             }
-            Ok(false) => return Ok(None),
-            Err(error) => return Err(Failure::io(path.display(), &error)),
+            Ok(false) => return Ok(Turn::Anothers),
+            Err(error) => return Ok(Turn::Unknown(failed(&error))),
         }
     }
 }

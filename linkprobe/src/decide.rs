@@ -78,6 +78,9 @@ const MOST_ROUND_TRIPS: u32 = 14;
 /// throttle to have 32 kbit/s.
 pub const STALLED: f64 = 2_000.0;
 
+/// Bytes with which a transfer has begun: what a server thinks about before is not the line's time.
+const BEGUN: u64 = 4_096;
+
 /// What is asked of a transfer, in bytes a second of TCP payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Question {
@@ -139,6 +142,9 @@ impl Decision {
 
     /// Takes what has arrived, and says what follows.
     pub fn learn(&mut self, sample: Sample) -> Answer {
+        if self.last.is_none() && sample.bytes < BEGUN {
+            return if sample.at < self.patience() { Answer::Open } else { Answer::Stalled };
+        }
         if self.last.is_none_or(|last| sample.bytes > last.bytes) {
             self.moved = sample.at;
         }
@@ -156,6 +162,11 @@ impl Decision {
             self.would_pass = matches!(so_far, Some(Answer::Has(_)));
         }
         let steady = if is_long { self.windows.of_late(OF_LATE) } else { self.windows.steady() };
+        // Who sends next to nothing has not begun yet, or never will: no line is as slow as that.
+        if steady.is_some_and(|steady| steady.rate + steady.within < STALLED) {
+            let is_over = sample.at >= self.patience();
+            return if is_over { Answer::Stalled } else { Answer::Open };
+        }
         let answer = steady.map_or(Answer::Open, |steady| self.judge(&steady));
         match answer {
             Answer::Has(_) if sample.at < self.question.at_least => {}

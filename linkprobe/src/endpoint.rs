@@ -169,12 +169,11 @@ fn place(client: &Client, protocol: &dyn Protocol, places: Vec<String>) -> Resul
     let mut why = "it has no address".to_owned();
     for place in places {
         let request = protocol.ping(&place, nonce());
-        let checked = client.ask(&request).and_then(|answer| {
-            check_reply(&request, answer.status, &answer.headers).map_err(|why| why.to_string())
-        });
-        match checked {
+        // Where there is no answer, another path has none either.
+        let answer = client.ask(&request)?;
+        match check_reply(&request, answer.status, &answer.headers) {
             Ok(()) => return Ok(place),
-            Err(error) => why = error,
+            Err(error) => why = error.to_string(),
         }
     }
     Err(why)

@@ -108,7 +108,9 @@ pub fn addresses_of(interface: &str) -> io::Result<Vec<IpAddr>> {
         }
         // SAFETY: NUL-ended, and lives as long as the list.
         let name = unsafe { std::ffi::CStr::from_ptr(entry.ifa_name) };
-        if name.to_bytes() == interface.as_bytes() {
+        // IPv4 addresses have a label in its place, as `eth0:1`, of those that were given one.
+        let name = name.to_bytes().split(|byte| *byte == b':').next();
+        if name == Some(interface.as_bytes()) {
             found.extend(address(entry.ifa_addr));
         }
     }

@@ -12,7 +12,7 @@ use notifier::syslog::{Level, Line, Log, Source};
 use ureq::http::HeaderMap;
 
 use crate::budget::Budget;
-use crate::check::{Places, alone, chosen};
+use crate::check::{Places, Turn, alone, chosen};
 use crate::config::{Link, Settings};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::estimate::{Estimate, Meter};
@@ -92,8 +92,12 @@ fn one(
 ) -> Result<Record, Failure> {
     let begun = Instant::now();
     let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(0);
-    let Some(_alone) = alone(places, link)? else {
-        return Err(Failure::later(format!("link {}: another linkprobe tests it", link.name)));
+    let _turn = match alone(places, link)? {
+        Turn::Ours(file) => file,
+        Turn::Unknown(failure) => return Err(failure),
+        Turn::Anothers => {
+            return Err(Failure::later(format!("link {}: another linkprobe tests it", link.name)));
+        }
     };
     let tester = Tester::new(link, BUFFER).map_err(Failure::config)?;
     let budget = Budget::new(places.state, &link.name, link.monthly_data, link.month_begins);

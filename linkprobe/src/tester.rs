@@ -11,7 +11,7 @@ use notifier::clock::unix_ms;
 use crate::config::Link;
 use crate::dns;
 use crate::endpoint::Endpoints;
-use crate::http::{Client, Lookup};
+use crate::http::{Client, DEADLINE, Lookup};
 use crate::isp::{self, Asker, Identity, Judgement, Servers};
 use crate::line::Line;
 use crate::provider::Provider;
@@ -28,6 +28,9 @@ const LOOKS: usize = 3;
 
 /// Longest time for a look.
 const LOOK: Duration = Duration::from_millis(1500);
+
+/// A name whose resolvers have failed for so long is not asked for again in the same test.
+const SLOW: Duration = Duration::from_millis(1500);
 
 /// A line that is to be tested.
 pub struct Tester<'a> {
@@ -95,13 +98,16 @@ impl<'a> Tester<'a> {
     #[must_use]
     pub fn identify(&self, state: &Path) -> (Vec<Identity>, Judgement) {
         let is_told = self.link.expect_asn.is_empty() && self.link.expect_isp.is_empty();
-        let until = Instant::now() + IDENTITY[usize::from(is_told)];
+        let (begun, most) = (Instant::now(), IDENTITY[usize::from(is_told)]);
+        let until = begun + most;
         let servers = Servers::default();
         let now_s = unix_ms() / 1000;
         let (line, resolvers) = (&self.line, self.resolvers.as_slice());
         let asker = Asker { line, resolvers, servers: &servers, state, now_s };
         let mut cost = Usage::default();
-        let mut found: Vec<Identity> = asker.identity(until, &mut cost).into_iter().collect();
+        // A resolver that is silent leaves the providers some of the time.
+        let by_dns = asker.identity(begun + most.mul_f64(0.6), &mut cost);
+        let mut found: Vec<Identity> = by_dns.into_iter().collect();
         let judge =
             |found: &[Identity]| isp::judge(&self.link.expect_asn, &self.link.expect_isp, found);
         let mut judgement = judge(&found);
@@ -115,7 +121,7 @@ impl<'a> Tester<'a> {
             if is_clear || Instant::now() >= until {
                 break;
             }
-            let Some(mut identity) = self.ask(provider) else { continue };
+            let Some(mut identity) = self.ask(provider, until) else { continue };
             asker.complete(&mut identity, until, &mut cost);
             found.push(identity);
             judgement = judge(&found);
@@ -125,32 +131,42 @@ impl<'a> Tester<'a> {
     }
 
     /// Who a provider says that we are.
-    fn ask(&self, provider: &Provider) -> Option<Identity> {
+    fn ask(&self, provider: &Provider, until: Instant) -> Option<Identity> {
         let protocol = provider.kind.protocol();
-        let requests = protocol.identity(&provider.base);
-        requests.iter().find_map(|request| {
-            let answer = self.client.ask(request).ok().filter(|answer| answer.status == 200)?;
-            protocol.read_identity(&answer.headers, &answer.body)
-        })
+        for request in protocol.identity(&provider.base) {
+            let rest = until.saturating_duration_since(Instant::now()).min(DEADLINE);
+            // Where there is no answer, another path has none either.
+            let answer =
+                self.client.get(&request.url, &request.headers, request.bytes, rest).ok()?;
+            let told = || protocol.read_identity(&answer.headers, &answer.body);
+            let identity = if answer.status == 200 { told() } else { None };
+            if identity.is_some() {
+                return identity;
+            }
+        }
+        None
     }
 }
 
-/// Names of the line's own resolvers, each looked up once.
+/// Names of the line's own resolvers, each looked up once; one that has failed slowly is not tried again.
 fn lookup(wire: &Wire, servers: Vec<SocketAddr>) -> Arc<Lookup> {
     let wire = wire.clone();
-    let known: Mutex<HashMap<String, Vec<IpAddr>>> = Mutex::default();
+    let known: Mutex<HashMap<String, Result<Vec<IpAddr>, String>>> = Mutex::default();
     Arc::new(move |name: &str, most: Duration| {
         // Held while it is looked up: flows that begin together ask once.
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(addresses) = known.get(name) {
-            return Ok(addresses.clone());
+        if let Some(found) = known.get(name) {
+            return found.clone();
         }
         let mut cost = Usage::default();
-        let until = Instant::now() + most;
+        let begun = Instant::now();
+        let until = begun + most;
         let found = dns::lookup_addresses(wire.line(), &servers, name, until, &mut cost);
         wire.spent(cost);
-        let addresses = found.map_err(|error| error.to_string())?;
-        known.insert(name.to_owned(), addresses.clone());
-        Ok(addresses)
+        let found = found.map_err(|error| error.to_string());
+        if found.is_ok() || begun.elapsed() > SLOW {
+            known.insert(name.to_owned(), found.clone());
+        }
+        found
     })
 }

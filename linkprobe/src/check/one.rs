@@ -10,7 +10,7 @@ use notifier::ffi::local_time;
 use notifier::syslog::{Level, Line, Log, Source};
 
 use super::memory::{Bucket, Memory};
-use super::{Options, Places, alone, print, tell};
+use super::{Options, Places, Turn, alone, print, tell};
 use crate::budget::{Budget, BudgetError};
 use crate::config::{Floor, Link, Settings};
 use crate::decide::Answer;
@@ -62,7 +62,7 @@ struct Check<'a> {
     now_s: i64,
 }
 
-/// Checks a line: the record of it, which has also been told, logged and kept.
+/// Checks a line: the record of it, which has also been told, logged, kept and printed.
 pub fn check(
     settings: &Settings,
     link: &Link,
@@ -80,10 +80,14 @@ pub fn check(
         ..Record::default()
     };
     let log = Log::new(&settings.host.syslog, "linkprobe", Source::Daemon).patient();
-    let Some(_alone) = alone(places, link)? else {
+    // A line that is down is told whatever becomes of the disk; `reserve` lets no test begin there.
+    let turn = alone(places, link)?;
+    if let Turn::Anothers = turn {
         let why = "another linkprobe tests this line, and does not come to an end".to_owned();
-        return Ok(record(Verdict::Untested, vec![why]));
-    };
+        let record = record(Verdict::Untested, vec![why]);
+        print::show(&record, options);
+        return Ok(record);
+    }
     let tester = Tester::new(link, BUFFER).map_err(Failure::config)?;
     let mut check = Check {
         link,
@@ -152,6 +156,9 @@ impl Check<'_> {
             floors.iter().map(test).collect()
         };
         if let Err(why) = self.reserve(SMALL) {
+            if floors.is_empty() && self.is_to_be_asked() {
+                seen.unknown.push(why.clone());
+            }
             seen.tests = skip(&floors, not(&why));
             return seen;
         }
@@ -267,6 +274,13 @@ impl Check<'_> {
         of_usual(self.link.min_download) || of_usual(self.link.min_upload) || latency
     }
 
+    /// Whether there is more to find out than whether it is there, besides throughput.
+    fn is_to_be_asked(&self) -> bool {
+        let Link { expect_asn, expect_isp, max_latency, max_loss, .. } = self.link;
+        let is_any = expect_asn.is_empty() && expect_isp.is_empty();
+        !is_any || max_latency.is_some() || max_loss.is_some()
+    }
+
     fn is_quiet(&self) -> bool {
         let Some(now) = local_time(self.now_s) else { return false };
         let minute = u16::from(now.hour) * 60 + u16::from(now.minute);
@@ -318,8 +332,9 @@ impl Check<'_> {
             );
             eprintln!("linkprobe: {why}");
         }
+        self.progress("");
+        print::show(record, self.options);
         if !self.options.quiet && !self.options.json {
-            self.progress("");
             let _ = writeln!(std::io::stderr(), "  {}", print::used(record, standing.as_ref()));
         }
     }

@@ -28,6 +28,7 @@
 //! # drop(names);
 //! ```
 
+pub mod checks;
 pub mod isp;
 pub mod lookup;
 pub mod names;

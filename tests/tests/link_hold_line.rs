@@ -1,0 +1,171 @@
+//! Lines and resolvers that are not as they should be: what is the line's fault is said to be, and
+//! what is the resolver's as well.
+
+use std::time::Duration;
+
+use bastion_tests::link::checks::{Checks, EXPECT, PROVIDERS};
+use bastion_tests::link::orders::{NameAct, NameOrder};
+use bastion_tests::link::{RESOLVER, SPEED};
+use bastion_tests::wait::wait_until;
+
+const TEN: &str = "min-download = \"10 Mbit/s\"";
+
+/// A line whose reachability is tried by TCP as well.
+fn with_targets() -> Checks {
+    Checks::new(&format!("{EXPECT}\n{TEN}\ntargets = [\"{SPEED}:80\", \"203.0.113.81:443\"]"))
+}
+
+fn resolver_does(checks: &mut Checks, act: NameAct) {
+    checks.names.heal();
+    checks.names.order(&NameOrder::new(act).at(RESOLVER));
+}
+
+#[test]
+fn a_resolver_that_fails_is_not_a_line_that_is_down() {
+    let mut checks = with_targets();
+    for (act, words) in [
+        (NameAct::ServFail, "SERVFAIL"),
+        (NameAct::Refused, "REFUSED"),
+        (NameAct::Silent, "no answer from the name server"),
+        (NameAct::Garbage, "makes no sense"),
+        (NameAct::NoName, "there is no speed.example.net"),
+    ] {
+        resolver_does(&mut checks, act.clone());
+        let untested = checks.check(&[]).is("untested", words);
+        assert!(untested.output.took < Duration::from_secs(20), "{act:?}: {untested:#?}");
+        assert!(untested.number("ping").is_some(), "by a target: {untested:#?}");
+        assert!(untested.bytes < 60_000, "{act:?}: {untested:#?}");
+    }
+    // With a provider by its address names do not matter.
+    resolver_does(&mut checks, NameAct::ServFail);
+    checks.keys(&format!(
+        "interface = \"line0\"\n{TEN}\nproviders = [\"librespeed http://{SPEED}\"]"
+    ));
+    checks.check(&[]).is("good", "download");
+    assert!(checks.told().is_empty(), "{:#?}", checks.told());
+}
+
+#[test]
+fn a_resolver_that_is_slow_is_waited_for() {
+    let mut checks = with_targets();
+    resolver_does(&mut checks, NameAct::Slow(700));
+    let good = checks.check(&[]).is("good", "download: at least");
+    assert!(good.output.took < Duration::from_secs(15), "{good:#?}");
+}
+
+#[test]
+fn a_resolver_that_lies_leads_to_no_verdict_about_the_line() {
+    let mut checks = with_targets();
+    // Every name is at an address where nobody is, at the portal of the ISP, or nowhere.
+    let nobody = "203.0.113.99".parse().unwrap();
+    for (lie, words) in [
+        (nobody, "no connection in time"),
+        ("0.0.0.0".parse().unwrap(), "a filter's answer"),
+        ("127.0.0.1".parse().unwrap(), "a filter's answer"),
+    ] {
+        resolver_does(&mut checks, NameAct::Lie(lie));
+        let untested = checks.check(&[]).is("untested", words);
+        assert!(untested.output.took < Duration::from_secs(25), "{lie}: {untested:#?}");
+        assert!(untested.record["download"].is_null(), "{untested:#?}");
+    }
+    // Names that are not there lead to a page of the ISP: those of the tests are there.
+    resolver_does(&mut checks, NameAct::Redirect(nobody));
+    checks.check(&[]).is("good", "download: at least");
+    assert!(checks.told().is_empty(), "{:#?}", checks.told());
+}
+
+#[test]
+fn a_line_that_is_not_there_is_down_and_says_what_is_missing() {
+    let checks = with_targets();
+    let home = &checks.net.home;
+    for (fault, repair, words) in [
+        ("ip link set line0 down", "", "line0 is down"),
+        (
+            "ip link set line0 down; ip link set line0 name wan7; ip link set wan7 up",
+            "ip link set wan7 down; ip link set wan7 name line0",
+            "there is no interface line0",
+        ),
+        (
+            "ip -4 address flush dev line0; ip -6 address flush dev line0",
+            "",
+            "line0 has no address",
+        ),
+    ] {
+        home.sh(fault);
+        let down = checks.check(&[]).is("down", words);
+        assert!(down.output.took < Duration::from_secs(8), "{down:#?}");
+        home.sh(repair);
+        home.sh("ip link set line0 up; ip address replace 98.97.32.2/24 dev line0
+             ip address replace 2605:59c8:0:1::2/64 dev line0 nodad
+             ip route replace default via 98.97.32.1 dev line0 metric 700
+             ip -6 route replace default via 2605:59c8:0:1::1 dev line0 metric 700");
+        checks.check(&[]).is("good", "download");
+    }
+    let told = checks.told();
+    let statuses: Vec<&str> = told.iter().map(|one| one.status.as_str()).collect();
+    assert_eq!(statuses, ["down", "up", "down", "up", "down", "up"], "{told:#?}");
+    assert!(told.iter().all(|one| one.name == "link backup"), "{told:#?}");
+    assert!(told[2].text.contains("no interface line0") && told[2].severity == "critical");
+}
+
+#[test]
+fn a_line_without_a_carrier_or_in_silence_is_down() {
+    let checks = with_targets();
+    checks.net.lines[0].plug(false);
+    checks.check(&[]).is("down", "");
+    checks.net.lines[0].plug(true);
+    checks.net.lines[0].cut(true);
+    let down = checks.check(&[]).is("down", "nobody answers of 203.0.113.53, 203.0.113.80:80");
+    assert!(down.output.took < Duration::from_secs(8) && down.bytes < 10_000, "{down:#?}");
+    assert!(down.record["download"].is_null() && down.record["ping"].is_null(), "{down:#?}");
+    // Told once, though it was found twice.
+    assert_eq!(checks.told().len(), 1, "{:#?}", checks.told());
+}
+
+#[test]
+fn a_line_that_dies_in_the_middle_of_a_test_is_down_and_not_slow() {
+    let checks = Checks::new(&format!("{EXPECT}\nmin-download = \"4 Mbit/s\""));
+    checks.mbit(4.2);
+    let line = &checks.net.lines[0];
+    for pull in [true, false] {
+        let before = line.count().received;
+        let check = checks.spawn(&["check", "--json", "--long"]);
+        let begun = || line.count().received > before + 300_000;
+        assert!(wait_until(Duration::from_secs(10), begun), "{}", check.output());
+        if pull {
+            line.plug(false)
+        } else {
+            line.cut(true)
+        }
+        let mut check = check;
+        assert_eq!(check.wait(Duration::from_secs(40)), Some(2), "{}", check.output());
+        let record: serde_json::Value = serde_json::from_str(check.output().trim()).unwrap();
+        assert_eq!(record["verdict"], "down", "{record:#}");
+        let why = record["reasons"][0].as_str().unwrap();
+        assert!(why.starts_with("it went down while it was tested: "), "{why}");
+        if pull { line.plug(true) } else { line.cut(false) }
+    }
+    let told = checks.told();
+    assert!(told.len() == 1 && told[0].name == "link backup", "{told:#?}");
+}
+
+#[test]
+fn two_links_are_checked_and_the_worse_is_the_code() {
+    let checks = Checks::on(bastion_tests::link::Net::with(&[None, None]), "");
+    let link = |name: &str, device: &str, asn: u32| {
+        format!(
+            "[[link]]\nname = \"{name}\"\ninterface = \"{device}\"\nexpect-asn = [{asn}]\n{PROVIDERS}\n{TEN}\n"
+        )
+    };
+    let text = format!("{}{}", link("main", "line1", 3320), link("backup", "line0", 14593));
+    checks.net.home.write_config(&format!("[host]\nname = \"home\"\n{text}"));
+    let both = checks.linkprobe(&["check"]);
+    assert_eq!(both.code, Some(0), "{both:?}");
+    assert!(both.text().contains("OK: main is good") && both.text().contains("OK: backup is good"));
+    checks.net.lines[0].cut(true);
+    let both = checks.linkprobe(&["check"]);
+    assert_eq!(both.code, Some(2), "{both:?}");
+    assert!(both.text().contains("OK: main is good"), "{both:?}");
+    assert!(both.text().contains("CRITICAL: backup is down"), "{both:?}");
+    assert_eq!(checks.linkprobe(&["check", "main"]).code, Some(0));
+}

@@ -66,7 +66,11 @@ pub fn check(rig: &mut Rig, scene: &Scene, state: &str) -> Checked {
         scene.words(),
         checked.said(),
         megabytes(number(checked.run.bytes)),
-        if checked.judged == Judged::Wrong { ", WRONG" } else { "" }
+        if checked.judged == Judged::Wrong && verdict != Some("wrong-isp") {
+            ", WRONG"
+        } else {
+            ""
+        }
     );
     checked
 }

@@ -15,6 +15,7 @@ use crate::check_config::check_config;
 use crate::config::Settings;
 use crate::import;
 use crate::measure;
+use crate::own_user::become_owner;
 use crate::report::{self, ReportOptions, Since};
 use crate::{status, watch};
 
@@ -85,14 +86,18 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
     match words.as_slice() {
         ["check", name @ ..] if name.len() < 2 => {
             let options = check::Options { name: name.first().copied(), json, quiet, long };
-            check::check(&settings()?, places, options)
+            let settings = settings()?;
+            become_owner(&line.state, &settings.host.spool)?;
+            check::check(&settings, places, options)
         }
         ["check-config"] => check_config(&line.config),
         ["measure", name @ ..] if name.len() < 2 => {
             let name = name.first().copied();
             let [download, upload] = line.ways;
             let options = measure::Options { name, json, download, upload };
-            measure::measure(&settings()?, places, options)
+            let settings = settings()?;
+            become_owner(&line.state, &settings.host.spool)?;
+            measure::measure(&settings, places, options)
         }
         ["watch"] => {
             let books = Books::new(&line.config, &line.state);

@@ -26,6 +26,7 @@ pub mod line;
 pub mod local;
 pub mod measure;
 pub mod metrics;
+pub mod own_user;
 pub mod pace;
 pub mod provider;
 pub mod reach;

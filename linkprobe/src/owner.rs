@@ -24,7 +24,8 @@ pub fn become_owner(state: &Path, spool: &Path) -> Result<(), Failure> {
     }
     // Alerts are handed in by members of the group that owns the drop directory.
     let drop = fs::metadata(Spool::new(spool).drop()).map(|drop| drop.gid());
-    let groups: Vec<u32> = drop.into_iter().collect();
+    // Never root's, where the directory is wrong.
+    let groups: Vec<u32> = drop.into_iter().filter(|gid| *gid != 0).collect();
     become_user(meta.uid(), meta.gid(), &groups).map_err(|error| failed(&error))
 }
 

@@ -1,7 +1,8 @@
 //! `linkprobe check-config`, and `bastion check` that runs it: a `[[link]]` that is wrong is found, and nothing
-//! is sent to find it.
+//! is sent to find it. And what a check by hand leaves behind.
 
 use bastion_tests::host::{CONFIG, Host, require};
+use bastion_tests::lines::AS_LINKPROBE;
 use bastion_tests::process::Output;
 
 /// A line that this machine has, as far as the file says.
@@ -74,4 +75,27 @@ fn without_a_link_linkprobe_says_so_and_bastion_does_not_ask_it() {
     assert_eq!(output.code, Some(78), "{output:?}");
     assert!(output.errors().contains("there is no [[link]]"), "{output:?}");
     assert_eq!(findings(&host, "/artefacts/bastion"), Vec::<String>::new());
+}
+
+#[test]
+fn what_root_checks_by_hand_is_the_hourly_checks_to_go_on_with() {
+    let host = Host::new();
+    require("linkprobe");
+    host.sh("install -d -o _linkprobe -g _linkprobe /var/lib/linkprobe /run/linkprobe");
+    // Nobody answers there, and that is told.
+    host.write_config(&format!("{GOOD}resolvers = [\"127.0.0.1\"]\n"));
+    let check = ["/artefacts/linkprobe", "--config", CONFIG, "check"];
+    let by_root = host.run(&check);
+    assert_eq!(by_root.code, Some(2), "{by_root:?}");
+    let old = r#"{"download": 19e6, "upload": 0, "ping": 50.1, "timestamp": "2026-01-02T03:04:05Z",
+        "bytes_sent": 0, "bytes_received": 25000000, "client": {"isp": "Starlink"}, "server": {"id": "1"}}"#;
+    host.write("/root/old.json", old, 0o600);
+    let words = ["/artefacts/linkprobe", "--config", CONFIG, "import", "backup", "/root/old.json"];
+    let _ = host.run(&words).ok();
+    let dirs = "/var/lib/linkprobe /run/linkprobe /var/spool/bastion/drop";
+    assert_eq!(host.sh(&format!("find {dirs} -type f ! -user _linkprobe")), "");
+    assert_eq!(host.spool_files("drop").len(), 1);
+    let hourly = host.run(&[AS_LINKPROBE, &check].concat());
+    assert_eq!((hourly.code, hourly.text()), (Some(2), by_root.text()), "{hourly:?}");
+    assert_eq!(host.read("/var/lib/linkprobe/backup.jsonl").lines().count(), 3);
 }

@@ -170,7 +170,7 @@ pub fn lookup_addresses(
         }
     }
     let Some(&first) = found.first() else { return Err(worst.unwrap_or(DnsError::NoServers)) };
-    found.retain(|address| is_usable(*address));
+    found.retain(|address| is_usable(name, *address));
     let Some(&usable) = found.first() else {
         return Err(DnsError::Useless(name.to_owned(), first));
     };
@@ -243,11 +243,12 @@ fn families(line: &Line, servers: &[SocketAddr]) -> &'static [Kind] {
     }
 }
 
-/// Filters answer 0.0.0.0 or ::, which would lead to this machine itself.
-fn is_usable(address: IpAddr) -> bool {
+/// Filters answer 0.0.0.0, :: or 127.0.0.1, which would lead to this machine itself.
+fn is_usable(name: &str, address: IpAddr) -> bool {
     let address = address.to_canonical();
     let broadcast = matches!(address, IpAddr::V4(four) if four.is_broadcast());
-    !address.is_unspecified() && !address.is_multicast() && !broadcast
+    let here = address.is_loopback() && name != "localhost";
+    !address.is_unspecified() && !address.is_multicast() && !broadcast && !here
 }
 
 #[cfg(test)]

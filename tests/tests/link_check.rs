@@ -7,6 +7,9 @@ use bastion_tests::link::{Net, Shape, Way};
 /// What most lines here are asked for.
 const TEN: &str = "min-download = \"10 Mbit/s\"";
 
+/// Bytes that the kernel sends of itself by a device, to find its neighbours.
+const KERNELS: u64 = 2000;
+
 #[test]
 fn a_good_line_a_slow_one_and_one_too_near_to_tell() {
     let checks = Checks::new(&format!("{EXPECT}\n{TEN}"));
@@ -45,7 +48,7 @@ fn a_wrong_line_costs_ten_kilobytes_and_a_call() {
         let wrong = checks.check(&[]).is("wrong-isp", "AS3320");
         let after = checks.net.lines.iter().map(|line| line.count().all()).collect::<Vec<_>>();
         assert!(after[1] - before[1] <= 10_000, "{before:?} {after:?}");
-        assert_eq!(after[0], before[0], "not a byte goes by the other line");
+        assert!(after[0] - before[0] < KERNELS, "the other line: {before:?} {after:?}");
         assert!(wrong.record["download"].is_null(), "{wrong:#?}");
         assert!(wrong.reasons().contains("and not AS14593 or starlink"), "{wrong:#?}");
         let all = checks.told();
@@ -61,7 +64,7 @@ fn a_wrong_line_costs_ten_kilobytes_and_a_call() {
     ));
     let other = checks.net.lines[1].count().all();
     checks.check(&[]).is("good", "download");
-    assert_eq!(checks.net.lines[1].count().all(), other);
+    assert!(checks.net.lines[1].count().all() - other < KERNELS);
     let all = checks.told();
     assert!(all.len() == 2 && all[1].status == "up", "{all:#?}");
 }
@@ -193,8 +196,7 @@ fn a_line_is_meant_by_its_address_as_well_as_by_its_device() {
         // Only a machine whose rules lead by the source has that: `ip rule`, as for two uplinks.
         let device = &checks.net.lines[line].interface;
         let table = 100 + line;
-        let gateway = address.replace(".2", ".1").replace(".192.0.1", ".192.0.1");
-        let gateway = gateway.rsplit_once('.').map(|(net, _)| format!("{net}.1")).unwrap();
+        let gateway = address.rsplit_once('.').map(|(net, _)| format!("{net}.1")).unwrap();
         checks.net.home.sh(&format!(
             "ip route add default via {gateway} dev {device} table {table}
              ip rule add from {address} table {table}"
@@ -202,9 +204,10 @@ fn a_line_is_meant_by_its_address_as_well_as_by_its_device() {
         let others = checks.net.lines[1 - line].count().all();
         let good = checks.check(&[]).is("good", "download");
         assert_eq!(good.record["client"]["ip"], address);
+        let more = checks.net.lines[1 - line].count().all() - others;
+        assert!(more < KERNELS, "{more} {good:#?}");
         let asked = checks.names.asked();
-        let after = checks.net.lines[1 - line].count().all();
-        assert_eq!(after, others, "{good:#?} {asked:#?}");
+        assert_eq!(asked.last().map(|asked| &asked.from), Some(&address), "{asked:#?}");
     }
 }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes of a test")]
+
 use super::*;
 use crate::steady::tests::Chance;
 
@@ -97,13 +99,12 @@ fn judged(ratio: f64, loss: f64, noise: f64) -> (f64, f64) {
         let line = Line { rate: ratio * threshold, round_trip, loss, bucket: 20_000.0, noise };
         let (answer, bytes) = check(&line, threshold, Duration::ZERO, &mut chance);
         costs.push(bytes as f64 / threshold);
-        let right = match answer {
+        match answer {
             Answer::Has(_) => ratio > 1.0,
             Answer::HasNot(_) => ratio < 1.0,
             Answer::Near(_) => (ratio - 1.0).abs() < 0.11,
             Answer::Open | Answer::Stalled => false,
-        };
-        right
+        }
     });
     let right = right.count() as f64 / f64::from(runs);
     costs.sort_by(f64::total_cmp);
@@ -125,7 +126,7 @@ fn lines_of_all_kinds_are_judged_rightly() {
                 } else {
                     0.92
                 };
-                let most = if ratio < 0.6 || ratio >= 2.0 { 0.8 } else { 6.0 };
+                let most = if (0.6..2.0).contains(&ratio) { 6.0 } else { 0.8 };
                 assert!(cost < most, "{ratio} {loss} {noise}: {cost} s");
                 assert!(right >= least, "{ratio} {loss} {noise}: {right}");
             }

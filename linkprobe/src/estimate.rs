@@ -10,8 +10,8 @@ const WITHIN: f64 = 0.02;
 /// Shortest time, so that what is measured is more than a burst.
 const SHORTEST: Duration = Duration::from_millis(1500);
 
-/// Longest time: two fifths of what speedtest-cli takes.
-const LONGEST: Duration = Duration::from_millis(3900);
+/// Longest time: what slow start takes besides makes it two fifths of what speedtest-cli takes.
+const LONGEST: Duration = Duration::from_millis(3600);
 
 /// Shortest steady part.
 const SETTLED: Duration = Duration::from_millis(900);
@@ -106,7 +106,7 @@ mod tests {
         let rate = estimate.steady.unwrap().rate;
         assert!(estimate.is_sure && (rate / 1e6 - 1.0).abs() < 0.02 && at < 3.2, "{rate} {at}");
         let (estimate, at) = measure(|at| 1e6 * (1.0 + at), u64::MAX);
-        assert!(!estimate.is_sure && at > 3.8, "{estimate:?} {at}");
+        assert!(!estimate.is_sure && at > 3.5, "{estimate:?} {at}");
         let (_, at) = measure(ramp, 300_000);
         assert!(at < 0.5, "{at}: no more than it may take");
     }

@@ -37,6 +37,9 @@ const BUFFER: usize = 256 * 1024;
 /// The share of a month's data that one direction may take.
 const MOST_SHARE: u64 = 10;
 
+/// And no more than this, in bytes: a second of the fastest lines that homes have.
+const MOST: u64 = 500_000_000;
+
 /// What is used besides transfers, at most, in bytes.
 const SMALL: u64 = 128 * 1024;
 
@@ -158,7 +161,7 @@ fn see(
         return Err(format!("{reason}; it would be another line that is measured"));
     }
     let mut endpoints = tester.endpoints();
-    let most = tester.link.monthly_data / MOST_SHARE;
+    let most = (tester.link.monthly_data / MOST_SHARE).min(MOST);
     let mut loaded = Latency::default();
     for (way, wanted) in [(Way::Download, options.download), (Way::Upload, options.upload)] {
         if !wanted {

@@ -61,6 +61,10 @@ pub struct Found {
 /// Time in which what is on its way may vary, besides the round trip: queues and jitter.
 const SLACK: Duration = Duration::from_millis(50);
 
+/// How long a transfer goes on that confirms what is behind a token bucket: between the two the bucket has been
+/// filled for some tenths of a second.
+const AGAIN: Duration = Duration::from_secs(3);
+
 /// What may be on its way is so much more than what has to be: flows do not share evenly.
 const ROOM: f64 = 1.5;
 
@@ -92,7 +96,7 @@ pub fn decide(
                 Went::Refused(vec!["it takes no uploads".into()])
             }
             Ok(endpoint) => {
-                let (question, plan) = plan(wanted, &endpoint, flows, &tried);
+                let (question, plan) = plan(wanted, &endpoint, flows, &tried, would_pass);
                 let mut decision = Decision::new(question);
                 if let Err(why) = spend(decision.most_bytes() + OVERHEAD * flows as u64) {
                     notes.push(why);
@@ -149,11 +153,21 @@ fn shown(tried: &[Tried]) -> impl Iterator<Item = (Steady, Bound)> {
     })
 }
 
-fn plan(wanted: &Wanted, endpoint: &Endpoint, flows: usize, tried: &[Tried]) -> (Question, Plan) {
+fn plan(
+    wanted: &Wanted,
+    endpoint: &Endpoint,
+    flows: usize,
+    tried: &[Tried],
+    fell: bool,
+) -> (Question, Plan) {
     let round_trip = endpoint.round_trip;
     let is_again = tried.iter().any(|one| matches!(one.answer, Some(Answer::Near(_))));
     let is_first = tried.iter().all(|one| one.answer.is_none());
-    let at_least = if is_first { wanted.at_least } else { Duration::ZERO };
+    let at_least = match (is_first, fell) {
+        (true, _) => wanted.at_least,
+        (false, true) => AGAIN,
+        (false, false) => Duration::ZERO,
+    };
     let question =
         Question { threshold: wanted.threshold, round_trip, is_first, is_again, at_least };
     let pace = decide::PACE * wanted.threshold;

@@ -196,7 +196,8 @@ impl Line {
         let Some(from) = from.map(|from| from.ip()) else { return false };
         // Of an interface without an address of the family the kernel takes everybody for a neighbour, and
         // lends it one of another interface, or none.
-        let is_its_own = |name: &String| ffi::addresses_of(name).is_ok_and(|all| all.contains(&from));
+        let is_its_own =
+            |name: &String| ffi::addresses_of(name).is_ok_and(|all| all.contains(&from));
         let lent = from.is_unspecified() || self.interface.as_ref().is_some_and(|n| !is_its_own(n));
         !lent && (to.is_ipv4() || !is_link_local(from) || is_link_local(to))
     }

@@ -165,7 +165,9 @@ fn on_a_terminal_it_says_what_is_going_on_and_cleans_up() {
 fn the_providers_of_the_world_are_asked_as_they_are() {
     let checks = Checks::new("");
     let keys = |provider: &str| {
-        format!("interface = \"line0\"\n{EXPECT}\n{TEN}\nca-file = \"{CA}\"\nproviders = [{provider}]")
+        format!(
+            "interface = \"line0\"\n{EXPECT}\n{TEN}\nca-file = \"{CA}\"\nproviders = [{provider}]"
+        )
     };
     for (provider, sponsor) in [
         ("\"cloudflare\"", "cloudflare"),
@@ -189,7 +191,8 @@ fn a_line_is_meant_by_its_address_as_well_as_by_its_device() {
     let providers = bastion_tests::link::checks::PROVIDERS;
     for (line, expect) in [(0, 14593), (1, 3320)] {
         let address = checks.net.lines[line].address.clone();
-        checks.keys(&format!("source = \"{address}\"\n{providers}\nexpect-asn = [{expect}]\n{TEN}"));
+        checks
+            .keys(&format!("source = \"{address}\"\n{providers}\nexpect-asn = [{expect}]\n{TEN}"));
         // Only a machine whose rules lead by the source has that: `ip rule`, as for two uplinks.
         let device = &checks.net.lines[line].interface;
         let table = 100 + line;

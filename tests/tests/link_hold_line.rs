@@ -112,12 +112,10 @@ fn a_line_that_is_not_there_is_down_and_says_what_is_missing() {
         let down = checks.check(&[]).is("down", words);
         assert!(down.output.took < Duration::from_secs(8), "{down:#?}");
         home.sh(repair);
-        home.sh(
-            "ip link set line0 up; ip address replace 98.97.32.2/24 dev line0
+        home.sh("ip link set line0 up; ip address replace 98.97.32.2/24 dev line0
              ip address replace 2605:59c8:0:1::2/64 dev line0 nodad
              ip route replace default via 98.97.32.1 dev line0 metric 700
-             ip -6 route replace default via 2605:59c8:0:1::1 dev line0 metric 700",
-        );
+             ip -6 route replace default via 2605:59c8:0:1::1 dev line0 metric 700");
         checks.check(&[]).is("good", "download");
     }
     let told = checks.told();
@@ -151,7 +149,11 @@ fn a_line_that_dies_in_the_middle_of_a_test_is_down_and_not_slow() {
         let check = checks.spawn(&["check", "--json", "--long"]);
         let begun = || line.count().received > before + 300_000;
         assert!(wait_until(Duration::from_secs(10), begun), "{}", check.output());
-        if pull { line.plug(false) } else { line.cut(true) }
+        if pull {
+            line.plug(false)
+        } else {
+            line.cut(true)
+        }
         let mut check = check;
         assert_eq!(check.wait(Duration::from_secs(40)), Some(2), "{}", check.output());
         let record: serde_json::Value = serde_json::from_str(check.output().trim()).unwrap();

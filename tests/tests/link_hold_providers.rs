@@ -64,6 +64,14 @@ fn a_page_in_the_place_of_a_test_is_none() {
 }
 
 #[test]
+fn a_page_that_takes_all_that_is_sent_is_no_upload() {
+    let mut checks = Checks::new("min-upload = \"1 Mbit/s\"");
+    checks.speed.iter_mut().for_each(|speed| speed.order(&Order::new(Act::Portal)));
+    let untested = checks.check(&[]).is("untested", "a web page came in its place");
+    assert!(untested.record["upload"].is_null(), "{untested:#?}");
+}
+
+#[test]
 fn what_ends_too_early_is_no_test() {
     neither_is_the_lines_fault(&[
         (Act::Truncate(1000), ""),
@@ -124,9 +132,8 @@ fn a_certificate_that_nobody_should_believe_is_not_believed() {
     let mut checks = checks();
     let providers = "providers = [\"librespeed https://speed.example.net\", \
                      \"librespeed https://other.example.net\"]";
-    checks.keys(&format!(
-        "interface = \"line0\"\n{EXPECT}\n{TEN}\n{providers}\nca-file = \"{CA}\""
-    ));
+    checks
+        .keys(&format!("interface = \"line0\"\n{EXPECT}\n{TEN}\n{providers}\nca-file = \"{CA}\""));
     checks.check(&[]).is("good", "");
     for wrong in [Wrong::Stranger, Wrong::Expired, Wrong::Name] {
         checks.speed[0].order(&Order::new(Act::Certificate(wrong)));
@@ -150,10 +157,11 @@ fn a_provider_that_is_not_there_is_passed_over() {
     let good = checks.check(&[]).is("good", "speed.example.net: ");
     assert!(good.output.took.as_secs() < 10, "{good:#?}");
     // Packets to it are lost without a word.
-    checks.net.internet.sh(
-        "nft add table ip cut; nft add chain ip cut i '{ type filter hook input priority 0; }'
-         nft add rule ip cut i ip daddr 203.0.113.80 drop",
-    );
+    checks
+        .net
+        .internet
+        .sh("nft add table ip cut; nft add chain ip cut i '{ type filter hook input priority 0; }'
+         nft add rule ip cut i ip daddr 203.0.113.80 drop");
     let good = checks.check(&[]).is("good", "speed.example.net: ");
     assert!(good.output.took.as_secs() < 20, "{good:#?}");
     checks.speed[1].daemon().kill();

@@ -52,7 +52,6 @@ pub fn check(settings: &Settings, places: Places<'_>, options: Options<'_>) -> R
     for link in chosen(settings, options.name)? {
         let record = one::check(settings, link, places, options)?;
         let verdict = record.verdict.unwrap_or(Verdict::Untested);
-        print::show(&record, options);
         if rank(verdict.exit_code()) > rank(worst.exit_code()) {
             worst = verdict;
         }

@@ -11,9 +11,11 @@ use notifier::exit::{self, Failure};
 
 use crate::books::Books;
 use crate::check::{self, Places};
+use crate::check_config::check_config;
 use crate::config::Settings;
 use crate::import;
 use crate::measure;
+use crate::owner::become_owner;
 use crate::report::{self, ReportOptions, Since};
 use crate::{status, watch};
 
@@ -27,6 +29,8 @@ commands:
                    is it there, is it the right one, has it what is asked for? exit code 0 good,
                    1 marginal or high latency, 2 slow, wrong or down, 3 could not be tested.
                    --long sees through a token bucket, as one check a day does
+  check-config     is each [[link]] of the file right? Asks nobody and uses no data; exit code 0 or 78,
+                   and each finding with what to do. `bastion check` runs it
   measure [NAME] [--json] [--no-download] [--no-upload]
                    how much has it? Download, upload, latency idle and under load
   watch            sees whether each [[link]] is up, and tells when that changes
@@ -74,6 +78,12 @@ struct Line {
 fn dispatch(parser: Parser) -> Result<u8, Failure> {
     let Some(line) = read(parser)? else { return Ok(0) };
     let settings = || Settings::load(&line.config).map_err(Failure::config);
+    // To write what is kept is its owner's.
+    let writing = || {
+        let settings = settings()?;
+        become_owner(&line.state, &settings.host.spool)?;
+        Ok::<Settings, Failure>(settings)
+    };
     let words: Vec<String> =
         line.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -82,13 +92,14 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
     match words.as_slice() {
         ["check", name @ ..] if name.len() < 2 => {
             let options = check::Options { name: name.first().copied(), json, quiet, long };
-            check::check(&settings()?, places, options)
+            check::check(&writing()?, places, options)
         }
+        ["check-config"] => check_config(&line.config),
         ["measure", name @ ..] if name.len() < 2 => {
             let name = name.first().copied();
             let [download, upload] = line.ways;
             let options = measure::Options { name, json, download, upload };
-            measure::measure(&settings()?, places, options)
+            measure::measure(&writing()?, places, options)
         }
         ["watch"] => {
             let books = Books::new(&line.config, &line.state);
@@ -104,12 +115,12 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
         }
         ["import", name, _, ..] => {
             let files: Vec<PathBuf> = line.words.iter().skip(2).map(PathBuf::from).collect();
-            import::import(&settings()?, &line.state, name, &files).map(|()| 0)
+            import::import(&writing()?, &line.state, name, &files).map(|()| 0)
         }
         ["import", ..] => {
             Err(Failure::usage("of which line, and what? linkprobe import NAME FILE..."))
         }
-        ["check" | "measure" | "watch" | "status" | "report", ..] => {
+        ["check" | "check-config" | "measure" | "watch" | "status" | "report", ..] => {
             Err(Failure::usage("there are words too many"))
         }
         [other, ..] => Err(Failure::usage(format!("there is no command {other:?}"))),

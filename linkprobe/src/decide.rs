@@ -57,6 +57,14 @@ const GROWING: f64 = 1.1;
 /// The same to which they have overshot it, and recover.
 const FALLING: f64 = 0.75;
 
+/// A first transfer that was never faster than this share of the threshold, and gets no faster, need not go on: it takes
+/// another to confirm it, and that one knows better what it costs.
+const FAR: f64 = 0.7;
+
+/// But not before so long, and so many round trips of slow start.
+const SOON: Duration = Duration::from_millis(300);
+const SOON_ROUND_TRIPS: u32 = 6;
+
 /// Time at the threshold's rate, in seconds, after which a transfer is too near to it to tell: of the first, and
 /// of those that have to settle what the first could not.
 const ENOUGH: [f64; 2] = [1.0, 2.4];
@@ -78,6 +86,9 @@ const MOST_ROUND_TRIPS: u32 = 14;
 /// throttle to have 32 kbit/s.
 pub const STALLED: f64 = 2_000.0;
 
+/// Bytes with which a transfer has begun: what a server thinks about before is not the line's time.
+const BEGUN: u64 = 4_096;
+
 /// What is asked of a transfer, in bytes a second of TCP payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Question {
@@ -85,6 +96,8 @@ pub struct Question {
     pub threshold: f64,
     /// Round trip of the idle line to the server.
     pub round_trip: Duration,
+    /// Whether it is the first: that the line has less is then confirmed by another.
+    pub is_first: bool,
     /// Whether another came before that could not tell: then it may take longer.
     pub is_again: bool,
     /// How long it is to go on though it has passed: to see what is behind a token bucket.
@@ -139,6 +152,9 @@ impl Decision {
 
     /// Takes what has arrived, and says what follows.
     pub fn learn(&mut self, sample: Sample) -> Answer {
+        if self.last.is_none() && sample.bytes < BEGUN {
+            return if sample.at < self.patience() { Answer::Open } else { Answer::Stalled };
+        }
         if self.last.is_none_or(|last| sample.bytes > last.bytes) {
             self.moved = sample.at;
         }
@@ -156,7 +172,16 @@ impl Decision {
             self.would_pass = matches!(so_far, Some(Answer::Has(_)));
         }
         let steady = if is_long { self.windows.of_late(OF_LATE) } else { self.windows.steady() };
+        // Who sends next to nothing has not begun yet, or never will: no line is as slow as that.
+        if steady.is_some_and(|steady| steady.rate + steady.within < STALLED) {
+            let is_over = sample.at >= self.patience();
+            return if is_over { Answer::Stalled } else { Answer::Open };
+        }
         let answer = steady.map_or(Answer::Open, |steady| self.judge(&steady));
+        let answer = match self.far_below(sample) {
+            Some(far) if answer == Answer::Open => far,
+            _ => answer,
+        };
         match answer {
             Answer::Has(_) if sample.at < self.question.at_least => {}
             Answer::Open => {}
@@ -189,6 +214,17 @@ impl Decision {
         let enough = ENOUGH[usize::from(self.question.is_again)];
         let seconds = enough.max(PACE * self.question.at_least.as_secs_f64());
         (seconds * self.question.threshold).max(ENOUGH_BYTES)
+    }
+
+    /// That the line has far less, as it seems: for the first transfer, which need not be sure of that.
+    fn far_below(&self, sample: Sample) -> Option<Answer> {
+        let soon = SOON.max(self.question.round_trip * SOON_ROUND_TRIPS);
+        if !self.question.is_first || sample.at < soon {
+            return None;
+        }
+        let (peak, growth) = self.windows.peak()?;
+        let is_far = peak < FAR * self.question.threshold && growth < GROWING;
+        if is_far { self.windows.steady().map(Answer::HasNot) } else { None }
     }
 
     /// The last look is one look, and needs no interval that is true at all times.

@@ -104,9 +104,9 @@ mod tests {
         let ramp = |at: f64| 1e6 * (at / 0.3).min(1.0);
         let (estimate, at) = measure(ramp, u64::MAX);
         let rate = estimate.steady.unwrap().rate;
-        assert!(estimate.is_sure && (rate / 1e6 - 1.0).abs() < 0.02 && at < 2.5, "{rate} {at}");
+        assert!(estimate.is_sure && (rate / 1e6 - 1.0).abs() < 0.02 && at < 3.2, "{rate} {at}");
         let (estimate, at) = measure(|at| 1e6 * (1.0 + at), u64::MAX);
-        assert!(!estimate.is_sure && at >= LONGEST.as_secs_f64(), "{estimate:?} {at}");
+        assert!(!estimate.is_sure && at > 3.8, "{estimate:?} {at}");
         let (_, at) = measure(ramp, 300_000);
         assert!(at < 0.5, "{at}: no more than it may take");
     }

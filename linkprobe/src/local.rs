@@ -144,9 +144,10 @@ mod tests {
             let (day, month) = (midnight(at), first_of_month(at));
             let begins = local_time(day).unwrap();
             assert!(day <= at && at - day < DAY_S + HOUR_S, "{at}");
-            assert_eq!((begins.hour, begins.minute, begins.second), (0, 0, 0), "{at}");
+            // In Cairo there are days without a midnight: the clock is put forward then.
+            assert!(begins.hour <= 1 && (begins.minute, begins.second) == (0, 0), "{at}");
             let first = local_time(month).unwrap();
-            assert_eq!((first.day, first.hour), (1, 0), "{at}");
+            assert_eq!((first.day, first.hour / 2), (1, 0), "{at}");
             assert!(month <= day);
         }
     }

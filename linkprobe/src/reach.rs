@@ -13,10 +13,13 @@ pub mod routes;
 mod tries;
 
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::line::{Line, Trouble};
+use routes::Routes;
 
 /// Most that are asked in a look: each has a socket.
 const MOST: usize = 16;
@@ -28,10 +31,35 @@ pub struct Look {
     pub trouble: Option<Trouble>,
     /// Who was asked, and what came of it.
     pub probes: Vec<Probe>,
-    /// A route that seems to be missing, when nobody has answered.
-    pub hint: Option<Trouble>,
+    /// What may be the reason on this machine, when nobody has answered.
+    pub hint: Option<Hint>,
     /// Bytes sent and received, headers of IP included.
     pub bytes: [u64; 2],
+}
+
+/// What on this machine may be the reason that nobody answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// Nothing is at the other end of the cable, or the radio has no network.
+    NoCarrier(String),
+    /// A route seems to be missing: those of other tables are not seen.
+    NoRoute(Trouble),
+    /// What comes by this interface is dropped, as the best route to who sends it is another's.
+    StrictFilter(String),
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCarrier(name) => write!(f, "the interface {name} has no carrier"),
+            Self::NoRoute(trouble) => write!(f, "it seems that {trouble}"),
+            Self::StrictFilter(name) => write!(
+                f,
+                "the reverse path filter of {name} is strict, and the best route is another's: \
+                 sysctl net.ipv4.conf.{name}.rp_filter=2"
+            ),
+        }
+    }
 }
 
 /// Somebody who may be asked.
@@ -117,19 +145,25 @@ pub enum Cause {
     NoAddress,
     /// [`Trouble::NotOurs`].
     NotOurs,
-    /// [`Trouble::NoRoute`].
+    /// Nobody answers, and [`Hint::NoCarrier`].
+    NoCarrier,
+    /// Nobody answers, and [`Hint::NoRoute`].
     NoRoute,
+    /// Nobody answers, and [`Hint::StrictFilter`].
+    StrictFilter,
     /// Nobody answers.
     Silent,
 }
 
 impl Cause {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::NoInterface,
         Self::InterfaceDown,
         Self::NoAddress,
         Self::NotOurs,
+        Self::NoCarrier,
         Self::NoRoute,
+        Self::StrictFilter,
         Self::Silent,
     ];
 
@@ -141,7 +175,9 @@ impl Cause {
             Self::InterfaceDown => "interface-down",
             Self::NoAddress => "no-address",
             Self::NotOurs => "not-ours",
+            Self::NoCarrier => "no-carrier",
             Self::NoRoute => "no-route",
+            Self::StrictFilter => "strict-filter",
             Self::Silent => "silent",
         }
     }
@@ -152,10 +188,10 @@ impl Cause {
         Self::ALL.into_iter().find(|cause| cause.word() == word).unwrap_or(Self::Silent)
     }
 
-    /// Whether it was found on this machine, without a packet: then it is so.
+    /// Whether this machine itself knows that nothing can go by the line: then it is so.
     #[must_use]
     pub fn is_certain(self) -> bool {
-        matches!(self, Self::NoInterface | Self::InterfaceDown | Self::NoAddress | Self::NotOurs)
+        !matches!(self, Self::NoRoute | Self::StrictFilter | Self::Silent)
     }
 }
 
@@ -187,7 +223,13 @@ impl Look {
     /// Why it is down, when it is.
     #[must_use]
     pub fn cause(&self) -> Cause {
-        self.trouble.as_ref().or(self.hint.as_ref()).map_or(Cause::Silent, Cause::from)
+        match (&self.trouble, &self.hint) {
+            (Some(trouble), _) => Cause::from(trouble),
+            (None, Some(Hint::NoCarrier(_))) => Cause::NoCarrier,
+            (None, Some(Hint::NoRoute(_))) => Cause::NoRoute,
+            (None, Some(Hint::StrictFilter(_))) => Cause::StrictFilter,
+            (None, None) => Cause::Silent,
+        }
     }
 
     /// The same in words for a person.
@@ -215,7 +257,7 @@ impl Look {
             why += &format!(" ({failed})");
         }
         match &self.hint {
-            Some(hint) => format!("{why}; it seems that {hint}"),
+            Some(hint) => format!("{why}; {hint}"),
             None => why,
         }
     }
@@ -267,12 +309,12 @@ pub fn look_with(
     if let Some(trouble) = line.trouble() {
         return Look { trouble: Some(trouble), ..Look::default() };
     }
-    let routes = routes::Routes::read();
+    let routes = Routes::read();
     let probes =
         probes(resolvers, targets, |to| routes.is_near(line.interface.as_deref(), to.ip()));
     let mut look = tries::look(line, probes, care);
     if look.trouble.is_none() && !look.is_up() {
-        look.hint = hint(line, &look.probes, &routes);
+        look.hint = hint(line, &look.probes, &routes, &Files);
     }
     look
 }
@@ -293,13 +335,49 @@ fn probes(
     probes
 }
 
-/// The route that is missing to all who count, if it is.
-fn hint(line: &Line, probes: &[Probe], routes: &routes::Routes) -> Option<Trouble> {
+/// What is known of an interface by its files.
+trait Known {
+    /// Whether it has a carrier; a radio's may not be known.
+    fn has_carrier(&self, interface: &str) -> Option<bool>;
+
+    /// Whether its reverse path filter is the strict one (ip-sysctl: the larger of the two counts).
+    fn is_strict(&self, interface: &str) -> bool;
+}
+
+struct Files;
+
+impl Known for Files {
+    fn has_carrier(&self, interface: &str) -> Option<bool> {
+        let path = Path::new("/sys/class/net").join(interface).join("carrier");
+        Some(fs::read_to_string(path).ok()?.trim() == "1")
+    }
+
+    fn is_strict(&self, interface: &str) -> bool {
+        let of = |name: &str| {
+            let path = Path::new("/proc/sys/net/ipv4/conf").join(name).join("rp_filter");
+            fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+        };
+        of("all").max(of(interface)) == 1_u8
+    }
+}
+
+/// Why nobody answers, as far as this machine knows.
+fn hint(line: &Line, probes: &[Probe], routes: &Routes, known: &impl Known) -> Option<Hint> {
     let interface = line.interface.as_ref()?;
-    let mut missing = counting(probes).filter(|probe| !routes.lead_to(interface, probe.to.ip()));
-    let to = missing.next()?.to.ip();
-    let all = missing.count() + 1 == counting(probes).count();
-    all.then(|| Trouble::NoRoute { interface: Some(interface.clone()), to })
+    if known.has_carrier(interface) == Some(false) {
+        return Some(Hint::NoCarrier(interface.clone()));
+    }
+    let to = counting(probes).next()?.to.ip();
+    if !counting(probes).any(|probe| routes.lead_to(interface, probe.to.ip())) {
+        let interface = Some(interface.clone());
+        return Some(Hint::NoRoute(Trouble::NoRoute { interface, to }));
+    }
+    let dropped = |probe: &Probe| {
+        let best = routes.best(probe.to.ip());
+        probe.to.is_ipv4() && best.is_some_and(|best| best != interface)
+    };
+    let strict = known.is_strict(interface) && counting(probes).all(dropped);
+    strict.then(|| Hint::StrictFilter(interface.clone()))
 }
 
 #[cfg(test)]
@@ -366,18 +444,53 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_route_that_is_missing_to_one_of_them_is_no_hint() {
-        let line = Line { interface: Some("wwan0".into()), source: None };
-        let table = "head\nwwan0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
-        let routes = routes::Routes::parse(table, "");
-        let silent = |to| probe(to, By::Dns, false, Found::Silent);
-        let two = [silent("9.9.9.9:53"), silent("192.0.2.1:53")];
-        if cfg!(target_endian = "little") {
-            assert_eq!(hint(&line, &two, &routes), None);
+    /// An interface as a test wants it.
+    struct Like(Option<bool>, bool);
+
+    impl Known for Like {
+        fn has_carrier(&self, _: &str) -> Option<bool> {
+            self.0
         }
-        assert!(matches!(hint(&line, &two[..1], &routes), Some(Trouble::NoRoute { .. })));
-        assert_eq!(hint(&Line::default(), &two[..1], &routes), None, "wherever the default leads");
+
+        fn is_strict(&self, _: &str) -> bool {
+            self.1
+        }
+    }
+
+    #[test]
+    fn what_this_machine_knows_of_it_is_said() {
+        if cfg!(target_endian = "big") {
+            return;
+        }
+        let line = Line { interface: Some("wwan0".into()), source: None };
+        let net = "wwan0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let default = |name: &str, metric: u32| {
+            format!("{name}\t00000000\t010200C0\t0003\t0\t0\t{metric}\t00000000\t0\t0\t0\n")
+        };
+        let one = format!("head\n{net}");
+        let second = format!("head\n{net}{}{}", default("wwan0", 700), default("eth0", 100));
+        let first = format!("head\n{net}{}{}", default("wwan0", 50), default("eth0", 100));
+        let far = || vec![probe("9.9.9.9:53", By::Dns, false, Found::Silent)];
+        let both = || [far(), vec![probe("192.0.2.1:53", By::Dns, false, Found::Silent)]].concat();
+        let no_route = || {
+            let interface = Some("wwan0".to_owned());
+            Hint::NoRoute(Trouble::NoRoute { interface, to: "9.9.9.9".parse().unwrap() })
+        };
+        let table = [
+            (&one, far(), Like(None, false), Some(no_route())),
+            (&one, both(), Like(Some(true), false), None),
+            (&one, far(), Like(Some(false), true), Some(Hint::NoCarrier("wwan0".into()))),
+            (&second, far(), Like(Some(true), false), None),
+            (&second, far(), Like(None, true), Some(Hint::StrictFilter("wwan0".into()))),
+            // Who is on this side would be heard.
+            (&second, both(), Like(None, true), None),
+            (&first, far(), Like(None, true), None),
+        ];
+        for (at, (table, probes, known, want)) in table.into_iter().enumerate() {
+            let routes = Routes::parse(table, "");
+            assert_eq!(hint(&line, &probes, &routes, &known), want, "row {at}");
+            assert_eq!(hint(&Line::default(), &probes, &routes, &known), None, "the default's");
+        }
     }
 
     #[test]

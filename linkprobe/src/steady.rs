@@ -129,6 +129,16 @@ impl Windows {
         (windows.len() >= FEWEST).then(|| judge(windows))
     }
 
+    /// The highest rate of two windows in a row, and by how much the last two are above those before them; nothing of
+    /// fewer than six.
+    #[must_use]
+    pub fn peak(&self) -> Option<(f64, f64)> {
+        let [.., one, two, three, four] = self.windows.as_slice() else { return None };
+        let pairs = self.windows.windows(2).map(rate);
+        let growth = rate(&[*three, *four]) / rate(&[*one, *two]);
+        (self.windows.len() >= 6).then(|| (pairs.fold(0.0, f64::max), growth))
+    }
+
     /// What the last `time` is like, whatever came before; nothing when less was looked at.
     #[must_use]
     pub fn of_late(&self, time: Duration) -> Option<Steady> {

@@ -9,6 +9,7 @@ use crate::endpoint::{Endpoint, Endpoints};
 use crate::http::Client;
 use crate::provider::Request;
 use crate::record::{self, Bound};
+use crate::steady::Steady;
 use crate::transfer::{self, Job, Plan, Went};
 
 /// Which way is tested.
@@ -121,31 +122,40 @@ pub fn decide(
     Found { answer, rate, server, fell, notes }
 }
 
-/// The best rate that any transfer has shown: that much the line has.
+/// The rate to tell: what the line was seen to have at least, else the surest of what it has about.
 fn best(tried: &[Tried]) -> Option<(f64, Bound)> {
-    rates(tried).reduce(|one, other| if other.0 > one.0 { other } else { one })
+    let unsure = |(steady, bound): &(Steady, Bound)| match bound {
+        Bound::AtLeast => 0.0,
+        Bound::About => steady.within / steady.rate,
+    };
+    shown(tried).min_by(|one, other| unsure(one).total_cmp(&unsure(other))).map(rate)
 }
 
 /// The rate of the last transfer that has shown any.
 fn last(tried: &[Tried]) -> Option<(f64, Bound)> {
-    rates(tried).last()
+    shown(tried).last().map(rate)
 }
 
-fn rates(tried: &[Tried]) -> impl Iterator<Item = (f64, Bound)> {
-    let rates = tried.iter().filter_map(|one| match one.answer? {
-        Answer::Has(steady) => Some((steady.rate, Bound::AtLeast)),
-        Answer::HasNot(steady) | Answer::Near(Some(steady)) => Some((steady.rate, Bound::About)),
+/// In bits a second.
+fn rate((steady, bound): (Steady, Bound)) -> (f64, Bound) {
+    ((steady.rate * 8.0).round(), bound)
+}
+
+fn shown(tried: &[Tried]) -> impl Iterator<Item = (Steady, Bound)> {
+    tried.iter().filter_map(|one| match one.answer? {
+        Answer::Has(steady) => Some((steady, Bound::AtLeast)),
+        Answer::HasNot(steady) | Answer::Near(Some(steady)) => Some((steady, Bound::About)),
         Answer::Open | Answer::Near(None) | Answer::Stalled => None,
-    });
-    rates.map(|(rate, bound)| ((rate * 8.0).round(), bound))
+    })
 }
 
 fn plan(wanted: &Wanted, endpoint: &Endpoint, flows: usize, tried: &[Tried]) -> (Question, Plan) {
     let round_trip = endpoint.round_trip;
     let is_again = tried.iter().any(|one| matches!(one.answer, Some(Answer::Near(_))));
-    let at_least =
-        if tried.iter().any(|one| one.answer.is_some()) { Duration::ZERO } else { wanted.at_least };
-    let question = Question { threshold: wanted.threshold, round_trip, is_again, at_least };
+    let is_first = tried.iter().all(|one| one.answer.is_none());
+    let at_least = if is_first { wanted.at_least } else { Duration::ZERO };
+    let question =
+        Question { threshold: wanted.threshold, round_trip, is_first, is_again, at_least };
     let pace = decide::PACE * wanted.threshold;
     #[expect(clippy::cast_precision_loss, reason = "some dozens")]
     let each = pace * (round_trip + SLACK).as_secs_f64() * ROOM / flows as f64;

@@ -151,7 +151,6 @@ impl Lines {
     }
 
     /// Waits until a line is up, or down; how long that took.
-    #[expect(clippy::must_use_candidate, reason = "most wait for the state alone")]
     pub fn wait_up(&self, name: &str, up: bool) -> Duration {
         let begun = Instant::now();
         self.wait_status(name, |status| status["up"] == up);

@@ -22,6 +22,9 @@ const MAX_SENDER_WITHOUT_MAIL: u64 = 2_850_000;
 /// Most that the tunnel's keeper may weigh, stripped, in bytes.
 const MAX_TUNNEL: u64 = 1_200_000;
 
+/// Most that linkprobe may weigh, stripped, in bytes: HTTPS is 1.6 MB of it, as in the sender.
+const MAX_LINK: u64 = 3_100_000;
+
 /// The hooks of a PAM module (pam(3)). Any other name would be visible to all of sshd.
 const HOOKS: [&str; 6] = [
     "pam_sm_acct_mgmt",
@@ -136,10 +139,61 @@ const SENDER: &[&str] = &[
 /// Crates in `tunnelwatch` that are not in the module: it speaks through ssh, and needs no TLS and no HTTP.
 const TUNNEL: &[&str] = &["lexopt", "socket2"];
 
+/// Crates in `linkprobe` that are not in the module: HTTPS as the sender has it, without mail; DNS, XML, and what
+/// draws.
+const LINK: &[&str] = &[
+    "bitflags",
+    "bytemuck",
+    "byteorder",
+    "bytes",
+    "colored",
+    "drawille",
+    "fnv",
+    "getrandom",
+    "http",
+    "httparse",
+    "httpdate",
+    "lazy_static",
+    "lexopt",
+    "num-traits",
+    "once_cell",
+    "openssl-probe",
+    "percent-encoding",
+    "plotters",
+    "plotters-backend",
+    "plotters-svg",
+    "rgb",
+    "ring",
+    "roxmltree",
+    "rustls",
+    "rustls-native-certs",
+    "rustls-pki-types",
+    "rustls-platform-verifier",
+    "rustls-webpki",
+    "simple-dns",
+    "socket2",
+    "subtle",
+    "textplots",
+    "thiserror",
+    "thiserror-impl",
+    "untrusted",
+    "ureq",
+    "ureq-proto",
+    "utf8-zero",
+    "utmp-raw",
+    "utmp-rs",
+    "zerocopy",
+    "zerocopy-derive",
+];
+
+/// What must not be in it, whatever the list above says: it waits for some sockets, and needs no runtime for that.
+const NOT_IN_LINK: &[&str] = &["async-std", "futures", "hickory-resolver", "mio", "smol", "tokio"];
+
 /// Licences that this project may be shipped under together, each as its crate writes it.
 const LICENCES: &[&str] = &[
     "0BSD",
     "(MIT OR Apache-2.0) AND Unicode-3.0",
+    "Apache-2.0 / MIT",
     "Apache-2.0 AND ISC",
     "Apache-2.0 OR ISC OR MIT",
     "Apache-2.0 OR MIT",
@@ -149,7 +203,10 @@ const LICENCES: &[&str] = &[
     "MIT",
     "MIT OR Apache-2.0",
     "MIT/Apache-2.0",
+    // Its terms are for its own files, which we do not change: `colored`, behind textplots.
+    "MPL-2.0",
     "Unlicense OR MIT",
+    "Zlib OR Apache-2.0 OR MIT",
 ];
 
 #[test]
@@ -211,6 +268,15 @@ fn the_tunnel_s_keeper_is_small() {
 
 #[test]
 #[ignore = "takes a release build: run ./dev test"]
+fn the_lines_checker_is_small() {
+    let program = release("linkprobe");
+    let size = std::fs::metadata(&program).expect("it was just there").len();
+    println!("{}: {size} bytes", program.display());
+    assert!(size <= MAX_LINK, "{} has {size} bytes, more than {MAX_LINK}", program.display());
+}
+
+#[test]
+#[ignore = "takes a release build: run ./dev test"]
 fn the_sender_is_there() {
     let help = output(Command::new(release("bastion")).arg("--help"));
     assert!(help.contains("the sender"), "{help}");
@@ -236,6 +302,15 @@ fn the_tunnel_s_keeper_holds_listed_crates_alone() {
     let crates = crates_of("tunnelwatch");
     let extra = crates.into_iter().filter(|name| !MODULE.contains(&name.as_str())).collect();
     compare("TUNNEL", &extra, TUNNEL);
+}
+
+#[test]
+fn the_lines_checker_holds_listed_crates_alone() {
+    let crates = crates_of("linkprobe");
+    let forbidden: Vec<_> = crates.iter().filter(|c| NOT_IN_LINK.contains(&&***c)).collect();
+    assert!(forbidden.is_empty(), "no runtime: {forbidden:?}");
+    let extra = crates.into_iter().filter(|name| !MODULE.contains(&name.as_str())).collect();
+    compare("LINK", &extra, LINK);
 }
 
 #[test]
@@ -278,7 +353,7 @@ fn crates_of(package: &str) -> BTreeSet<String> {
     );
     let names = tree.lines().filter_map(|line| line.split_whitespace().next());
     names
-        .filter(|name| !["notifier", "pam_bastion", "tunnelwatch"].contains(name))
+        .filter(|name| !["linkprobe", "notifier", "pam_bastion", "tunnelwatch"].contains(name))
         .map(str::to_owned)
         .collect()
 }

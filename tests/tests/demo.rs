@@ -77,6 +77,48 @@ fn the_demo_of_a_tunnel_breaks_it_in_three_ways_and_each_is_told_and_healed() {
 }
 
 #[test]
+fn the_demo_of_a_line_shows_a_good_a_slow_and_a_wrong_one_and_what_each_costs() {
+    let output = start(&["link"]).wait_with_output().expect("a child can be waited for");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    let words: Vec<&str> = text.split_whitespace().filter(|word| *word != "|").collect();
+    let text = words.join(" ");
+    let mut rest = text.as_str();
+    for said in [
+        "OK: backup is good download: at least",
+        "of 2 GB since",
+        "exit code 0",
+        "CRITICAL: backup is slow",
+        "exit code 2",
+        "link backup speed is DOWN",
+        "OK: backup is good",
+        "link backup speed is up again",
+        "CRITICAL: backup is wrong-isp it is AS3320",
+        "is DOWN (CRITICAL): it is AS3320",
+        "By hour of the day",
+        "linkprobe check, wrong line",
+        "speedtest-cli",
+        "The page of the report is yours to open:",
+    ] {
+        let (_, after) = rest.split_once(said).unwrap_or_else(|| panic!("no {said}: {text}"));
+        rest = after;
+    }
+    // Less than the other takes: of the amounts the first and the last.
+    let costs = text.split_once("What it costs").map_or("", |(_, after)| after);
+    let megabytes: Vec<f64> = costs
+        .split_whitespace()
+        .zip(costs.split_whitespace().skip(1))
+        .filter(|(_, unit)| *unit == "MB")
+        .filter_map(|(amount, _)| amount.parse().ok())
+        .collect();
+    assert!(megabytes.len() == 3 && megabytes[2] > 20.0 * megabytes[0], "{costs}");
+    let page = rest.split_whitespace().next().unwrap_or_default();
+    let page = std::fs::read_to_string(page).expect("the page outlives the machines");
+    assert!(page.contains("<svg") && page.contains("backup"), "{}", page.len());
+}
+
+#[test]
 fn a_demo_that_is_stopped_leaves_nothing_behind() {
     for signal in [libc::SIGINT, libc::SIGKILL] {
         let mut demo = start(&[]);

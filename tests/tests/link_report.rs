@@ -37,10 +37,10 @@ fn now_s() -> i64 {
     i64::try_from(now).unwrap()
 }
 
-/// A machine with a month of a line, and the text of its history.
+/// A machine with a month of a line, and the text of its history; all of it is of the last 30 days.
 fn month() -> (Host, String) {
     let host = host();
-    let lines = Story::backup(now_s(), 30).lines();
+    let lines = Story::backup(now_s(), 29).lines();
     host.write(HISTORY, &lines, 0o640);
     (host, lines)
 }
@@ -228,7 +228,7 @@ fn no_history_one_record_and_a_torn_one_are_reports_too() {
     let unset = check.replacen(&check[14..18], "1970", 1);
     host.write(HISTORY, format!("{unset}\n{check}\n"), 0o640);
     let text = linkprobe(&host, &["report", "--since", "all"]).ok().text();
-    assert!(text.contains("1 records have a time that cannot be"), "{text}");
+    assert!(text.contains("1 record of a time that cannot be"), "{text}");
     assert!(!text.contains("1970"), "{text}");
 }
 

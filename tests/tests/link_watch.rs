@@ -31,7 +31,7 @@ struct Row {
 
 const SOON: Duration = Duration::from_secs(4);
 
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 8] = [
     Row {
         name: "a black hole",
         breaks: |lines| lines.drop_at(1, ""),
@@ -43,9 +43,9 @@ const ROWS: [Row; 7] = [
     Row {
         name: "the cable is cut",
         breaks: |lines| drop(lines.gates[1].sh("ip link set b1 down")),
-        cause: "silent",
-        says: "nobody answers",
-        within: KNOWN,
+        cause: "no-carrier",
+        says: "the interface b0 has no carrier",
+        within: Duration::from_secs(6),
         mends: |lines| drop(lines.gates[1].sh("ip link set b1 up")),
     },
     Row {
@@ -82,6 +82,19 @@ const ROWS: [Row; 7] = [
         says: "it seems that no route leads to 198.18.2.53 by b0",
         within: KNOWN,
         mends: |lines| lines.address(1),
+    },
+    Row {
+        name: "its packets are dropped on this machine",
+        breaks: |lines| {
+            lines
+                .inside
+                .sh("ip route add default via 10.1.0.1 dev a0 metric 50 2>/dev/null || true");
+            lines.inside.sh("echo 1 >/proc/sys/net/ipv4/conf/b0/rp_filter");
+        },
+        cause: "strict-filter",
+        says: "sysctl net.ipv4.conf.b0.rp_filter=2",
+        within: KNOWN,
+        mends: |lines| drop(lines.inside.sh("echo 2 >/proc/sys/net/ipv4/conf/b0/rp_filter")),
     },
     Row {
         name: "the router answers what it remembers",

@@ -62,7 +62,7 @@ struct Check<'a> {
     now_s: i64,
 }
 
-/// Checks a line: the record of it, which has also been told, logged and kept.
+/// Checks a line: the record of it, which has also been told, logged, kept and printed.
 pub fn check(
     settings: &Settings,
     link: &Link,
@@ -84,7 +84,9 @@ pub fn check(
     let turn = alone(places, link)?;
     if let Turn::Anothers = turn {
         let why = "another linkprobe tests this line, and does not come to an end".to_owned();
-        return Ok(record(Verdict::Untested, vec![why]));
+        let record = record(Verdict::Untested, vec![why]);
+        print::show(&record, options);
+        return Ok(record);
     }
     let tester = Tester::new(link, BUFFER).map_err(Failure::config)?;
     let mut check = Check {
@@ -330,8 +332,9 @@ impl Check<'_> {
             );
             eprintln!("linkprobe: {why}");
         }
+        self.progress("");
+        print::show(record, self.options);
         if !self.options.quiet && !self.options.json {
-            self.progress("");
             let _ = writeln!(std::io::stderr(), "  {}", print::used(record, standing.as_ref()));
         }
     }

@@ -75,3 +75,45 @@ fn hours_may_go_over_midnight() {
         assert_eq!(parse_hours(text).unwrap().contains(minute), inside, "{text} {minute}");
     }
 }
+
+#[test]
+fn the_example_file_has_every_key_and_each_example_in_it_is_valid() {
+    const EXAMPLE: &str = include_str!("../../../etc/bastion.toml");
+    let ours = EXAMPLE.split_once("#[[link]]").unwrap().1;
+    let text: String = ("#[[link]]".to_owned() + ours)
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => rest.to_owned() + "\n",
+            _ => "\n".to_owned(),
+        })
+        .collect();
+    let settings = Settings::parse(&text).unwrap_or_else(|findings| panic!("{findings:?}"));
+    let [shown] = &settings.links[..] else { panic!("one") };
+    let default = &Settings::parse("[[link]]\nname = \"backup\"\n").unwrap().links[0];
+    // What the text says has a default is shown with it.
+    let shown = shown.clone();
+    assert_eq!(
+        Link {
+            interface: None,
+            source: None,
+            expect_asn: Vec::new(),
+            expect_isp: Vec::new(),
+            min_download: None,
+            min_upload: None,
+            max_latency: None,
+            max_loss: None,
+            targets: Vec::new(),
+            quiet_hours: Vec::new(),
+            ca_file: None,
+            ..shown
+        },
+        *default
+    );
+    let mut document = Document::parse(&text);
+    document.tables("link", |_, section| link(section));
+    for known in document.known_keys() {
+        let key = known.rsplit('.').next().unwrap();
+        let stands = ours.lines().any(|line| line.starts_with(&format!("#{key} = ")));
+        assert!(stands, "{known} is read and not in etc/bastion.toml");
+    }
+}

@@ -88,7 +88,7 @@ struct Asker<'a> {
 /// A question on its way to its answer.
 struct Question {
     kind: Kind,
-    /// Of each server how often it was asked, and how it failed for good.
+    /// Of each server how often it was asked, and how it failed: then it is not asked again.
     asked: Vec<(usize, Option<DnsError>)>,
     due: Instant,
     flights: Vec<Flight>,
@@ -156,10 +156,9 @@ impl Question {
         Ok(Flight { server, socket, id, sent: Instant::now(), strange: false })
     }
 
-    /// A server has failed for good. One that was not asked yet is, at once.
+    /// A server has failed, and is not asked again. One that was not asked yet is, at once.
     fn fail(&mut self, server: usize, error: DnsError, now: Instant) {
         self.asked[server].1 = Some(error);
-        self.flights.retain(|flight| flight.server != server);
         if self.asked.iter().all(|(_, failed)| failed.is_some()) {
             let errors = self.asked.iter().filter_map(|(_, failed)| failed.clone());
             self.outcome = errors.fold(None, |worst, error| Some(heavier(worst, error))).map(Err);

@@ -192,12 +192,14 @@ fn a_file_that_is_put_away_while_it_is_read_is_read_once() {
 }
 
 #[test]
-fn many_at_once_lose_nothing() {
+fn many_at_once_lose_nothing_while_files_are_put_away() {
     let dir = Dir::new("many");
     let write = |thread: u32| {
         let history = dir.history();
-        for hour in 0..25 {
-            history.append(&record(thread * 25 + hour)).unwrap();
+        for hour in 0..50 {
+            let mut record = record(thread * 50 + hour);
+            record.reasons = vec!["x".repeat(60_000)];
+            history.append(&record).unwrap();
         }
     };
     std::thread::scope(|scope| {
@@ -206,7 +208,31 @@ fn many_at_once_lose_nothing() {
         }
     });
     let (records, skipped) = read(&dir.history());
-    assert_eq!((records, skipped.lines), ((0..100).map(record).collect(), 0));
+    let hours: Vec<f64> = records.iter().filter_map(|record| record.download).collect();
+    let want: Vec<f64> = (0..200).map(|hour| 1e7 + f64::from(hour)).collect();
+    assert_eq!((hours, skipped.lines), (want, 0));
+    assert!(dir.history().path(2).exists());
+}
+
+#[test]
+fn who_holds_the_file_is_waited_for_and_what_was_put_away_meanwhile_is_left() {
+    let dir = Dir::new("held");
+    let history = dir.history();
+    history.append(&record(1)).unwrap();
+    let held = File::open(history.path(0)).unwrap();
+    assert!(try_lock(&held).unwrap());
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| history.append(&record(2)));
+        // That nothing happens takes time to see.
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(read(&history).0, [record(1)]);
+        fs::rename(history.path(0), history.path(1)).unwrap();
+        drop(held);
+        other.join().unwrap().unwrap();
+    });
+    assert_eq!(read(&history).0, [1, 2].map(record));
+    let newest = fs::read_to_string(history.path(0)).unwrap();
+    assert_eq!(newest.lines().count(), 1, "in the file that has the name now");
 }
 
 #[test]

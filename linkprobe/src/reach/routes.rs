@@ -10,6 +10,7 @@ struct Route {
     interface: String,
     network: IpAddr,
     prefix: u32,
+    metric: u32,
     by_gateway: bool,
 }
 
@@ -49,6 +50,15 @@ impl Routes {
         best.is_some_and(|route| !route.by_gateway && route.prefix > 0)
     }
 
+    /// The interface by which the best route leads there: the longest, and of those the one with the least
+    /// metric.
+    #[must_use]
+    pub fn best(&self, to: IpAddr) -> Option<&str> {
+        let routes = self.0.iter().filter(|route| route.holds(to));
+        let best = routes.min_by_key(|route| (std::cmp::Reverse(route.prefix), route.metric));
+        best.map(|route| route.interface.as_str())
+    }
+
     /// Whether a route leads there by the interface.
     #[must_use]
     pub fn lead_to(&self, interface: &str, to: IpAddr) -> bool {
@@ -79,15 +89,17 @@ impl Route {
 /// `wwan0  0001A8C0  00000000  0001  0  0  0  00FFFFFF  0  0  0`: numbers in the order of this machine.
 fn parse_four(line: &str) -> Option<Route> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [interface, network, _, flags, _, _, _, mask, ..] = words[..] else { return None };
+    let [interface, network, _, flags, _, _, metric, mask, ..] = words[..] else { return None };
     let number = |word| u32::from_str_radix(word, 16).ok();
     let flags = number(flags)?;
     let address = Ipv4Addr::from(number(network)?.to_ne_bytes());
     let prefix = number(mask)?.count_ones();
+    let metric = metric.parse().ok()?;
     (flags & RTF_UP != 0 && flags & RTF_REJECT == 0).then(|| Route {
         interface: interface.to_owned(),
         network: address.into(),
         prefix,
+        metric,
         by_gateway: flags & RTF_GATEWAY != 0,
     })
 }
@@ -95,15 +107,17 @@ fn parse_four(line: &str) -> Option<Route> {
 /// `<network> <prefix> <source> <prefix> <gateway> <metric> <references> <use> <flags> wwan0`.
 fn parse_six(line: &str) -> Option<Route> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [network, prefix, _, _, _, _, _, _, flags, interface] = words[..] else { return None };
+    let [network, prefix, _, _, _, metric, _, _, flags, interface] = words[..] else { return None };
     let flags = u32::from_str_radix(flags, 16).ok()?;
     let address = Ipv6Addr::from(u128::from_str_radix(network, 16).ok()?);
     let prefix = u32::from_str_radix(prefix, 16).ok().filter(|prefix| *prefix <= 128)?;
+    let metric = u32::from_str_radix(metric, 16).ok()?;
     let in_force = flags & RTF_UP != 0 && flags & (RTF_REJECT | RTF_LOCAL) == 0;
     (in_force && !address.is_multicast()).then(|| Route {
         interface: interface.to_owned(),
         network: address.into(),
         prefix,
+        metric,
         by_gateway: flags & RTF_GATEWAY != 0,
     })
 }
@@ -155,6 +169,10 @@ ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000
             assert_eq!(routes.lead_to(interface, to), leads, "{interface} {to}");
         }
         assert!(routes.is_near(None, "192.0.2.9".parse().unwrap()));
+        for (to, want) in [("10.64.3.7", "wwan0"), ("203.0.113.1", "eth0"), ("2001:db8::1", "eth0")]
+        {
+            assert_eq!(routes.best(to.parse().unwrap()), Some(want), "{to}");
+        }
         assert_eq!(Routes::parse("", "x\ny z\n"), Routes::default());
     }
 }

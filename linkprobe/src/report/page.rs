@@ -64,7 +64,7 @@ fn section(report: &Report, part: &Part, number: usize) -> String {
         text.push_str(&figure(picture, &format!("line-{number}-{index}")));
     }
     text.push_str(&percentiles(summary));
-    text.push_str(&outages(&summary.outages));
+    text.push_str(&outages(&summary.outages, summary.uptime.is_some()));
     text.push_str(&hours(summary));
     text.push_str("</section>\n");
     text
@@ -191,10 +191,11 @@ fn percentiles(summary: &Summary) -> String {
     text
 }
 
-fn outages(outages: &[Outage]) -> String {
+fn outages(outages: &[Outage], looked: bool) -> String {
     let mut text = String::from("<div class=\"half table\"><h2>Outages</h2>\n");
     if outages.is_empty() {
-        text.push_str("<p class=\"note\">None was seen.</p></div>\n");
+        let words = if looked { "None was seen." } else { "Nobody looked." };
+        let _ = writeln!(text, "<p class=\"note\">{words}</p></div>");
         return text;
     }
     text.push_str(

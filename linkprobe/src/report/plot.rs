@@ -31,14 +31,15 @@ pub fn plots(part: &Part, period: Period, looks: Looks) -> String {
     if columns < COLUMNS[0] {
         return String::new();
     }
-    let strip = strip(part, period, columns, looks.unicode);
+    let strip = part.summary.uptime.map(|_| strip(part, period, columns, looks.unicode));
     if !looks.unicode {
+        let strip = strip.map_or_else(String::new, |strip| strip + "\n");
         return format!(
-            "{strip}\n  the plots need a terminal of UTF-8 (LC_ALL=C.UTF-8); --html and --svg do not\n"
+            "{strip}  the plots need a terminal of UTF-8 (LC_ALL=C.UTF-8); --html and --svg do not\n"
         );
     }
     let frame = Frame { period, columns };
-    [Some(strip), download(part, &frame), ping(part, &frame)]
+    [strip, download(part, &frame), ping(part, &frame)]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()

@@ -230,7 +230,8 @@ fn uptime(points: &[Point]) -> Option<Uptime> {
         let share = up / looked;
         return Some(Uptime { share, seen_by: Eye::Watch, looked, down: looked - up });
     }
-    let verdicts = || points.iter().filter_map(|point| point.verdict);
+    let checks = || points.iter().filter(|point| point.kind == Kind::Check);
+    let verdicts = || checks().filter_map(|check| check.verdict);
     let (all, down) = (verdicts().count(), verdicts().filter(|v| *v == Verdict::Down).count());
     if all == 0 {
         return None;
@@ -322,6 +323,9 @@ mod tests {
             (0.75, Eye::Watch, 7200.0, 1800.0)
         );
         assert_eq!(Summary::of(&[], DAY, &Beside::default()).uptime, None);
+        let wrong = |record: &mut Record| record.verdict = Some(Verdict::WrongIsp);
+        let measured = [point(Kind::Measure, 1, wrong)];
+        assert_eq!(Summary::of(&measured, DAY, &Beside::default()).uptime, None, "it is no check");
     }
 
     #[test]

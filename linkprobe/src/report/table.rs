@@ -103,7 +103,8 @@ fn empty(summary: &Summary) -> String {
 /// What is said of records that were written before a clock was set.
 #[must_use]
 pub fn without_time(count: usize) -> String {
-    format!("{count} records have a time that cannot be (the clock was not set) and are left out")
+    let records = counted(count, "record");
+    format!("{records} of a time that cannot be (the clock was not set), left out")
 }
 
 /// Words in lines of at most so many characters, if no word is longer. What paints a word has no width.

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes of a test")]
+
 use super::*;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Options, pam_line, tunnels};
+use super::{Options, others, pam_line};
 use crate::channel::Secrets;
 use crate::config::{self, allowances};
 use crate::deliver::lock::Lock;
@@ -18,7 +18,8 @@ pub(super) const HELP: &str = "
 
 Checks the configuration file, allowances.toml beside it, the secrets it names, the spool's owners and modes, the PAM line,
 and whether the sender runs. Where there is a [[tunnel]] or a [[tunnel-watch]] also what tunnelwatch check
-finds, which asks the jump host for up to half a minute.
+finds, which asks the jump host for up to half a minute; where there is a [[link]] what linkprobe check-config
+finds, which asks nobody.
 Changes nothing and sends nothing (for that: bastion test).
 Prints each finding with what to do; exits with 78 if there is any.
 ";
@@ -92,7 +93,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     let known: Vec<String> =
         findings.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
     findings
-        .extend(tunnels::check(&options.config).into_iter().filter(|line| !known.contains(line)));
+        .extend(others::check(&options.config).into_iter().filter(|line| !known.contains(line)));
     if findings.is_empty() {
         print(&format!("{}: nothing is wrong\n", options.config.display()));
         return Ok(());

@@ -2,13 +2,13 @@
 
 mod allow;
 mod check;
+mod others;
 mod pam_line;
 mod queue;
 mod report;
 mod run;
 mod send;
 mod test;
-mod tunnels;
 mod why;
 
 use std::ffi::OsString;

@@ -32,6 +32,11 @@ impl Sample {
         self.0.last().copied().unwrap_or(f64::NAN)
     }
 
+    /// All together.
+    pub fn sum(&self) -> f64 {
+        self.0.iter().sum()
+    }
+
     /// Between which values the true median lies with 95 %: by order statistics, so
     /// without any assumption about the distribution.
     pub fn median_interval(&self) -> (f64, f64) {

@@ -1,5 +1,5 @@
-//! `./dev demo`: logins reach a phone; `./dev demo tunnel`: a tunnel is broken and heals. On throwaway
-//! machines, told in the terminal.
+//! `./dev demo`: logins reach a phone; `./dev demo tunnel`: a tunnel is broken and heals;
+//! `./dev demo link`: a line is checked. On throwaway machines, told in the terminal.
 //!
 //! Everything is real but the phone company: sshd, libpam, the module, the sender, ssh. All of it
 //! lives in the namespaces of [`bastion_tests::host::Host`], which end with this process however that
@@ -18,8 +18,9 @@ fn main() -> ExitCode {
     let tell = match words[..] {
         [] | ["login"] => demo::login::tell,
         ["tunnel"] => demo::tunnel::tell,
+        ["link"] => demo::link::tell,
         _ => {
-            eprintln!("usage: demo [login|tunnel]");
+            eprintln!("usage: demo [login|tunnel|link]");
             return ExitCode::from(64);
         }
     };

@@ -1,6 +1,7 @@
 //! What the demos share: machines with a sender and a stand-in for Twilio, and a story that tells what
 //! their log and the phone get, in the order in which it comes.
 
+pub mod link;
 pub mod login;
 mod style;
 pub mod tunnel;
@@ -66,7 +67,7 @@ impl<M: Machines> Demo<M> {
     }
 
     fn note(&self, text: &str) {
-        println!("  {text}");
+        println!("{}", format!("  {text}").trim_end());
     }
 
     /// What a person would type.

@@ -105,6 +105,7 @@ pub struct Line {
     /// How to make the routes to home on the internet's side.
     back: [String; 2],
     crossing: std::cell::Cell<bool>,
+    dropped: u64,
 }
 
 /// How narrow one direction of a line is.
@@ -241,7 +242,14 @@ impl Line {
                 cable((&provider, "far"), (internet, &outside));
                 None
             }
-            Some(way) => Some(Relay::start((&provider, "far"), (internet, &outside), way)),
+            Some(way) => {
+                let relay = Relay::start((&provider, "far"), (internet, &outside), way);
+                for (host, device) in [(&provider, "far"), (internet, &*outside)] {
+                    // By default 500 packets: a burst of a wide line would be lost before the relay.
+                    host.sh(&format!("ip link set dev {device} txqueuelen 50000"));
+                }
+                Some(relay)
+            }
         };
         // In a row, the devices of which are all up before a route is asked for.
         set_up(&provider, "near", &[&format!("{net4}.1/24"), &format!("{net6}::1/64")]);
@@ -273,6 +281,7 @@ impl Line {
             outside,
             back,
             crossing: std::cell::Cell::new(false),
+            dropped: 0,
         };
         line.lead_back("cubic");
         line
@@ -317,7 +326,12 @@ impl Line {
 
     /// How late its relay was since this was asked last; of a cable nothing.
     pub fn lag(&mut self) -> Option<Lag> {
-        self.relay.as_mut().map(Relay::lag)
+        let lag = self.relay.as_mut().map(Relay::lag)?;
+        // Those that found the queue of a relay's device full.
+        let ends = [(self.provider.pid(), "far"), (self.internet, &*self.outside)];
+        let dropped: u64 = ends.iter().map(|(pid, device)| numbers_of(*pid, device)[11]).sum();
+        let before = std::mem::replace(&mut self.dropped, dropped);
+        Some(Lag { dropped: lag.dropped + dropped - before, ..lag })
     }
 
     /// What went over its device at home so far.
@@ -327,15 +341,8 @@ impl Line {
     /// When home is gone.
     #[must_use]
     pub fn count(&self) -> Count {
-        let table = std::fs::read_to_string(format!("/proc/{}/net/dev", self.home));
-        let table = table.expect("home is there");
-        let name = format!("{}:", self.interface);
-        let row =
-            table.lines().find_map(|line| line.trim().strip_prefix(&name)).unwrap_or_default();
-        let numbers: Vec<u64> = row.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-        let number = |at: usize| numbers.get(at).copied().unwrap_or(0);
-        let crossed = self.crossed();
-        Count { received: number(0).saturating_sub(crossed), sent: number(8) }
+        let numbers = numbers_of(self.home, &self.interface);
+        Count { received: numbers[0].saturating_sub(self.crossed()), sent: numbers[8] }
     }
 
     /// Lets no packet through, in silence, or again.
@@ -389,6 +396,24 @@ impl Line {
         // The hook sees a packet without its Ethernet header, and counts what it sees.
         bytes + 14 * packets
     }
+}
+
+/// The 16 numbers of a machine's device (proc(5), `/proc/net/dev`): received bytes first, sent
+/// bytes at 8, packets that could not be sent at 11. A device that is gone has zeros.
+///
+/// # Panics
+///
+/// When the machine is gone.
+fn numbers_of(pid: u32, device: &str) -> [u64; 16] {
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/dev"));
+    let table = table.expect("the machine is there");
+    let name = format!("{device}:");
+    let row = table.lines().find_map(|line| line.trim().strip_prefix(&name)).unwrap_or_default();
+    let mut numbers = [0; 16];
+    for (number, word) in numbers.iter_mut().zip(row.split_whitespace()) {
+        *number = word.parse().unwrap_or(0);
+    }
+    numbers
 }
 
 /// Runs a script in the network namespace of a machine.

@@ -95,7 +95,13 @@ fn an_outage_is_known_within_seconds_told_after_its_time_and_told_to_be_over() {
 
 #[test]
 fn what_this_machine_sees_without_a_packet_is_so_at_once() {
-    let causes = [Cause::NoInterface, Cause::InterfaceDown, Cause::NoAddress, Cause::NotOurs];
+    let causes = [
+        Cause::NoInterface,
+        Cause::InterfaceDown,
+        Cause::NoAddress,
+        Cause::NotOurs,
+        Cause::NoCarrier,
+    ];
     for cause in causes {
         let mut policy = fresh();
         policy.looked(0, 30, Ok(()));
@@ -107,7 +113,9 @@ fn what_this_machine_sees_without_a_packet_is_so_at_once() {
     }
     let mut policy = fresh();
     policy.looked(0, 30, Ok(()));
-    assert_eq!(policy.looked(10_000, 12_500, Err(Cause::NoRoute)), [], "a guess");
+    for guess in [Cause::NoRoute, Cause::StrictFilter] {
+        assert_eq!(policy.looked(10_000, 12_500, Err(guess)), [], "a guess");
+    }
 }
 
 #[test]

@@ -94,7 +94,9 @@ fn picture(
     }
     let bounds = all().any(|spread| spread.bounds > 0);
     let mut legend = vec![(Sign::Block(bar), "5th to 95th percentile".to_owned())];
-    legend.push((Sign::Dashes(mark), "median".to_owned()));
+    if all().any(|spread| spread.p50.is == Bound::About) {
+        legend.push((Sign::Dashes(mark), "median".to_owned()));
+    }
     if bounds {
         legend.push((Sign::Stroke(colours::BOUND), "at least".to_owned()));
     }

@@ -16,8 +16,9 @@ const HEIGHT: i32 = 22;
 /// So high what is bad is at the least, however short it was.
 const LEAST: f64 = 7.0;
 
-/// Both strips.
-pub fn picture(part: &Part, period: Period) -> Picture {
+/// Both strips; `None` when nobody looked.
+pub fn picture(part: &Part, period: Period) -> Option<Picture> {
+    part.summary.uptime?;
     let size = (WIDTH, 92);
     let frame = Frame::new(period, size);
     let mut canvas = Canvas::new(size.0, size.1);
@@ -37,13 +38,13 @@ pub fn picture(part: &Part, period: Period) -> Picture {
     let found = pieces.iter().map(|piece| (piece.period, found(piece))).collect::<Vec<_>>();
     draw(&mut canvas, &frame, rows[0].0, &up);
     draw(&mut canvas, &frame, rows[1].0, &found);
-    Picture {
+    Some(Picture {
         title: "Up, and what checks found",
         description: format!("{}.", table::uptime(&part.summary)),
         size,
         body: canvas.finish(),
         legend: legend(part, &pieces),
-    }
+    })
 }
 
 /// What a piece shows: colours from below, each with its share, and words where it is worth some.

@@ -54,7 +54,7 @@ const WIDTH: u32 = 960;
 #[must_use]
 pub fn pictures(part: &Part, period: Period) -> Vec<Picture> {
     let all = [
-        Some(line::picture(part, period)),
+        line::picture(part, period),
         throughput::picture(part, period, throughput::Way::Down),
         throughput::picture(part, period, throughput::Way::Up),
         latency::picture(part, period),

@@ -91,7 +91,7 @@ pub fn picture(part: &Part, period: Period, way: Way) -> Option<Picture> {
         description: description(spread, tests.iter().find_map(|test| test.asked)),
         size,
         body: canvas.finish(),
-        legend: legend(&tests, !together.is_empty()),
+        legend: legend(&tests, !together.is_empty(), measures <= ALONE),
     })
 }
 
@@ -194,7 +194,7 @@ fn description(spread: Option<Spread>, asked: Option<f64>) -> String {
     spread.map_or_else(String::new, |spread| format!("{}{asked}.", words(spread)))
 }
 
-fn legend(tests: &[Test], together: bool) -> Vec<(Sign, String)> {
+fn legend(tests: &[Test], together: bool, measured: bool) -> Vec<(Sign, String)> {
     let any = |test: &dyn Fn(&Test) -> bool| tests.iter().any(test);
     let mut legend = Vec::new();
     let mut add = |sign: Sign, words: &str| legend.push((sign, words.to_owned()));
@@ -213,7 +213,7 @@ fn legend(tests: &[Test], together: bool) -> Vec<(Sign, String)> {
         let sign = if together { Sign::Block(slow()) } else { Sign::Dot(slow()) };
         add(sign, "less than asked for");
     }
-    if any(&|test| test.is_measure) {
+    if measured && any(&|test| test.is_measure) {
         add(Sign::Diamond(colours::MEASURED), "measured");
     }
     if let Some(asked) = tests.iter().rev().find_map(|test| test.asked) {

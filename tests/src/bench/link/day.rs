@@ -5,7 +5,7 @@ use super::super::report::{Row, Table};
 use super::super::stats::Sample;
 use super::peers::{Peer, words_of};
 use super::scene::{Scene, Server};
-use super::verdicts::{Checked, check};
+use super::verdicts::{Checked, check, check_with};
 use super::{Rigs, megabytes, number};
 
 /// Checks of a month, hourly, and its days.
@@ -23,18 +23,35 @@ pub fn measure(table: &mut Table, rigs: &mut Rigs, effort: Effort, peers: &[Peer
         let rig = rigs.of(&scene);
         // As it is by default: one of a day's checks is a longer one.
         rig.set(&scene, "monthly-data = \"2 GB\"\n");
-        let times = effort.times(60).min(6);
-        let runs = (0..times).map(|_| check(rig, &scene, &state));
-        let runs = runs.filter(Checked::has_verdict).map(|one| number(one.run.bytes));
-        let sample = Sample::new(runs.collect());
-        let (largest, usual) = (sample.max(), sample.median());
-        let month = usual * (CHECKS - DAYS) + largest * DAYS;
+        // A whole day of one line, as the checks come by themselves after the first; of the others
+        // the longer one by order.
+        let is_whole = effort == Effort::Full && *share == 2.0;
+        let times = if is_whole { 26 } else { effort.times(40) };
+        let mut runs: Vec<f64> = (0..times)
+            .map(|_| check(rig, &scene, &state))
+            .filter(Checked::has_verdict)
+            .map(|one| number(one.run.bytes))
+            .collect();
+        if !is_whole {
+            let long = check_with(rig, &scene, &state, &["--long"]);
+            runs.extend(Some(number(long.run.bytes)).filter(|_| long.has_verdict()));
+        }
+        let last = runs.last().copied().unwrap_or(f64::NAN);
+        let sample = Sample::new(runs);
+        let usual = sample.median();
+        let month = if is_whole {
+            // Without the first two, as there were 24 between the longer one and the one before.
+            (sample.sum() - 2.0 * usual) * DAYS
+        } else {
+            usual * (CHECKS - DAYS) + last * DAYS
+        };
         months.push(month);
         words.push(format!(
-            "x {share}: {:.2} GB ({} a check, once a day {})",
+            "x {share}: {:.2} GB ({} a check, the longer one {}{})",
             month / 1e9,
             megabytes(usual),
-            megabytes(largest)
+            megabytes(last),
+            if is_whole { ", a whole day" } else { "" }
         ));
     }
     // What is no number sorts last, and is not met.

@@ -165,6 +165,8 @@ impl Rig {
 
     /// `linkprobe --config .. --state-dir .. WORDS`.
     pub fn linkprobe(&mut self, state: &str, words: &[&str]) -> Run {
+        // As the unit has it made.
+        std::fs::create_dir_all(self.net.home.path(state)).expect("a directory at home");
         let mut all = vec!["/artefacts/linkprobe", "--config", CONFIG, "--state-dir", state];
         all.extend(words);
         self.run(&all)

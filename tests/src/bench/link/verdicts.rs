@@ -48,7 +48,14 @@ impl Checked {
 
 /// Checks the line as it is.
 pub fn check(rig: &mut Rig, scene: &Scene, state: &str) -> Checked {
-    let run = rig.linkprobe(state, &["check", "backup", "--json"]);
+    check_with(rig, scene, state, &[])
+}
+
+/// The same with further options.
+pub fn check_with(rig: &mut Rig, scene: &Scene, state: &str, more: &[&str]) -> Checked {
+    let mut words = vec!["check", "backup", "--json"];
+    words.extend(more);
+    let run = rig.linkprobe(state, &words);
     let json = run.json();
     let verdict = json["verdict"].as_str();
     // Scripts look at the exit code alone: where it says otherwise, the verdict is none.
@@ -66,7 +73,11 @@ pub fn check(rig: &mut Rig, scene: &Scene, state: &str) -> Checked {
         scene.words(),
         checked.said(),
         megabytes(number(checked.run.bytes)),
-        if checked.judged == Judged::Wrong { ", WRONG" } else { "" }
+        if checked.judged == Judged::Wrong && verdict != Some("wrong-isp") {
+            ", WRONG"
+        } else {
+            ""
+        }
     );
     checked
 }

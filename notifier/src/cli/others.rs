@@ -1,0 +1,134 @@
+//! What the other programs of the file find, for `bastion check`: a tunnel is tunnelwatch's to understand, a
+//! line linkprobe's, and one command tells all that is wrong.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::config::{self, Document};
+
+/// A program that minds sections of the file.
+struct Other {
+    name: &'static str,
+    sections: &'static [&'static str],
+    /// Has it say what is wrong.
+    command: &'static str,
+}
+
+/// All of them.
+const OTHERS: [Other; 2] = [
+    Other { name: "tunnelwatch", sections: &["tunnel", "tunnel-watch"], command: "check" },
+    // Its `check` would test the lines, which costs data.
+    Other { name: "linkprobe", sections: &["link"], command: "check-config" },
+];
+
+/// Where they are when they are not beside this one.
+const DIRS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
+
+/// What is wrong with what others mind in a file; nothing where it has none of that.
+pub(super) fn check(config: &Path) -> Vec<String> {
+    let text = config::read_file(config).map(|source| source.text).unwrap_or_default();
+    OTHERS.iter().flat_map(|other| other.check(config, &text)).collect()
+}
+
+impl Other {
+    fn check(&self, config: &Path, text: &str) -> Vec<String> {
+        let Some(section) = self.section(text) else { return Vec::new() };
+        let own = std::env::current_exe().ok();
+        let beside = own.as_deref().and_then(Path::parent);
+        let name = self.name;
+        let Some(program) = self.find(beside.into_iter().chain(DIRS.map(Path::new))) else {
+            let fix = "install it, or remove the section";
+            return vec![format!(
+                "{}: there is a [[{section}]], and no {name} that minds it; {fix}",
+                config.display()
+            )];
+        };
+        let mut command = Command::new(&program);
+        command.args([OsStr::new("--config"), config.as_os_str(), OsStr::new(self.command)]);
+        let output = command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).output();
+        let program = program.display();
+        match output {
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                self.findings(output.status.code(), &said, &format!("{program} {}", self.command))
+            }
+            Err(error) => vec![format!("{program} cannot be run: {error}")],
+        }
+    }
+
+    /// The first of its sections that a file has, whatever is wrong with it.
+    fn section(&self, text: &str) -> Option<&'static str> {
+        let mut document = Document::parse(text);
+        let mut sections = self.sections.iter().copied();
+        sections.find(|name| !document.tables(name, |_, _| ()).is_empty())
+    }
+
+    fn find<'a>(&self, dirs: impl IntoIterator<Item = &'a Path>) -> Option<PathBuf> {
+        dirs.into_iter().map(|dir| dir.join(self.name)).find(|path| path.is_file())
+    }
+
+    /// What it has found, by its exit code and its words.
+    fn findings(&self, code: Option<i32>, said: &str, command: &str) -> Vec<String> {
+        if code == Some(0) {
+            return Vec::new();
+        }
+        let prefix = format!("{}: ", self.name);
+        let line = |line: &str| line.strip_prefix(&prefix).unwrap_or(line).to_owned();
+        let lines: Vec<String> = said.lines().filter(|line| !line.is_empty()).map(line).collect();
+        if lines.is_empty() {
+            let how =
+                code.map_or("by a signal".to_owned(), |code| format!("with exit code {code}"));
+            return vec![format!("{command} ended {how} and said nothing; run it by hand")];
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_known_whatever_else_is_wrong_in_the_file() {
+        for (text, want) in [
+            ("", [None, None]),
+            ("[host]\nname = \"x\"\n# [[tunnel]]\n# [[link]]\n", [None, None]),
+            ("[[tunnel]]\nname = 7\n", [Some("tunnel"), None]),
+            ("[[tunnel-watch]]\n[nosuch]\n", [Some("tunnel-watch"), None]),
+            ("[[tunnel-watch]]\n[[tunnel]]\n", [Some("tunnel"), None]),
+            ("[[link]]\nnosuch = 7\n[nosuch]\n", [None, Some("link")]),
+            ("[[link]]\n[[tunnel]]\n", [Some("tunnel"), Some("link")]),
+        ] {
+            assert_eq!(OTHERS.each_ref().map(|other| other.section(text)), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_it_says_is_a_finding_a_line_and_silence_is_one_too() {
+        let said = "tunnelwatch: a: b; c\ntunnelwatch: d\n\nno prefix\n";
+        for (code, said, want) in [
+            (Some(0), "tunnelwatch: a warning\n", &[][..]),
+            (Some(78), said, &["a: b; c", "d", "no prefix"]),
+            (None, "", &["x check ended by a signal and said nothing; run it by hand"]),
+            (Some(78), "", &["x check ended with exit code 78 and said nothing; run it by hand"]),
+        ] {
+            assert_eq!(OTHERS[0].findings(code, said, "x check"), want, "{code:?} {said}");
+        }
+        assert_eq!(OTHERS[1].findings(Some(78), "linkprobe: a\n", "x"), ["a"]);
+    }
+
+    #[test]
+    fn the_program_beside_this_one_comes_first() {
+        let dir = std::env::temp_dir().join(format!("notifier-others-{}", std::process::id()));
+        let (one, two) = (dir.join("one"), dir.join("two"));
+        for other in &OTHERS {
+            std::fs::create_dir_all(one.join(other.name)).unwrap();
+            std::fs::create_dir_all(&two).unwrap();
+            assert_eq!(other.find([one.as_path(), two.as_path()]), None, "a directory is none");
+            std::fs::write(two.join(other.name), "").unwrap();
+            assert_eq!(other.find([one.as_path(), two.as_path()]), Some(two.join(other.name)));
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -247,7 +247,8 @@ fn families(line: &Line, servers: &[SocketAddr]) -> &'static [Kind] {
 fn is_usable(name: &str, address: IpAddr) -> bool {
     let address = address.to_canonical();
     let broadcast = matches!(address, IpAddr::V4(four) if four.is_broadcast());
-    let here = address.is_loopback() && name != "localhost";
+    let local = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    let here = local.contains(&address) && name != "localhost";
     !address.is_unspecified() && !address.is_multicast() && !broadcast && !here
 }
 

@@ -9,7 +9,9 @@ use ureq::http::{HeaderMap, Uri};
 
 use crate::http::{Client, Lookup};
 use crate::latency::{self, Latency};
-use crate::provider::{self, Kind, Protocol, Provider, Request, check_download_reply, check_reply};
+use crate::provider::{
+    self, Kind, Protocol, Provider, Request, check_download_reply, check_ping_reply, check_reply,
+};
 use crate::record;
 use crate::throughput::Way;
 use crate::usage::Usage;
@@ -171,7 +173,7 @@ fn place(client: &Client, protocol: &dyn Protocol, places: Vec<String>) -> Resul
         let request = protocol.ping(&place, nonce());
         // Where there is no answer, another path has none either.
         let answer = client.ask(&request)?;
-        match check_reply(&request, answer.status, &answer.headers) {
+        match check_ping_reply(&request, answer.status, &answer.headers, &answer.body) {
             Ok(()) => return Ok(place),
             Err(error) => why = error.to_string(),
         }

@@ -29,7 +29,7 @@
 //!
 //! The tests take root, iproute2, openssh and curl (those of clocks libfaketime, those of channels
 //! python3-aiosmtpd, those of the log systemd-journal-remote, those of VPNs openvpn, wireguard-go and
-//! polkitd, those of lines iperf3, nginx-light and speedtest-cli, and where they are to be had
+//! polkitd, those of lines iperf3, jq, nginx-light and speedtest-cli, and where they are to be had
 //! gammu-smsd, postfix and rsyslog), and what `cargo build --workspace` builds: `bastion`,
 //! `tunnelwatch` and `libpam_bastion.so` are taken from the directory `BASTION_ARTEFACTS`, by default
 //! the target directory of the running test. A rig that cannot work panics and

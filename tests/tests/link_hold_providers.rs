@@ -64,6 +64,14 @@ fn a_page_in_the_place_of_a_test_is_none() {
 }
 
 #[test]
+fn a_page_that_takes_all_that_is_sent_is_no_upload() {
+    let mut checks = Checks::new("min-upload = \"1 Mbit/s\"");
+    checks.speed.iter_mut().for_each(|speed| speed.order(&Order::new(Act::Portal)));
+    let untested = checks.check(&[]).is("untested", "a web page came in its place");
+    assert!(untested.record["upload"].is_null(), "{untested:#?}");
+}
+
+#[test]
 fn what_ends_too_early_is_no_test() {
     neither_is_the_lines_fault(&[
         (Act::Truncate(1000), ""),

@@ -16,7 +16,7 @@ pub mod reply;
 pub mod speedtest_net;
 mod url;
 
-pub use reply::{Refusal, check_download_reply, check_reply};
+pub use reply::{Refusal, check_download_reply, check_ping_reply, check_reply};
 
 /// Longest answer that is read: the parsers below look at no more.
 pub const MAX_BODY: usize = 64 * 1024;

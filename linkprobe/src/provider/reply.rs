@@ -154,6 +154,24 @@ pub fn check_reply(asked: &Request, status: u16, headers: &HeaderMap) -> Result<
     }
 }
 
+/// Whether an answer to a question for next to nothing is the provider's: it may call itself a page, as that of
+/// a server in PHP does by default, and is none.
+///
+/// # Errors
+///
+/// [`Refusal`].
+pub fn check_ping_reply(
+    asked: &Request,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    check_reply(asked, status, headers)?;
+    let kind = header(headers, "content-type").unwrap_or_default().to_ascii_lowercase();
+    let is_page = kind.contains("html") && body.contains(&b'<');
+    if is_page { Err(Refusal::Portal { to: None }) } else { Ok(()) }
+}
+
 /// A way to the same host, or to another: the host is what a certificate vouched for.
 fn redirected(from: &str, to: Option<&str>) -> Refusal {
     let Some(to) = to else { return Refusal::Portal { to: None } };
@@ -222,6 +240,21 @@ mod tests {
         let moved = |to: &str| Err(Refusal::Moved { to: to.into() });
         assert_eq!(told("/other"), moved("/other"));
         assert_eq!(told("https://S.example:8443/file"), moved("https://S.example:8443/file"));
+    }
+
+    #[test]
+    fn a_page_in_the_place_of_next_to_nothing_is_no_answer() {
+        let asked = Request::new("https://s.example/empty.php".into(), 1000);
+        let ping = |status, kind: &str, body: &[u8]| {
+            let kind = headers(&format!("content-type: {kind}"));
+            check_ping_reply(&asked, status, &kind, body)
+        };
+        assert_eq!(ping(200, "text/html; charset=UTF-8", b""), Ok(()));
+        assert_eq!(ping(200, "text/html", b"\n"), Ok(()));
+        assert_eq!(ping(200, "text/plain", b"<3"), Ok(()));
+        let portal = Err(Refusal::Portal { to: None });
+        assert_eq!(ping(200, "Text/HTML", b"<!DOCTYPE html><html>log in"), portal);
+        assert!(ping(404, "text/html", b"").is_err());
     }
 
     #[test]

@@ -335,7 +335,7 @@ pub fn is_public(address: IpAddr) -> bool {
 /// What the record of a run says of us: names as providers write them before those of the routing
 /// table, because scripts look for those.
 #[must_use]
-pub fn client(identities: &[Identity]) -> Option<record::Client> {
+pub fn client(identities: &[Identity], expected: &[String]) -> Option<record::Client> {
     if identities.is_empty() {
         return None;
     }
@@ -345,9 +345,16 @@ pub fn client(identities: &[Identity]) -> Option<record::Client> {
             .filter(|identity| matches!(identity.source, Source::Provider(_)) == of_provider);
         of_kind.find_map(|identity| identity.names.first().cloned())
     };
+    // By the name that the operator gives it, where it has that: scripts compare with it, and who says it writes
+    // it in his own way.
+    let has = |wanted: &&String| {
+        let mut names = identities.iter().flat_map(|identity| &identity.names);
+        names.any(|name| name.to_lowercase().contains(&wanted.to_lowercase()))
+    };
+    let known = expected.iter().find(has).cloned();
     Some(record::Client {
         ip: identities.iter().find_map(|identity| identity.ip).map(|ip| ip.to_string()),
-        isp: isp(true).or_else(|| isp(false)),
+        isp: known.or_else(|| isp(true)).or_else(|| isp(false)),
         asn: identities.iter().find_map(|identity| identity.asns.first().copied()),
         country: identities.iter().find_map(|identity| identity.country.clone()),
     })

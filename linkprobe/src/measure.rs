@@ -156,7 +156,7 @@ fn see(
     }
     reserve(SMALL)?;
     let (identities, judgement) = tester.identify(places.state);
-    record.client = isp::client(&identities);
+    record.client = isp::client(&identities, &tester.link.expect_isp);
     if let Judgement::Wrong { reason, .. } = judgement {
         return Err(format!("{reason}; it would be another line that is measured"));
     }

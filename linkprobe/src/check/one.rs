@@ -164,7 +164,7 @@ impl Check<'_> {
         }
         self.progress("whose is it?");
         let (identities, judgement) = tester.identify(self.places.state);
-        record.client = isp::client(&identities);
+        record.client = isp::client(&identities, &self.link.expect_isp);
         let is_wrong = matches!(judgement, Judgement::Wrong { .. });
         seen.isp = Some(judgement);
         if is_wrong {

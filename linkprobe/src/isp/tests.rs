@@ -210,11 +210,14 @@ fn only_an_address_of_the_internet_is_one() {
 fn the_record_names_the_isp_as_a_provider_does() {
     let mut ookla = Identity::new(Source::Provider(provider::Kind::SpeedtestNet));
     ookla.add_name("SpaceX Starlink");
-    let client = client(&[starlink(), ookla]).unwrap();
+    let client = client(&[starlink(), ookla], &[]).unwrap();
     assert_eq!(client.isp.as_deref(), Some("SpaceX Starlink"));
     assert_eq!((client.ip.as_deref(), client.asn), (Some(OURS), Some(14593)));
-    assert_eq!(super::client(&[starlink()]).unwrap().isp.as_deref(), Some("SPACEX-STARLINK"));
-    assert_eq!(super::client(&[]), None);
+    for (expected, want) in [(&[][..], "SPACEX-STARLINK"), (&["Starlink".to_owned()], "Starlink")] {
+        let client = super::client(&[starlink()], expected).unwrap();
+        assert_eq!(client.isp.as_deref(), Some(want));
+    }
+    assert_eq!(super::client(&[], &[]), None);
 }
 
 #[test]

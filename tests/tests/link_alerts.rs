@@ -64,6 +64,7 @@ fn high_latency_has_an_alert_of_its_own() {
     let mut checks =
         Checks::on(net, &format!("{EXPECT}\nmax-latency = \"50 ms\"\nconfirm = \"2 of 2\""));
     checks.check(&[]).is("high-latency", "50 ms at most");
+    assert!(checks.told().is_empty(), "{:#?}", checks.told());
     checks.check(&[]).is("high-latency", "50 ms at most");
     checks.net.lines[0].way(Way::of_rtt_ms(10.0));
     checks.check(&[]).is("good", "latency: 1");

@@ -233,7 +233,9 @@ fn routes_rules_and_addresses_of_the_machine_stay_as_they_are() {
     let all = "ip -4 route show table all; ip -6 route show table all | grep -v expires; ip rule; ip -6 rule; \
                ip address show line0; nft list ruleset; cat /etc/resolv.conf; tc qdisc show dev line0";
     let before = checks.net.home.sh(all);
-    checks.check(&[]).is("good", "");
-    let _ = checks.linkprobe(&["measure", "--json"]).ok();
+    // By root, who might change them.
+    for words in [&["check", "--json"], &["measure", "--json"]] {
+        let _ = checks.net.home.run(&[&["/artefacts/linkprobe"][..], words].concat()).ok();
+    }
     assert_eq!(checks.net.home.sh(all), before);
 }

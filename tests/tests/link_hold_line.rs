@@ -139,31 +139,33 @@ fn a_line_without_a_carrier_or_in_silence_is_down() {
     assert_eq!(checks.told().len(), 1, "{:#?}", checks.told());
 }
 
-#[test]
-fn a_line_that_dies_in_the_middle_of_a_test_is_down_and_not_slow() {
+/// A check of a line that dies when some of the test has come is `down`, and so it is told.
+fn dies_in_the_middle(dies: impl Fn(&bastion_tests::link::Line)) {
     let checks = Checks::new(&format!("{EXPECT}\nmin-download = \"4 Mbit/s\""));
     checks.mbit(4.2);
     let line = &checks.net.lines[0];
-    for pull in [true, false] {
-        let before = line.count().received;
-        let check = checks.spawn(&["check", "--json", "--long"]);
-        let begun = || line.count().received > before + 300_000;
-        assert!(wait_until(Duration::from_secs(10), begun), "{}", check.output());
-        if pull {
-            line.plug(false)
-        } else {
-            line.cut(true)
-        }
-        let mut check = check;
-        assert_eq!(check.wait(Duration::from_secs(40)), Some(2), "{}", check.output());
-        let record: serde_json::Value = serde_json::from_str(check.output().trim()).unwrap();
-        assert_eq!(record["verdict"], "down", "{record:#}");
-        let why = record["reasons"][0].as_str().unwrap();
-        assert!(why.starts_with("it went down while it was tested: "), "{why}");
-        if pull { line.plug(true) } else { line.cut(false) }
-    }
+    let before = line.count().received;
+    let mut check = checks.spawn(&["check", "--json", "--long"]);
+    let begun = || line.count().received > before + 300_000;
+    assert!(wait_until(Duration::from_secs(10), begun), "{}", check.output());
+    dies(line);
+    assert_eq!(check.wait(Duration::from_secs(40)), Some(2), "{}", check.output());
+    let record: serde_json::Value = serde_json::from_str(check.output().trim()).unwrap();
+    assert_eq!(record["verdict"], "down", "{record:#}");
+    let why = record["reasons"][0].as_str().unwrap();
+    assert!(why.starts_with("it went down while it was tested: "), "{why}");
     let told = checks.told();
     assert!(told.len() == 1 && told[0].name == "link backup", "{told:#?}");
+}
+
+#[test]
+fn a_line_whose_plug_is_pulled_in_the_middle_of_a_test_is_down_and_not_slow() {
+    dies_in_the_middle(|line| line.plug(false));
+}
+
+#[test]
+fn a_line_that_falls_silent_in_the_middle_of_a_test_is_down_and_not_slow() {
+    dies_in_the_middle(|line| line.cut(true));
 }
 
 #[test]

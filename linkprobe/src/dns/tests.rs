@@ -319,12 +319,15 @@ fn a_line_that_is_not_there_is_the_reason() {
 
 #[test]
 fn a_filters_answer_is_no_address() {
-    let filter = server(|question, _| {
-        let records = if is(question, TYPE::A) { vec![RData::A(A { address: 0 })] } else { vec![] };
-        vec![bytes(&reply(question, records)).into()]
-    });
-    let error = lookup(&[filter], LONG).0.unwrap_err();
-    assert!(error.to_string().contains("0.0.0.0 for speed.example.net"), "{error}");
+    for (address, text) in [(0, "0.0.0.0"), (0x7f00_0001, "127.0.0.1")] {
+        let filter = server(move |question, _| {
+            let a = RData::A(A { address });
+            let records = if is(question, TYPE::A) { vec![a] } else { vec![] };
+            vec![bytes(&reply(question, records)).into()]
+        });
+        let error = lookup(&[filter], LONG).0.unwrap_err().to_string();
+        assert!(error.contains(&format!("{text} for speed.example.net")), "{error}");
+    }
 }
 
 #[test]

@@ -75,8 +75,8 @@ pub enum BudgetError {
     Exhausted {
         /// How the month stands.
         standing: Standing,
-        /// Whether this is the first time in the month.
-        is_first: bool,
+        /// Whether [`Budget::told`] says that somebody heard of it in this month.
+        was_told: bool,
     },
     /// The book cannot be read or written: then nothing is spent.
     Io {
@@ -125,15 +125,24 @@ impl Budget {
                 entry.used += bytes;
                 return None;
             }
-            Some(!std::mem::replace(&mut entry.told, true))
+            Some(entry.told)
         });
         match refused? {
             (None, _) => Ok(()),
-            (Some(is_first), entry) => {
+            (Some(was_told), entry) => {
                 let standing = self.standing_of(&entry, now_s);
-                Err(BudgetError::Exhausted { standing, is_first })
+                Err(BudgetError::Exhausted { standing, was_told })
             }
         }
+    }
+
+    /// Somebody was told that nothing is left of this month.
+    ///
+    /// # Errors
+    ///
+    /// [`BudgetError::Io`].
+    pub fn told(&self, now_s: i64) -> Result<(), BudgetError> {
+        self.change(now_s, |entry| entry.told = true).map(|_| ())
     }
 
     /// Puts right what was reserved: so much was used of it.
@@ -190,7 +199,7 @@ impl Budget {
         let entry = book.entry(&self.month(now_s));
         let told = change(entry);
         let entry = entry.clone();
-        book.forget_old();
+        book.forget_old(&entry.month);
         let json = serde_json::to_vec(&book).map_err(|error| self.failed(error.into()))?;
         let written = files::write_durably(&self.dir, &self.file(), &json);
         written.map_err(|error| self.failed(error))?;
@@ -250,9 +259,11 @@ impl Book {
         &mut self.months[at]
     }
 
-    fn forget_old(&mut self) {
+    /// Not `this` one, which is the oldest after a clock that was ahead for months.
+    fn forget_old(&mut self, this: &Month) {
         while self.months.len() > MONTHS {
-            let oldest = self.months.iter().map(|entry| entry.month.clone()).min();
+            let others = self.months.iter().map(|entry| &entry.month);
+            let oldest = others.filter(|month| *month != this).min().cloned();
             self.months.retain(|entry| Some(&entry.month) != oldest.as_ref());
         }
     }
@@ -291,14 +302,10 @@ mod tests {
     fn what_is_reserved_is_used_until_it_is_put_right() {
         let budget = budget("reserve");
         budget.reserve(600, NOW).unwrap();
-        assert!(matches!(
-            budget.reserve(600, NOW),
-            Err(BudgetError::Exhausted { is_first: true, .. })
-        ));
-        assert!(matches!(
-            budget.reserve(600, NOW),
-            Err(BudgetError::Exhausted { is_first: false, .. })
-        ));
+        let refused = |want| matches!(budget.reserve(600, NOW), Err(BudgetError::Exhausted { was_told, .. }) if was_told == want);
+        assert!(refused(false) && refused(false), "nobody was told");
+        budget.told(NOW).unwrap();
+        assert!(refused(true));
         budget.settle(600, 100, NOW).unwrap();
         budget.reserve(850, NOW).unwrap();
         assert_eq!(budget.standing(NOW).unwrap().used, 950);
@@ -317,6 +324,12 @@ mod tests {
         assert_eq!(budget.standing(NOW).unwrap().used, 900);
         // Not set yet, after a reboot: the latest month that is known.
         assert!(budget.reserve(900, 60).is_err());
+        // Ahead by many months, and back: what is the oldest is the one that counts.
+        for month in 1..10 {
+            budget.reserve(900, NOW + (2000 + 31 * month) * DAY).unwrap();
+        }
+        budget.reserve(900, NOW).unwrap();
+        assert!(budget.reserve(900, NOW).is_err(), "its month is not forgotten at once");
         std::fs::remove_dir_all(&budget.dir).unwrap();
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lexopt::{Arg, Parser, ValueExt};
 use notifier::config::DEFAULT_PATH;
 use notifier::exit::{self, Failure};
+use notifier::ffi::geteuid;
 
 use crate::books::Books;
 use crate::check::{self, Places};
@@ -102,6 +103,10 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
             measure::measure(&writing()?, places, options)
         }
         ["watch"] => {
+            // Whoever else it runs as is the owner, or is told what it may not.
+            if geteuid() == 0 {
+                writing()?;
+            }
             let books = Books::new(&line.config, &line.state);
             watch::watch(&line.config, &line.run, Arc::new(books)).map(|()| 0)
         }

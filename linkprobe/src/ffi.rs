@@ -12,6 +12,8 @@ pub struct TcpInfo {
     pub is_established: bool,
     /// Smoothed round trip, in microseconds.
     pub rtt_us: u32,
+    /// Round trip as the receiving side sees it, in microseconds; 0 where it has seen none (`tcpi_rcv_rtt`).
+    pub receive_rtt_us: u32,
     /// Segments sent again so far (`tcpi_total_retrans`).
     pub retransmitted: u32,
     /// Payload bytes of ours that were sent, some of them again (`tcpi_bytes_sent`).
@@ -56,6 +58,7 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     Ok(TcpInfo {
         is_established: info.tcpi_state == ESTABLISHED,
         rtt_us: info.tcpi_rtt,
+        receive_rtt_us: info.tcpi_rcv_rtt,
         retransmitted: info.tcpi_total_retrans,
         sent: info.tcpi_bytes_sent,
         acked: info.tcpi_bytes_acked,

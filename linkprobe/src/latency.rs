@@ -20,6 +20,9 @@ const SPACING: Duration = Duration::from_millis(25);
 /// Longest wait for answers when none has come: a geostationary satellite takes 0.6 s.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
+/// When the kernel sends a SYN again (RFC 6298, 2).
+const SYN_AGAIN: Duration = Duration::from_secs(1);
+
 /// What a sample costs in each direction, in bytes: SYN, ACK and RST, with options and headers.
 const COST: Usage = Usage { sent: 60 + 52 + 40, received: 60 };
 
@@ -129,11 +132,11 @@ impl Attempt {
             return;
         }
         let Ok(info) = ffi::tcp_info(self.socket.as_fd()) else { return };
-        if info.retransmitted > 0 {
-            // The answer to a segment that was sent twice says nothing of either (Karn's algorithm).
-            self.end = Some(None);
-        } else if info.is_established {
-            self.end = Some(Some(Duration::from_micros(info.rtt_us.into())));
+        if info.is_established {
+            let took = Duration::from_micros(info.rtt_us.into());
+            // Of a SYN that was sent twice the time stamps tell which was answered (RFC 7323, 4): by a line that is
+            // slower than the kernel is patient the first; else that was lost.
+            self.end = Some((info.retransmitted == 0 || took >= SYN_AGAIN).then_some(took));
         }
     }
 }

@@ -28,7 +28,8 @@ struct Inner {
     /// Size of the kernel's receive and send buffers of what is connected from now on, in bytes; 0 for as much
     /// as it likes.
     buffer: AtomicUsize,
-    open: Mutex<Vec<TcpStream>>,
+    /// What is connected, and since when.
+    open: Mutex<Vec<(TcpStream, Instant)>>,
     /// What was used by connections that are closed.
     past: Mutex<Usage>,
 }
@@ -61,7 +62,7 @@ impl Wire {
     #[must_use]
     pub fn payload(&self) -> Payload {
         let mut payload = Payload::default();
-        for info in self.open().iter().filter_map(info) {
+        for info in self.open().iter().filter_map(|(stream, _)| info(stream)) {
             payload.received += info.received;
             payload.segments += u64::from(info.arrived);
             payload.acked += info.acked;
@@ -74,7 +75,7 @@ impl Wire {
     pub fn usage(&self) -> Usage {
         let open = self.open();
         let past = *self.0.past.lock().unwrap_or_else(PoisonError::into_inner);
-        open.iter().fold(past, |sum, stream| sum + used(stream))
+        open.iter().fold(past, |sum, (stream, _)| sum + used(stream))
     }
 
     /// Adds what something else of the same test has used.
@@ -86,8 +87,9 @@ impl Wire {
     pub fn end(&self) {
         let mut open = self.open();
         let mut past = self.0.past.lock().unwrap_or_else(PoisonError::into_inner);
-        for stream in open.drain(..) {
+        for (stream, since) in open.drain(..) {
             *past += used(&stream);
+            past.received += on_its_way(&stream, since.elapsed());
             // A reset: what is still on its way is of no use to anybody.
             let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             let _ = stream.shutdown(Shutdown::Both);
@@ -135,11 +137,11 @@ impl Wire {
             .map_err(|error| self.0.line.explain(error, address.ip()))?;
         socket.set_tcp_nodelay(true)?;
         let stream = TcpStream::from(socket);
-        self.open().push(stream.try_clone()?);
+        self.open().push((stream.try_clone()?, Instant::now()));
         Ok(stream)
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<TcpStream>> {
+    fn open(&self) -> MutexGuard<'_, Vec<(TcpStream, Instant)>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -164,6 +166,14 @@ fn used(stream: &TcpStream) -> Usage {
     let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let [came, went] = info.segments;
     Usage::of_tcp(peer, Usage { sent: info.sent, received: info.received }, came, went)
+}
+
+/// What the other end has sent already when a connection is reset: it goes over the line, and nobody counts it. As much
+/// as came in a round trip, which the receiver measures with the queue in it (`tcpi_rcv_rtt`).
+fn on_its_way(stream: &TcpStream, age: Duration) -> u64 {
+    let Some(info) = info(stream).filter(|info| info.is_established) else { return 0 };
+    let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX).max(1);
+    info.received.saturating_mul(u64::from(info.receive_rtt_us).min(age)) / age
 }
 
 impl Connector for Wire {

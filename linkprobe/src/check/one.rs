@@ -107,7 +107,12 @@ pub fn check(
     let Usage { sent, received } = tester.usage();
     (record.bytes_sent, record.bytes_received) = (sent, received);
     record.took_s = Some((begun.elapsed().as_secs_f64() * 1e3).round() / 1e3);
-    check.finish(settings, &record);
+    let is_right = match &seen.isp {
+        Some(Judgement::Right { .. }) => Some(true),
+        Some(Judgement::Wrong { .. }) => Some(false),
+        Some(Judgement::Unknown { .. }) | None => None,
+    };
+    check.finish(settings, &record, is_right);
     Ok(record)
 }
 
@@ -296,8 +301,11 @@ impl Check<'_> {
             }
             Err(error) => {
                 let why = error.to_string();
-                if matches!(error, BudgetError::Exhausted { is_first: true, .. }) {
-                    tell::exhausted(self.host, self.link, &self.log, &why);
+                // What found no room in the spool is told with the next check.
+                if matches!(error, BudgetError::Exhausted { was_told: false, .. })
+                    && tell::exhausted(self.host, self.link, &self.log, &why)
+                {
+                    let _ = self.budget.told(self.now_s);
                 }
                 Err(why)
             }
@@ -305,7 +313,7 @@ impl Check<'_> {
     }
 
     /// Keeps and tells what was found. What cannot be kept is said, and the verdict stands.
-    fn finish(&mut self, settings: &Settings, record: &Record) {
+    fn finish(&mut self, settings: &Settings, record: &Record, is_right: Option<bool>) {
         let used = record.bytes_sent + record.bytes_received;
         let mut trouble = Vec::new();
         let settled = self.budget.settle(self.reserved, used, self.now_s);
@@ -314,7 +322,8 @@ impl Check<'_> {
         trouble.extend(kept.err().map(|error| error.to_string()));
         tell::log(&self.log, record);
         let is_watched = status::is_watched(self.places.run, &self.link.name);
-        tell::tell(&mut self.memory, record, self.link, self.host, &self.log, is_watched);
+        let found = (record, is_right);
+        tell::tell(&mut self.memory, found, self.link, self.host, &self.log, is_watched);
         let state = self.places.state;
         if let Err(error) = self.memory.keep(state, &self.link.name) {
             trouble.push(format!("{}: {error}; something may be told twice", state.display()));
@@ -379,11 +388,14 @@ fn latency(tester: &Tester<'_>, endpoints: &mut Endpoints<'_>, seen: &Seen) -> O
     }
     let again =
         (1..endpoints.len()).find_map(|provider| endpoints.get(&tester.client, provider).ok());
-    let address = again.or_else(|| endpoints.get(&tester.client, 0).ok())?.address;
+    let again = again.or_else(|| endpoints.get(&tester.client, 0).ok()).map(|one| one.address);
+    // Where no provider answers, another target, or the only one.
+    let Some(address) = again.or(tester.link.targets.last().copied()) else { return found };
     let mut cost = Usage::default();
     let again = latency::sample(&tester.line, address, AGAIN, &mut cost);
     tester.client.wire().spent(cost);
-    if is_high(&again) { found } else { Some(again) }
+    // Who does not answer does not say that it is low.
+    if again.median().is_none() || is_high(&again) { found } else { Some(again) }
 }
 
 /// With three decimals.

@@ -11,7 +11,7 @@ use notifier::syslog::{Level, Line, Log};
 use super::memory::Memory;
 use crate::alarm::{Aspect, News};
 use crate::config::Link;
-use crate::record::{Record, Verdict};
+use crate::record::{Bound, Record, Verdict};
 
 /// Writes the record of a check into the log.
 pub fn log(log: &Log, record: &Record) {
@@ -33,17 +33,22 @@ pub fn log(log: &Log, record: &Record) {
     log.say(level, &line.text("message", &record.reasons.join("; ")));
 }
 
-/// Whether each aspect is bad, as far as a verdict says.
-fn aspects(record: &Record, link: &Link) -> [(Aspect, Option<bool>); 4] {
+/// Whether each aspect is bad, as far as a verdict says; `is_right`: whether it is the right ISP's, if that is known.
+fn aspects(record: &Record, link: &Link, is_right: Option<bool>) -> [(Aspect, Option<bool>); 4] {
     let verdict = record.verdict.unwrap_or(Verdict::Untested);
     let here = verdict != Verdict::Down;
     let right = here && verdict != Verdict::WrongIsp;
     let about_speed = link.min_download.is_some() || link.min_upload.is_some();
     let has_speed = right && about_speed && (record.download.is_some() || record.upload.is_some());
+    // High latency comes before what is marginal and what could not be tested.
+    let has = |asked: bool, is| !asked || is == Some(Bound::AtLeast);
+    let has_all = has(link.min_download.is_some(), record.download_is)
+        && has(link.min_upload.is_some(), record.upload_is);
     let speed = match verdict {
         Verdict::Slow => Some(true),
+        Verdict::Good if has_speed => Some(false),
         // High latency is told when it is not slow as well.
-        Verdict::Good | Verdict::HighLatency if has_speed => Some(false),
+        Verdict::HighLatency if has_speed && has_all => Some(false),
         _ => None,
     };
     let about_latency = link.max_latency.is_some() || link.max_loss.is_some();
@@ -53,13 +58,8 @@ fn aspects(record: &Record, link: &Link) -> [(Aspect, Option<bool>); 4] {
         _ => None,
     };
     let expects = !link.expect_asn.is_empty() || !link.expect_isp.is_empty();
-    let known =
-        record.client.as_ref().is_some_and(|client| client.asn.is_some() || client.isp.is_some());
-    let isp = match verdict {
-        Verdict::WrongIsp => Some(true),
-        _ if here && expects && known => Some(false),
-        _ => None,
-    };
+    // Another name that alone is no proof is no proof of the right one either.
+    let isp = is_right.filter(|_| here && expects).map(|is_right| !is_right);
     [
         (Aspect::Up, Some(!here)),
         (Aspect::Isp, isp),
@@ -71,14 +71,16 @@ fn aspects(record: &Record, link: &Link) -> [(Aspect, Option<bool>); 4] {
 /// Tells what has changed, and keeps in `memory` what was told. `is_watched`: another tells whether the line is there.
 pub fn tell(
     memory: &mut Memory,
-    record: &Record,
+    (record, is_right): (&Record, Option<bool>),
     link: &Link,
     host: &Host,
     log: &Log,
     is_watched: bool,
 ) {
-    for (aspect, is_bad) in aspects(record, link) {
-        if aspect == Aspect::Up && is_watched {
+    for (aspect, is_bad) in aspects(record, link, is_right) {
+        // What was told here, before another watched it, has its end told here as well.
+        let ends = || is_bad == Some(false) && memory.aspects.get(&aspect).is_some_and(|m| m.told);
+        if aspect == Aspect::Up && is_watched && !ends() {
             continue;
         }
         let mut after = memory.aspects.get(&aspect).cloned().unwrap_or_default();
@@ -112,8 +114,9 @@ fn put(host: &Host, aspect: Aspect, news: News, record: &Record) -> Result<(), S
     }
 }
 
-/// Tells once in a month of the plan that its data is used up.
-pub fn exhausted(host: &Host, link: &Link, log: &Log, why: &str) {
+/// Tells that the month's data is used up; whether it is in the spool.
+#[must_use]
+pub fn exhausted(host: &Host, link: &Link, log: &Log, why: &str) -> bool {
     let text =
         format!("link {}: {why}; until then it is only looked whether it is there", link.name);
     log.say(
@@ -122,8 +125,90 @@ pub fn exhausted(host: &Host, link: &Link, log: &Log, why: &str) {
     );
     let what = What::Note(notifier::event::Note { text });
     let event = drop::new_event(Stamp::now(), &host.name, Severity::Warning, what);
-    if let Err(error) = drop::publish(&Spool::new(&host.spool), &event, Sync::Now) {
-        let line = Line::new("not-spooled").text("link", &link.name);
-        log.say(Level::Alert, &line.text("message", &error.to_string()));
+    match drop::publish(&Spool::new(&host.spool), &event, Sync::Now) {
+        Err(SpoolError::Io { step: "sync", .. }) | Ok(_) => true,
+        Err(error) => {
+            let line = Line::new("not-spooled").text("link", &link.name);
+            let line = line.text("message", &error.to_string());
+            log.say(Level::Alert, &line.text("effect", "it is told with the next check"));
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::record::Client;
+
+    fn settings(spool: &Path) -> Settings {
+        let text = format!(
+            "[host]\nspool = {spool:?}\n[[link]]\nname = \"a\"\nexpect-asn = [14593]\n\
+             min-download = \"10 Mbit/s\"\nmax-latency = \"100 ms\"\n"
+        );
+        Settings::parse(&text).unwrap()
+    }
+
+    fn of(record: &Record, is_right: Option<bool>, aspect: Aspect) -> Option<bool> {
+        let settings = settings(Path::new("/nonexistent"));
+        let all = aspects(record, &settings.links[0], is_right);
+        all.into_iter().find(|(one, _)| *one == aspect).unwrap().1
+    }
+
+    #[test]
+    fn a_name_that_is_no_proof_does_not_end_the_alert_of_a_wrong_isp() {
+        let client = Some(Client { isp: Some("Telekom".into()), ..Client::default() });
+        for (verdict, is_right, want) in [
+            (Verdict::Untested, None, None),
+            (Verdict::Slow, None, None),
+            (Verdict::WrongIsp, Some(false), Some(true)),
+            (Verdict::Slow, Some(true), Some(false)),
+            (Verdict::Down, None, None),
+        ] {
+            let client = client.clone();
+            let record = Record { verdict: Some(verdict), client, ..Record::default() };
+            assert_eq!(of(&record, is_right, Aspect::Isp), want, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn high_latency_says_of_speed_what_the_test_has_proved() {
+        for (download_is, want) in
+            [(Some(Bound::AtLeast), Some(false)), (Some(Bound::About), None), (None, None)]
+        {
+            let record = Record {
+                verdict: Some(Verdict::HighLatency),
+                download: download_is.map(|_| 9e6),
+                download_is,
+                ..Record::default()
+            };
+            assert_eq!(of(&record, Some(true), Aspect::Speed), want, "{download_is:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_told_before_it_was_watched_has_its_end_told() {
+        let spool = std::env::temp_dir().join(format!("tell-{}", std::process::id()));
+        std::fs::create_dir_all(spool.join("drop")).unwrap();
+        let settings = settings(&spool);
+        let (link, log) = (
+            &settings.links[0],
+            Log::new(Path::new("/nonexistent"), "x", notifier::syslog::Source::Daemon),
+        );
+        let mut memory = Memory::default();
+        let mut told = |verdict, is_watched| {
+            let record = Record { verdict: Some(verdict), ..Record::default() };
+            tell(&mut memory, (&record, None), link, &settings.host, &log, is_watched);
+            std::fs::read_dir(spool.join("drop")).unwrap().count()
+        };
+        assert_eq!(told(Verdict::Down, true), 0);
+        assert_eq!(told(Verdict::Down, false), 1);
+        assert_eq!(told(Verdict::Down, true), 1);
+        assert_eq!(told(Verdict::Good, true), 2);
+        assert_eq!(told(Verdict::Good, true), 2);
+        std::fs::remove_dir_all(&spool).unwrap();
     }
 }

@@ -49,14 +49,22 @@ pub struct Places<'a> {
 /// When there is no such line, or the settings are wrong.
 pub fn check(settings: &Settings, places: Places<'_>, options: Options<'_>) -> Result<u8, Failure> {
     let mut worst = Verdict::Good;
+    let mut failures = Vec::new();
     for link in chosen(settings, options.name)? {
-        let record = one::check(settings, link, places, options)?;
+        // What is wrong with one line keeps no other from being looked at.
+        let record = match one::check(settings, link, places, options) {
+            Ok(record) => record,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
         let verdict = record.verdict.unwrap_or(Verdict::Untested);
         if rank(verdict.exit_code()) > rank(worst.exit_code()) {
             worst = verdict;
         }
     }
-    Ok(worst.exit_code())
+    Failure::all(failures).map(|()| worst.exit_code())
 }
 
 /// The lines that are meant.

@@ -32,7 +32,7 @@ commands:
                    --long sees through a token bucket, as one check a day does
   check-config     is each [[link]] of the file right? Asks nobody and uses no data; exit code 0 or 78,
                    and each finding with what to do. `bastion check` runs it
-  measure [NAME] [--json] [--no-download] [--no-upload]
+  measure [NAME] [--json] [--quiet] [--no-download] [--no-upload]
                    how much has it? Download, upload, latency idle and under load
   watch            sees whether each [[link]] is up, and tells when that changes
   status [NAME] [--json]
@@ -99,7 +99,7 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
         ["measure", name @ ..] if name.len() < 2 => {
             let name = name.first().copied();
             let [download, upload] = line.ways;
-            let options = measure::Options { name, json, download, upload };
+            let options = measure::Options { name, json, quiet, download, upload };
             measure::measure(&writing()?, places, options)
         }
         ["watch"] => {
@@ -108,7 +108,7 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
                 writing()?;
             }
             let books = Books::new(&line.config, &line.state);
-            watch::watch(&line.config, &line.run, Arc::new(books)).map(|()| 0)
+            watch::watch(&line.config, places, Arc::new(books)).map(|()| 0)
         }
         ["status", name @ ..] if name.len() < 2 => {
             status::status(&line.run, name.first().copied(), json)
@@ -120,7 +120,8 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
         }
         ["import", name, _, ..] => {
             let files: Vec<PathBuf> = line.words.iter().skip(2).map(PathBuf::from).collect();
-            import::import(&writing()?, &line.state, name, &files).map(|()| 0)
+            // What is imported may be readable to root alone.
+            import::import(&settings()?, &line.state, name, &files).map(|()| 0)
         }
         ["import", ..] => {
             Err(Failure::usage("of which line, and what? linkprobe import NAME FILE..."))

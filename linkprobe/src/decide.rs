@@ -19,8 +19,8 @@ use crate::steady::{Sample, Steady, Windows};
 pub const PACE: f64 = 1.6;
 
 /// How much of that counts in any moment. What was not read yet arrives in lumps, as windows are opened; this
-/// takes the lumps away, as a reader of this pace would have seen none. It counts too little at times, and never too
-/// much.
+/// takes the lumps away, as a reader of this pace would have seen none. It counts too little at times, and never more
+/// than has arrived; but what a bucket gave at once counts for as long as it would have lasted at this pace.
 const COUNTED: f64 = 1.5;
 
 /// Shortest window: below it the ticks of schedulers show, and the steps in which windows are opened.
@@ -377,7 +377,12 @@ pub fn next(tried: &[Tried], providers: usize, threshold: f64) -> Next {
         told.iter().filter(|(one, _)| one.flows < last.flows).map(|(_, steady)| steady.rate);
     let Some(before) = before.reduce(f64::max) else { return more };
     let gained = now.is_none_or(|now| now.rate > GAIN * before);
-    if gained && last.flows < MOST_FLOWS { more } else { Next::Decided(answer) }
+    if gained && last.flows < MOST_FLOWS {
+        return more;
+    }
+    // It may be slow to us by itself, and the other, who could say so, does not answer today.
+    let is_alone = providers > 1 && told.iter().all(|(one, _)| one.provider == last.provider);
+    Next::Decided(if is_alone { Answer::Near(now) } else { answer })
 }
 
 /// Whether the provider did not do its part.

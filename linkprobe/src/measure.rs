@@ -56,6 +56,8 @@ pub struct Options<'a> {
     pub name: Option<&'a str>,
     /// JSON, a line for each.
     pub json: bool,
+    /// Nothing but the exit code.
+    pub quiet: bool,
     /// Whether the download is measured.
     pub download: bool,
     /// Whether the upload is.
@@ -75,7 +77,9 @@ pub fn measure(
     let mut failed = Vec::new();
     for link in chosen(settings, options.name)? {
         let record = one(settings, link, places, options)?;
-        if options.json {
+        if options.quiet {
+            // It is in the history, and in the log.
+        } else if options.json {
             exit::print(&(serde_json::to_string(&record).unwrap_or_default() + "\n"));
         } else {
             exit::print(&text(&record));
@@ -131,7 +135,7 @@ fn one(
     trouble.extend(kept.err().map(|error| error.to_string()));
     log.say(Level::Info, &line(&record));
     let used = budget.standing(now_s).ok().map(|standing| standing.used);
-    let _ = metrics::update(settings, places.state, |name| used.filter(|_| name == link.name));
+    let _ = metrics::update(settings, places, |name| used.filter(|_| name == link.name));
     for why in trouble {
         log.say(
             Level::Error,
@@ -239,7 +243,7 @@ fn full(
     let check =
         |asked: &Request, status, headers: &HeaderMap| endpoint.check(way, asked, status, headers);
     let job = Job { request: &request, is_upload: way == Way::Upload, check: &check };
-    let plan = Plan { flows: FLOWS, pace: None, limit: None };
+    let plan = Plan { flows: FLOWS, pace: None, apart: Duration::ZERO, limit: None };
     let mut meter = Meter::new(endpoint.round_trip, most);
     let (full, over) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {

@@ -2,12 +2,12 @@
 //! collector: in base units, with no sample for what is not known. So no scrape starts a test.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use notifier::clock;
 use notifier::exit::Failure;
 use notifier::spool::files::replace_public;
 
+use crate::check::Places;
 use crate::config::{Floor, Link, Settings};
 use crate::history::History;
 use crate::local::{self, parse_ms};
@@ -57,20 +57,20 @@ pub struct Line {
 /// When a history cannot be read, or the file cannot be written.
 pub fn update(
     settings: &Settings,
-    state: &Path,
+    places: Places<'_>,
     month_bytes: impl Fn(&str) -> Option<u64>,
 ) -> Result<(), Failure> {
     let now_s = i64::try_from(clock::unix_ms() / 1000).unwrap_or(i64::MAX);
     let mut lines = Vec::new();
     for link in &settings.links {
-        let mut line = gather(link, &History::new(state, &link.name), now_s)?;
+        let mut line = gather(link, &History::new(places.state, &link.name), now_s)?;
         if let Some(bytes) = month_bytes(&link.name) {
             line.month_bytes = bytes;
         }
         lines.push(line);
     }
-    replace_public(state, FILE, render(&lines).as_bytes())
-        .map_err(|error| Failure::io(state.join(FILE).display(), &error))
+    replace_public(places.run, FILE, render(&lines).as_bytes())
+        .map_err(|error| Failure::io(places.run.join(FILE).display(), &error))
 }
 
 fn gather(link: &Link, history: &History, now_s: i64) -> Result<Line, Failure> {

@@ -23,11 +23,10 @@ use crate::wire::Wire;
 /// Longest time to find out whose the line is, where that matters and where it is only told.
 const IDENTITY: [Duration; 2] = [Duration::from_secs(5), Duration::from_millis(1500)];
 
-/// How often nobody may answer before nobody does: one lost packet is nothing.
-const LOOKS: usize = 3;
-
-/// Longest time for a look.
-const LOOK: Duration = Duration::from_millis(1500);
+/// How long nobody may answer, look after look, before nobody does: one lost packet is nothing, and a line that
+/// somebody else fills may keep an answer back for seconds.
+const LOOKS: [Duration; 3] =
+    [Duration::from_millis(1500), Duration::from_millis(1500), Duration::from_millis(4500)];
 
 /// A name whose resolvers have failed for so long is not asked for again in the same test.
 const SLOW: Duration = Duration::from_millis(1500);
@@ -81,17 +80,17 @@ impl<'a> Tester<'a> {
     /// Looks whether somebody answers, some times if nobody does.
     #[must_use]
     pub fn look(&self) -> Look {
-        let mut left = LOOKS;
-        loop {
-            let look = reach::look(&self.line, &self.resolvers, &self.link.targets, LOOK);
-            let [sent, received] = look.bytes;
+        let mut found = Look::default();
+        for most in LOOKS {
+            found = reach::look(&self.line, &self.resolvers, &self.link.targets, most);
+            let [sent, received] = found.bytes;
             self.wire.spent(Usage { sent, received });
-            left -= 1;
             // What was found on this machine is so.
-            if look.is_up() || look.trouble.is_some() || left == 0 {
-                return look;
+            if found.is_up() || found.trouble.is_some() {
+                break;
             }
         }
+        found
     }
 
     /// Whose the line is, as far as it takes to say whether it is the right one.

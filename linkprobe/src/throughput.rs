@@ -1,6 +1,6 @@
 //! Asks providers, one after the other, until it is decided whether the line has what is asked for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::HeaderMap;
 
@@ -41,6 +41,8 @@ pub struct Wanted {
     pub threshold: f64,
     /// How long the first transfer is to go on though it has passed.
     pub at_least: Duration,
+    /// When no further transfer is begun.
+    pub until: Instant,
 }
 
 /// What was found.
@@ -52,6 +54,8 @@ pub struct Found {
     pub rate: Option<(f64, Bound)>,
     /// Who said so.
     pub server: Option<record::Server>,
+    /// Whether what decided was a longer transfer.
+    pub was_long: bool,
     /// Whether the line was fast enough at first, and then was not.
     pub fell: bool,
     /// What there is to tell besides: who could not be asked, and why.
@@ -71,6 +75,12 @@ const ROOM: f64 = 1.5;
 /// Bytes that may be on their way in a flow at least: ten segments, with which it begins (RFC 6928).
 const LEAST_ROOM: f64 = 16_384.0;
 
+/// Bytes with which a flow begins (RFC 6928); the next begins when the threshold's rate would have carried them.
+const FIRST_WINDOW: f64 = 14_480.0;
+
+/// But not later than that.
+const MOST_APART: Duration = Duration::from_millis(40);
+
 /// Bytes besides the payload of a transfer, at most: TLS, heads of requests and answers.
 const OVERHEAD: u64 = 16_384;
 
@@ -84,8 +94,12 @@ pub fn decide(
     let mut tried: Vec<Tried> = Vec::new();
     let mut notes = Vec::new();
     let mut server = None;
-    let mut would_pass = false;
+    let (mut would_pass, mut was_long) = (false, false);
     let answer = loop {
+        if Instant::now() >= wanted.until {
+            notes.push("it took too long".to_owned());
+            break Answer::Open;
+        }
         let (flows, provider) = match decide::next(&tried, endpoints.len(), wanted.threshold) {
             Next::Decided(answer) => break answer,
             Next::Try { flows, provider } => (flows, provider),
@@ -105,6 +119,7 @@ pub fn decide(
                 server = Some(endpoint.server.clone());
                 let went = one(client, &endpoint, wanted.way, &plan, &mut decision);
                 would_pass |= decision.would_pass();
+                was_long = !question.at_least.is_zero();
                 went
             }
         };
@@ -123,7 +138,7 @@ pub fn decide(
     };
     let fell = would_pass && matches!(answer, Answer::HasNot(_));
     let rate = if fell { last(&tried) } else { best(&tried) };
-    Found { answer, rate, server, fell, notes }
+    Found { answer, rate, server, was_long, fell, notes }
 }
 
 /// The rate to tell: what the line was seen to have at least, else the surest of what it has about.
@@ -176,7 +191,9 @@ fn plan(
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 16 KiB")]
     let limit = each.max(LEAST_ROOM) as usize;
     let limit = Some(limit).filter(|limit| *limit <= most_buffer(wanted.way));
-    (question, Plan { flows, pace: Some(pace), limit })
+    let apart = FIRST_WINDOW / wanted.threshold;
+    let apart = Duration::from_secs_f64(apart).min(MOST_APART);
+    (question, Plan { flows, pace: Some(pace), apart, limit })
 }
 
 /// The largest buffer that a program may ask for, in bytes (socket(7)); beyond it the kernel's own

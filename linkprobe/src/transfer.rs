@@ -46,6 +46,9 @@ pub struct Plan {
     pub flows: usize,
     /// Bytes a second that are taken at most.
     pub pace: Option<f64>,
+    /// How long each flow begins after the one before: first windows that come together overrun a small queue, and
+    /// it takes a second until TCP has got over it.
+    pub apart: Duration,
     /// Bytes that may be on their way in one flow; `None` leaves it to the kernel.
     pub limit: Option<usize>,
 }
@@ -90,9 +93,16 @@ pub fn run<T>(
     };
     client.wire().limit(plan.limit);
     let told = thread::scope(|scope| {
+        let shared = &shared;
+        let mut after = Duration::ZERO;
         for _ in 0..plan.flows {
             let flow = thread::Builder::new().stack_size(STACK);
-            if let Err(error) = flow.spawn_scoped(scope, || shared.flow()) {
+            let begins = move || {
+                thread::sleep(after);
+                shared.flow();
+            };
+            after += plan.apart;
+            if let Err(error) = flow.spawn_scoped(scope, begins) {
                 shared.gives_up(format!("no thread for it: {error}"));
             }
         }

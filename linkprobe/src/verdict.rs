@@ -166,7 +166,8 @@ mod tests {
 
     fn test(answer: Answer) -> Test {
         let rate = Some((14e6, Bound::AtLeast));
-        let found = Found { answer, rate, server: None, fell: false, notes: Vec::new() };
+        let found =
+            Found { answer, rate, server: None, was_long: false, fell: false, notes: Vec::new() };
         Test { way: Way::Download, floor: 10e6, end: End::Made(found) }
     }
 

@@ -24,6 +24,7 @@ use notifier::ffi::{take_signals, wait_readable};
 use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
+use crate::check::Places;
 use crate::config::{Link, Settings};
 use eye::Eye;
 pub use tell::Books;
@@ -73,7 +74,8 @@ struct Watch {
 /// # Errors
 ///
 /// What keeps it from starting, in words.
-pub fn watch(config: &Path, run_dir: &Path, books: Arc<dyn Books>) -> Result<(), Failure> {
+pub fn watch(config: &Path, places: Places<'_>, books: Arc<dyn Books>) -> Result<(), Failure> {
+    let run_dir = places.run;
     let settings = load(config).map_err(Failure::config)?;
     let failed = |what: String| move |error: io::Error| Failure::io(&what, &error);
     fs::create_dir_all(run_dir).map_err(failed(format!("create {}", run_dir.display())))?;
@@ -83,7 +85,7 @@ pub fn watch(config: &Path, run_dir: &Path, books: Arc<dyn Books>) -> Result<(),
     let mut signals = take_signals(&signals).map_err(failed("take over the signals".into()))?;
     // Where the kernel does not say what changes, the next look does.
     let network = Network::watch().ok();
-    let teller = Teller::new(settings.host, run_dir.to_owned(), log, books);
+    let teller = Teller::new(settings.host, places, log, books);
     let mut watch = Watch {
         config: config.to_owned(),
         run_dir: run_dir.to_owned(),
@@ -248,7 +250,12 @@ mod tests {
         let text = "[[link]]\nname = \"backup\"\ninterface = \"nosuch0\"\n";
         let settings = Settings::parse(text).unwrap();
         let log = Log::new(Path::new("/nonexistent"), "linkprobe", Source::Daemon);
-        let teller = Teller::new(settings.host, run_dir.clone(), log, Arc::new(Nowhere));
+        let teller = Teller::new(
+            settings.host,
+            Places { state: &run_dir, run: &run_dir },
+            log,
+            Arc::new(Nowhere),
+        );
         let mut watch = Watch {
             config: "/nonexistent".into(),
             teller: Arc::new(teller),

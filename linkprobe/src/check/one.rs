@@ -33,6 +33,10 @@ const BUFFER: usize = 16 * 1024;
 /// What a check uses besides transfers, at most, in bytes: looks, DNS, who we are, round trips.
 const SMALL: u64 = 64 * 1024;
 
+/// After this time no further transfer is begun, whoever is still to be asked: several lines have to be done before the
+/// unit's own time is up.
+const MOST: Duration = Duration::from_secs(30);
+
 /// How long a longer test takes.
 const LONG: Duration = Duration::from_secs(6);
 
@@ -60,6 +64,7 @@ struct Check<'a> {
     memory: Memory,
     options: Options<'a>,
     now_s: i64,
+    begun: Instant,
 }
 
 /// Checks a line: the record of it, which has also been told, logged, kept and printed.
@@ -99,6 +104,7 @@ pub fn check(
         memory: Memory::recall(places.state, &link.name),
         options,
         now_s,
+        begun,
     };
     let mut record = record(Verdict::Untested, Vec::new());
     let seen = check.see(&tester, &mut record);
@@ -220,7 +226,8 @@ impl Check<'_> {
         self.progress(way.as_str());
         let is_download = way == Way::Download;
         let at_least = if is_download { self.long(floor) } else { Duration::ZERO };
-        let wanted = Wanted { way, threshold: floor / 8.0, at_least };
+        let until = self.begun + MOST;
+        let wanted = Wanted { way, threshold: floor / 8.0, at_least, until };
         let found = throughput::decide(&tester.client, endpoints, &wanted, &mut |bytes| {
             self.reserve(bytes)
         });
@@ -239,10 +246,11 @@ impl Check<'_> {
     /// Sees what a bucket has to do with it.
     fn remember(&mut self, found: Found, was_long: bool) -> End {
         let (now_s, has) = (self.now_s, matches!(found.answer, Answer::Has(_)));
-        if !matches!(found.answer, Answer::Open) {
+        // A longer one that could not be made is due in a day, and not each hour.
+        if was_long || !matches!(found.answer, Answer::Open) {
             self.memory.tested(was_long, now_s);
         }
-        if was_long && has {
+        if found.was_long && has {
             self.memory.bucket = None;
         }
         if let (true, Some((rate, _))) = (found.fell, found.rate) {
@@ -333,7 +341,7 @@ impl Check<'_> {
         let standing = self.budget.standing(self.now_s).ok();
         let month =
             |link: &str| standing.as_ref().filter(|_| link == self.link.name).map(|at| at.used);
-        let _ = metrics::update(settings, state, month);
+        let _ = metrics::update(settings, self.places, month);
         for why in trouble {
             self.log.say(
                 Level::Error,

@@ -189,8 +189,14 @@ fn more_flows_are_tried_as_long_as_they_bring_more() {
         (vec![tried(4, 0, None)], 1, Next::Decided(Answer::Open)),
         (vec![tried(4, 0, stalled)], 1, Next::Decided(Answer::Open)),
         (vec![tried(4, 0, stalled), tried(4, 1, stalled)], 2, Next::Decided(Answer::Stalled)),
-        // Slow with one, and nobody to confirm it.
         (vec![tried(4, 0, has_not(5e5)), tried(8, 1, None)], 2, try_one(8, 0)),
+        // Slow with one, and of two nobody else to confirm it; and with the only one there is.
+        (
+            vec![tried(4, 0, has_not(5e5)), tried(8, 1, None), tried(8, 0, has_not(5e5))],
+            2,
+            Next::Decided(Answer::Near(Some(steady(5e5)))),
+        ),
+        (vec![tried(4, 0, has_not(5e5)), tried(8, 0, has_not(5e5))], 1, decided(has_not(5e5))),
     ] {
         assert_eq!(next(&tries, providers, 1e6), want, "{tries:?}");
     }

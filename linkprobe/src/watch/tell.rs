@@ -20,11 +20,9 @@ use notifier::syslog::{Level, Line, Log};
 
 use super::Word;
 use super::state::{Book, METRICS, STATE, State, metrics};
+use crate::check::Places;
 use crate::reach::Cause;
 use crate::record::Record;
-
-/// Where it is kept what was told.
-const STATE_DIR: &str = "/var/lib/linkprobe";
 
 /// How often the state is written though nothing has changed: an old one is no state.
 const EVERY: Duration = Duration::from_secs(20);
@@ -87,7 +85,8 @@ pub struct Down<'a> {
 impl Teller {
     /// One for the host, with its files in `run_dir`.
     #[must_use]
-    pub fn new(host: Host, run_dir: PathBuf, log: Log, books: Arc<dyn Books>) -> Self {
+    pub fn new(host: Host, places: Places<'_>, log: Log, books: Arc<dyn Books>) -> Self {
+        let run_dir = places.run.to_owned();
         let inner = Inner {
             book: Book { pid: std::process::id(), ..Book::default() },
             callers: BTreeMap::new(),
@@ -98,7 +97,7 @@ impl Teller {
             back: (Haste::new(0, CHANGES_EVERY_MS), String::new()),
         };
         let outbox = Outbox::new(host, log.clone());
-        let memory = Memory::new(STATE_DIR, "down");
+        let memory = Memory::within(places.state, "down");
         Self {
             outbox,
             run_dir,

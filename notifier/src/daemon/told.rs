@@ -51,6 +51,12 @@ impl Memory {
         Self { dir: state_dir(dir), ending }
     }
 
+    /// The same in this directory, whatever systemd says.
+    #[must_use]
+    pub fn within(dir: &Path, ending: &'static str) -> Self {
+        Self { dir: dir.to_owned(), ending }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(self.file(name))
     }

@@ -44,9 +44,6 @@ pub fn import(
         let names: Vec<&str> = settings.links.iter().map(|link| link.name.as_str()).collect();
         Failure::usage(format!("there is no [[link]] {name:?}; there are: {}", names.join(", ")))
     })?;
-    if files.is_empty() {
-        return Err(Failure::usage("which files? linkprobe import NAME FILE..."));
-    }
     let history = History::new(state, name);
     let mut known = known(&history)?;
     let mut records = Vec::new();

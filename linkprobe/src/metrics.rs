@@ -13,7 +13,7 @@ use crate::history::History;
 use crate::local::{self, parse_ms};
 use crate::record::{Bound, Kind, Record, Verdict};
 
-/// The file, in the state directory.
+/// The file, in the run directory, where others may read it.
 pub const FILE: &str = "linkprobe.prom";
 
 /// Records from so long ago on are looked at for the last of their kind: `measure` is weekly.

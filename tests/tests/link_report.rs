@@ -249,7 +249,7 @@ fn what_cannot_be_done_is_told_with_its_exit_code() {
             73,
             "/nowhere/r.html: No such file or directory",
         ),
-        (&["import", "backup"], 64, "which files?"),
+        (&["import", "backup"], 64, "linkprobe import NAME FILE..."),
         (&["import", "backup", "/nowhere/log"], 73, "/nowhere/log: No such file"),
     ] {
         let out = linkprobe(&host, words);

@@ -380,8 +380,11 @@ pub fn next(tried: &[Tried], providers: usize, threshold: f64) -> Next {
     if gained && last.flows < MOST_FLOWS {
         return more;
     }
-    // It may be slow to us by itself, and the other, who could say so, does not answer today.
-    let is_alone = providers > 1 && told.iter().all(|(one, _)| one.provider == last.provider);
+    // It may be slow to us by itself, and the other, who could say so, does not answer today. Who answered and then sent
+    // next to nothing has said the same.
+    let says = |one: &Tried| one.answer.is_some_and(|answer| answer != Answer::Open);
+    let is_alone =
+        providers > 1 && tried.iter().all(|one| one.provider == last.provider || !says(one));
     Next::Decided(if is_alone { Answer::Near(now) } else { answer })
 }
 

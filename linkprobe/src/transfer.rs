@@ -91,7 +91,7 @@ pub fn run<T>(
         left: AtomicUsize::new(plan.flows),
         why: Mutex::default(),
     };
-    client.wire().limit(plan.limit);
+    client.wire().begin(plan.limit);
     let told = thread::scope(|scope| {
         let shared = &shared;
         let mut after = Duration::ZERO;
@@ -111,7 +111,7 @@ pub fn run<T>(
         client.wire().end();
         told
     });
-    client.wire().limit(None);
+    client.wire().begin(None);
     match told {
         Some(told) => Went::Told(told),
         None => Went::Refused(shared.why.into_inner().unwrap_or_else(PoisonError::into_inner)),

@@ -23,13 +23,20 @@ const LEAST: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Wire(Arc<Inner>);
 
+#[derive(Default)]
+struct Open {
+    /// What is connected or about to be, and since when.
+    streams: Vec<(TcpStream, Instant)>,
+    /// Whether all has been ended: who comes late with a connection must not go on by it.
+    is_over: bool,
+}
+
 struct Inner {
     line: Line,
     /// Size of the kernel's receive and send buffers of what is connected from now on, in bytes; 0 for as much
     /// as it likes.
     buffer: AtomicUsize,
-    /// What is connected, and since when.
-    open: Mutex<Vec<(TcpStream, Instant)>>,
+    open: Mutex<Open>,
     /// What was used by connections that are closed.
     past: Mutex<Usage>,
 }
@@ -52,17 +59,18 @@ impl Wire {
         &self.0.line
     }
 
-    /// Limits what may be on its way in connections that are made from now on, in bytes; `None` leaves
-    /// it to the kernel.
-    pub fn limit(&self, bytes: Option<usize>) {
-        self.0.buffer.store(bytes.unwrap_or(0), Ordering::Relaxed);
+    /// Connections may be made again after [`Self::end`], with so much that may be on its way in each, in bytes;
+    /// `None` leaves that to the kernel.
+    pub fn begin(&self, limit: Option<usize>) {
+        self.0.buffer.store(limit.unwrap_or(0), Ordering::Relaxed);
+        self.open().is_over = false;
     }
 
     /// Payload that has arrived on, and that was acknowledged of, the connections that are open.
     #[must_use]
     pub fn payload(&self) -> Payload {
         let mut payload = Payload::default();
-        for info in self.open().iter().filter_map(|(stream, _)| info(stream)) {
+        for info in self.open().streams.iter().filter_map(|(stream, _)| info(stream)) {
             payload.received += info.received;
             payload.segments += u64::from(info.arrived);
             payload.acked += info.acked;
@@ -75,7 +83,7 @@ impl Wire {
     pub fn usage(&self) -> Usage {
         let open = self.open();
         let past = *self.0.past.lock().unwrap_or_else(PoisonError::into_inner);
-        open.iter().fold(past, |sum, (stream, _)| sum + used(stream))
+        open.streams.iter().fold(past, |sum, (stream, _)| sum + used(stream))
     }
 
     /// Adds what something else of the same test has used.
@@ -83,11 +91,13 @@ impl Wire {
         *self.0.past.lock().unwrap_or_else(PoisonError::into_inner) += usage;
     }
 
-    /// Ends all connections, whoever reads or writes; the other ends stop sending at once.
+    /// Ends all connections, whoever reads, writes or waits for one; the other ends stop sending at once. None is
+    /// made until [`Self::begin`].
     pub fn end(&self) {
         let mut open = self.open();
+        open.is_over = true;
         let mut past = self.0.past.lock().unwrap_or_else(PoisonError::into_inner);
-        for (stream, since) in open.drain(..) {
+        for (stream, since) in open.streams.drain(..) {
             *past += used(&stream);
             past.received += on_its_way(&stream, since.elapsed());
             // A reset: what is still on its way is of no use to anybody.
@@ -132,16 +142,28 @@ impl Wire {
             socket.set_recv_buffer_size(buffer)?;
             socket.set_send_buffer_size(buffer)?;
         }
+        let stream = TcpStream::from(socket.try_clone()?);
+        let mut open = self.open();
+        if open.is_over {
+            return Err(LineError::Io(io::ErrorKind::ConnectionAborted.into()));
+        }
+        // Before it is connected: one that is still on its way has to be ended as well.
+        open.streams.push((stream, Instant::now()));
+        drop(open);
         socket
             .connect_timeout(&address.into(), most)
             .map_err(|error| self.0.line.explain(error, address.ip()))?;
         socket.set_tcp_nodelay(true)?;
-        let stream = TcpStream::from(socket);
-        self.open().push((stream.try_clone()?, Instant::now()));
-        Ok(stream)
+        // It may have been too early to be ended.
+        if self.open().is_over {
+            let _ = socket.set_linger(Some(Duration::ZERO));
+            let _ = socket.shutdown(Shutdown::Both);
+            return Err(LineError::Io(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Ok(TcpStream::from(socket))
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<(TcpStream, Instant)>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -224,5 +246,37 @@ mod tests {
         assert!(wire.usage().total() >= used.total());
         assert_eq!(wire.payload(), Payload::default());
         assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)), "it has ended");
+        assert!(wire.connect(&addresses, Duration::from_secs(5)).is_err(), "all is over");
+        wire.begin(None);
+        assert!(wire.connect(&addresses, Duration::from_secs(5)).is_ok());
+    }
+
+    #[test]
+    fn a_connection_that_does_not_stand_yet_is_ended_as_well() {
+        // A listener whose queue is full answers no SYN.
+        let listener = socket2::Socket::new(
+            socket2::Domain::IPV4,
+            socket2::Type::STREAM,
+            Some(socket2::Protocol::TCP),
+        )
+        .unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let queued: Vec<TcpStream> = (0..8)
+            .map_while(|_| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok())
+            .collect();
+        assert!(queued.len() < 8, "the queue takes all");
+        let wire = Wire::new(Line::default());
+        std::thread::scope(|scope| {
+            let begun = Instant::now();
+            let late = scope.spawn(|| wire.connect(&[address], Duration::from_secs(60)));
+            while wire.open().streams.is_empty() && begun.elapsed() < Duration::from_secs(30) {
+                std::thread::yield_now();
+            }
+            wire.end();
+            assert!(late.join().unwrap().is_err());
+            assert!(begun.elapsed() < Duration::from_secs(50), "it waited for its time to be up");
+        });
     }
 }

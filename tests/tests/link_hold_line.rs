@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bastion_tests::link::checks::{Checks, EXPECT, PROVIDERS};
 use bastion_tests::link::orders::{NameAct, NameOrder};
-use bastion_tests::link::{RESOLVER, SPEED};
+use bastion_tests::link::speed::CA;
+use bastion_tests::link::{RESOLVER, SPEED, Shape};
 use bastion_tests::wait::wait_until;
 
 const TEN: &str = "min-download = \"10 Mbit/s\"";
@@ -187,4 +188,21 @@ fn two_links_are_checked_and_the_worse_is_the_code() {
     assert!(both.text().contains("OK: main is good"), "{both:?}");
     assert!(both.text().contains("CRITICAL: backup is down"), "{both:?}");
     assert_eq!(checks.linkprobe(&["check", "main"]).code, Some(0));
+}
+
+#[test]
+fn a_line_that_its_tariff_throttles_is_slow_by_tls_as_well() {
+    let checks = Checks::new("");
+    let by_tls = PROVIDERS.replace("http:", "https:") + &format!("\nca-file = \"{CA}\"");
+    // Both ways, as tariffs do, and without the first second that a bucket would give.
+    for kbit in [256.0, 128.0, 64.0, 32.0] {
+        let shape = Shape::rate(kbit * 1e3).burst(3028.0);
+        checks.net.lines[0].shape(Some(shape), Some(shape));
+        for providers in [PROVIDERS, by_tls.as_str()] {
+            checks.keys(&format!("interface = \"line0\"\n{providers}\n{EXPECT}\n{TEN}"));
+            let slow = checks.check(&[]).is("slow", "10 Mbit/s asked for");
+            // What was ended has ended: nobody goes on sending beside the next transfer.
+            assert!(slow.bytes < 150_000, "{kbit} {providers} {slow:#?}");
+        }
+    }
 }

@@ -196,6 +196,12 @@ fn more_flows_are_tried_as_long_as_they_bring_more() {
             2,
             Next::Decided(Answer::Near(Some(steady(5e5)))),
         ),
+        // It has answered, and sent next to nothing: as slow.
+        (
+            vec![tried(4, 0, stalled), tried(4, 1, has_not(5e4)), tried(8, 1, has_not(5e4))],
+            2,
+            decided(has_not(5e4)),
+        ),
         (vec![tried(4, 0, has_not(5e5)), tried(8, 0, has_not(5e5))], 1, decided(has_not(5e5))),
     ] {
         assert_eq!(next(&tries, providers, 1e6), want, "{tries:?}");

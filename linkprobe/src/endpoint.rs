@@ -15,6 +15,7 @@ use crate::provider::{
 use crate::record;
 use crate::throughput::Way;
 use crate::usage::Usage;
+use crate::wire::Wire;
 
 /// Round trips that are taken of the first server, whose median is the line's latency, and of others.
 const SAMPLES: [usize; 2] = [10, 3];
@@ -32,6 +33,8 @@ pub struct Endpoint {
     place: String,
     /// Where it is.
     pub address: SocketAddr,
+    /// The same by the other family of addresses, if it has one: a line may have but one of them that leads anywhere.
+    other: Option<SocketAddr>,
     /// Median of its idle round trips.
     pub round_trip: Duration,
     /// What there is to tell of it.
@@ -88,11 +91,16 @@ impl<'a> Endpoints<'a> {
         if let Some(ready) = slot {
             return ready.clone();
         }
-        let made = make(client, of, &self.lookup).and_then(|mut endpoint| {
+        let made = make(client, of, self.lookup.as_ref()).and_then(|mut endpoint| {
             let samples = SAMPLES[usize::from(self.latency.is_some())];
             let line = client.wire().line();
             let mut cost = Usage::default();
-            let found = latency::sample(line, endpoint.address, samples, &mut cost);
+            let mut found = latency::sample(line, endpoint.address, samples, &mut cost);
+            if let (None, Some(other)) = (found.median(), endpoint.other) {
+                found = latency::sample(line, other, samples, &mut cost);
+                let mute = std::mem::replace(&mut endpoint.address, other);
+                found.median().inspect(|_| client.wire().answers(mute.ip(), other.ip()));
+            }
             client.wire().spent(cost);
             endpoint.round_trip = found.median().ok_or("it does not answer")?;
             endpoint.server.latency = Some(endpoint.round_trip.as_secs_f64() * 1e3);
@@ -104,7 +112,7 @@ impl<'a> Endpoints<'a> {
     }
 }
 
-fn make(client: &Client, provider: &Provider, lookup: &Arc<Lookup>) -> Result<Endpoint, String> {
+fn make(client: &Client, provider: &Provider, lookup: &Lookup) -> Result<Endpoint, String> {
     let protocol = provider.kind.protocol();
     let base = &provider.base;
     let servers = servers(client, provider)?;
@@ -116,14 +124,14 @@ fn make(client: &Client, provider: &Provider, lookup: &Arc<Lookup>) -> Result<En
             ..record::Server::default()
         };
         let place = place(client, protocol, protocol.places(base))?;
-        return at(protocol, place, server, lookup);
+        return at(protocol, place, server, client.wire(), lookup);
     }
     // The nearest by its round trip, and not by where the provider takes us to be.
     let mut found: Vec<(Duration, provider::Server, Endpoint)> = Vec::new();
     let mut why = "it names no server".to_owned();
     for server in servers.into_iter().take(NEAREST) {
         let Some(first) = server.places.first() else { continue };
-        match at(protocol, first.clone(), server.record.clone(), lookup) {
+        match at(protocol, first.clone(), server.record.clone(), client.wire(), lookup) {
             Ok(endpoint) => {
                 let mut cost = Usage::default();
                 let line = client.wire().line();
@@ -185,19 +193,23 @@ fn at(
     protocol: &'static dyn Protocol,
     place: String,
     mut server: record::Server,
-    lookup: &Arc<Lookup>,
+    wire: &Wire,
+    lookup: &Lookup,
 ) -> Result<Endpoint, String> {
     let uri: Uri = place.parse().map_err(|_| "its address is none".to_owned())?;
     let host = uri.host().unwrap_or_default();
     let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let port = uri.port_u16().unwrap_or(usual);
     let addresses = lookup(host.trim_matches(['[', ']']), LOOKUP)?;
-    let address = addresses.first().ok_or("its name has no address")?;
+    let mut addresses: Vec<SocketAddr> =
+        addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    wire.order(&mut addresses);
+    let address = *addresses.first().ok_or("its name has no address")?;
+    let other = addresses.into_iter().find(|other| other.is_ipv4() != address.is_ipv4());
     if server.host.is_empty() {
         server.host = format!("{host}:{port}");
     }
-    let address = SocketAddr::new(*address, port);
-    Ok(Endpoint { protocol, place, address, round_trip: Duration::ZERO, server })
+    Ok(Endpoint { protocol, place, address, other, round_trip: Duration::ZERO, server })
 }
 
 fn host(url: &str) -> Option<String> {

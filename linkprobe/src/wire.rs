@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ struct Inner {
     open: Mutex<Open>,
     /// What was used by connections that are closed.
     past: Mutex<Usage>,
+    /// Whether nobody answers by IPv4, and by IPv6, though somebody does by the other.
+    silent: [AtomicBool; 2],
 }
 
 impl Wire {
@@ -50,6 +52,7 @@ impl Wire {
             buffer: AtomicUsize::new(0),
             open: Mutex::default(),
             past: Mutex::default(),
+            silent: Default::default(),
         }))
     }
 
@@ -106,6 +109,25 @@ impl Wire {
         }
     }
 
+    /// Puts those last by whose family of addresses nobody was seen to answer.
+    pub fn order(&self, addresses: &mut [SocketAddr]) {
+        addresses.sort_by_key(|address| self.silent(address.ip()).load(Ordering::Relaxed));
+    }
+
+    /// Who was asked at `first` does not answer, and does at `then`. If that is by the other family of addresses, the
+    /// first leads nowhere: many lines have such an IPv4 or IPv6.
+    pub fn answers(&self, first: IpAddr, then: IpAddr) {
+        if first.is_ipv4() != then.is_ipv4() {
+            self.silent(first).store(true, Ordering::Relaxed);
+            self.silent(then).store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn silent(&self, address: IpAddr) -> &AtomicBool {
+        let [four, six] = &self.0.silent;
+        if address.is_ipv4() { four } else { six }
+    }
+
     /// Connects to the first of `addresses` that answers.
     ///
     /// # Errors
@@ -119,6 +141,9 @@ impl Wire {
         let until = Instant::now() + most;
         let mut left = u32::try_from(addresses.len()).unwrap_or(1).max(1);
         let mut last = LineError::Io(io::ErrorKind::NotFound.into());
+        let mut addresses = addresses.to_vec();
+        self.order(&mut addresses);
+        let mut mute = None;
         for address in addresses {
             let rest = until.saturating_duration_since(Instant::now());
             let share = (rest / left).max(LEAST).min(rest);
@@ -126,9 +151,15 @@ impl Wire {
             if share.is_zero() {
                 return Err(LineError::Io(io::ErrorKind::TimedOut.into()));
             }
-            match self.to(*address, share) {
-                Ok(stream) => return Ok(stream),
+            match self.to(address, share) {
+                Ok(stream) => {
+                    mute.inspect(|mute| self.answers(*mute, address.ip()));
+                    return Ok(stream);
+                }
                 Err(error) => last = error,
+            }
+            if matches!(&last, LineError::Io(error) if error.kind() == io::ErrorKind::TimedOut) {
+                mute.get_or_insert(address.ip());
             }
         }
         Err(last)

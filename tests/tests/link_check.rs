@@ -229,6 +229,20 @@ fn a_line_of_ipv6_alone_is_tested_like_any() {
 }
 
 #[test]
+fn a_line_whose_ipv4_leads_nowhere_is_tested_by_ipv6() {
+    let checks = Checks::new(&format!("{EXPECT}\n{TEN}"));
+    // As with some carriers: name servers answer by both.
+    checks.net.home.sh("nft add table ip silent
+         nft 'add chain ip silent in { type filter hook input priority 0; }'
+         nft add rule ip silent in iifname line0 meta l4proto tcp drop");
+    let good = checks.check(&[]).is("good", "download");
+    assert!(good.number("ping").is_some(), "{good:#?}");
+    assert!(good.output.took.as_secs() < 12, "{good:#?}");
+    checks.mbit(4.0);
+    checks.check(&[]).is("slow", "download");
+}
+
+#[test]
 fn routes_rules_and_addresses_of_the_machine_stay_as_they_are() {
     let checks = Checks::new(&format!("{EXPECT}\n{TEN}\nmin-upload = \"1 Mbit/s\""));
     let all = "ip -4 route show table all; ip -6 route show table all | grep -v expires; ip rule; ip -6 rule; \

@@ -1,6 +1,6 @@
 //! `linkprobe check`: the verdicts, and who reads them.
 
-use bastion_tests::link::checks::{Checks, EXPECT};
+use bastion_tests::link::checks::{Checks, EXPECT, PROVIDERS};
 use bastion_tests::link::speed::CA;
 use bastion_tests::link::{Net, Shape, Way};
 
@@ -189,7 +189,7 @@ fn the_providers_of_the_world_are_asked_as_they_are() {
 fn a_line_is_meant_by_its_address_as_well_as_by_its_device() {
     // The default route leads by the other.
     let checks = Checks::on(Net::with(&[None, None]), "");
-    let providers = bastion_tests::link::checks::PROVIDERS;
+    let providers = PROVIDERS;
     for (line, expect) in [(0, 14593), (1, 3320)] {
         let address = checks.net.lines[line].address.clone();
         checks
@@ -235,9 +235,12 @@ fn a_line_whose_ipv4_leads_nowhere_is_tested_by_ipv6() {
     checks.net.home.sh("nft add table ip silent
          nft 'add chain ip silent in { type filter hook input priority 0; }'
          nft add rule ip silent in iifname line0 meta l4proto tcp drop");
-    let good = checks.check(&[]).is("good", "download");
-    assert!(good.number("ping").is_some(), "{good:#?}");
-    assert!(good.output.took.as_secs() < 12, "{good:#?}");
+    let by_url = "providers = [\"url http://speed.example.net/file.bin\"]";
+    for providers in [PROVIDERS, by_url] {
+        checks.keys(&format!("interface = \"line0\"\n{providers}\n{EXPECT}\n{TEN}"));
+        let good = checks.check(&[]).is("good", "download");
+        assert!(good.number("ping").is_some() && good.output.took.as_secs() < 12, "{good:#?}");
+    }
     checks.mbit(4.0);
     checks.check(&[]).is("slow", "download");
 }

@@ -257,6 +257,9 @@ fn parse_isp(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("write a part of the ISP's name".into()) } else { Ok(text.to_owned()) }
 }
 
+/// Least rate that can be asked for, in bits a second: what is much slower cannot be told from a line that stands.
+const LEAST_FLOOR: f64 = 64e3;
+
 /// What stands behind a share of what a line usually has.
 const USUAL: &str = "of usual";
 
@@ -267,7 +270,9 @@ fn parse_floor(text: &str) -> Result<Floor, String> {
         let wrong = || format!("{text:?}: write a share below the usual, as \"50 % of usual\"");
         return fits.then_some(Floor::OfUsual(share)).ok_or_else(wrong);
     }
-    units::parse_rate(text).map(Floor::BitsPerSecond)
+    let rate = units::parse_rate(text)?;
+    let wrong = || format!("{text:?}: {} at least can be told", units::rate(LEAST_FLOOR));
+    (rate >= LEAST_FLOOR).then_some(Floor::BitsPerSecond(rate)).ok_or_else(wrong)
 }
 
 fn parse_ceiling(text: &str) -> Result<Ceiling, String> {

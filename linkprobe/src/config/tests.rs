@@ -42,6 +42,7 @@ fn each_mistake_has_its_line_its_key_and_a_remedy() {
         ("\"wwan0\"", "\"a/b\"", "no name of an interface"),
         ("[14593]", "[\"AS14593\"]", "a whole number"),
         ("\"10 Mbit/s\"", "\"10\"", "is no rate"),
+        ("\"10 Mbit/s\"", "\"10 kbit/s\"", "64 kbit/s at least"),
         ("\"10 Mbit/s\"", "\"120 % of usual\"", "a share below the usual"),
         ("\"100 ms\"", "\"0 ms\"", "more than 0"),
         ("\"100 ms\"", "\"90 % of usual\"", "more than the usual"),

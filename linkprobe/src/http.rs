@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notifier::channel::{http::read_ca_file, tls};
+use rustls::CertificateError;
 use ureq::config::Config;
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
@@ -191,6 +192,23 @@ impl fmt::Debug for Names {
     }
 }
 
+/// What is wrong with a certificate.
+fn certificate(what: &CertificateError) -> String {
+    match what {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired, or this machine's clock is wrong".into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet, or this machine's clock is wrong".into()
+        }
+        CertificateError::UnknownIssuer => "its certificate is of a CA that is not known".into(),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name".into()
+        }
+        other => format!("its certificate: {other}"),
+    }
+}
+
 /// What an error means, for a person; addresses may hold queries and are not repeated.
 fn words(error: &Error) -> String {
     match error {
@@ -201,7 +219,7 @@ fn words(error: &Error) -> String {
         Error::BodyExceedsLimit(_) => "the answer is longer than any of that kind".into(),
         Error::Protocol(_) => "what it answered is no HTTP".into(),
         Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(rustls::Error::InvalidCertificate(what)) => format!("its certificate: {what}"),
+            Some(rustls::Error::InvalidCertificate(what)) => certificate(what),
             Some(tls) => format!("TLS: {tls}"),
             None => error.to_string(),
         },

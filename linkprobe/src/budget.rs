@@ -3,13 +3,13 @@
 //! What a test may take at most is written down as used before its first packet, and put right after
 //! it: a process that is killed, or a power cut, leaves too much written down and never too little.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use notifier::ffi::{LocalTime, local_time, try_lock};
+use crate::lock;
+use notifier::ffi::{LocalTime, local_time};
 use notifier::spool::files;
 use serde::{Deserialize, Serialize};
 
@@ -219,22 +219,9 @@ impl Budget {
     }
 
     fn lock(&self) -> Result<File, BudgetError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(self.dir.join(format!("{}.budget.lock", self.name)))
-            .map_err(|error| self.failed(error))?;
-        let begun = Instant::now();
-        while !try_lock(&file).map_err(|error| self.failed(error))? {
-            if begun.elapsed() > PATIENCE {
-                return Err(self.failed(io::ErrorKind::WouldBlock.into()));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(file)
+        let path = self.dir.join(format!("{}.budget.lock", self.name));
+        let taken = lock::take(&path, PATIENCE).map_err(|error| self.failed(error))?;
+        taken.ok_or_else(|| self.failed(io::ErrorKind::WouldBlock.into()))
     }
 
     fn file(&self) -> String {

@@ -5,16 +5,15 @@ mod one;
 mod print;
 mod tell;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use notifier::exit::Failure;
-use notifier::ffi::try_lock;
 
 use crate::config::{Link, Settings};
+use crate::lock;
 use crate::record::Verdict;
 
 /// Longest wait for another run that tests the same line: two at once would each see half of it.
@@ -118,32 +117,14 @@ pub enum Turn {
 /// When there is no such place, or we have no right there.
 pub fn alone(places: Places<'_>, link: &Link) -> Result<Turn, Failure> {
     let path = places.state.join(format!("{}.lock", link.name));
-    let failed = |error: &std::io::Error| Failure::io(path.display(), error);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&path);
-    let file = match file {
-        Ok(file) => file,
+    match lock::take(&path, PATIENCE) {
+        Ok(Some(file)) => Ok(Turn::Ours(file)),
+        Ok(None) => Ok(Turn::Anothers),
         Err(error) => {
             let is_ours_to_mend =
                 matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied);
-            let failure = failed(&error);
-            return if is_ours_to_mend { Err(failure) } else { Ok(Turn::Unknown(failure)) };
-        }
-    };
-    let begun = Instant::now();
-    loop {
-        match try_lock(&file) {
-            Ok(true) => return Ok(Turn::Ours(file)),
-            Ok(false) if begun.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Ok(false) => return Ok(Turn::Anothers),
-            Err(error) => return Ok(Turn::Unknown(failed(&error))),
+            let failure = Failure::io(path.display(), &error);
+            if is_ours_to_mend { Err(failure) } else { Ok(Turn::Unknown(failure)) }
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod isp;
 pub mod latency;
 pub mod line;
 pub mod local;
+pub mod lock;
 pub mod measure;
 pub mod metrics;
 pub mod owner;

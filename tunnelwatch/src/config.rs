@@ -128,9 +128,7 @@ impl Settings {
     ///
     /// [`ConfigError`], with everything that is wrong in what is ours.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let source = config::read_file(path)?;
-        Self::parse(&source.text)
-            .map_err(|findings| ConfigError::Invalid { path: path.to_owned(), findings })
+        config::load(path, Self::parse)
     }
 
     /// Reads and checks a file's text. What is wrong in other programs' sections is theirs to tell.

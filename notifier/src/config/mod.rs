@@ -142,6 +142,19 @@ pub fn read_file(path: &Path) -> Result<Source, ConfigError> {
     read_trusted(path, 0, MAX_BYTES)
 }
 
+/// What `parse` makes of the file at `path`, read as [`read_file`] does.
+///
+/// # Errors
+///
+/// As [`read_file`], and [`ConfigError::Invalid`] with everything that `parse` finds wrong.
+pub fn load<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, Vec<Finding>>,
+) -> Result<T, ConfigError> {
+    let source = read_file(path)?;
+    parse(&source.text).map_err(|findings| ConfigError::Invalid { path: path.to_owned(), findings })
+}
+
 /// [`read_file`], of at most `most` bytes, with more flags of open(2).
 fn read_trusted(path: &Path, flags: libc::c_int, most: u64) -> Result<Source, ConfigError> {
     let failed = |source| ConfigError::Io { path: path.to_owned(), source };

@@ -64,9 +64,7 @@ impl Settings {
     ///
     /// [`ConfigError`], with everything that is wrong.
     pub fn load(path: &Path, secrets: &Secrets) -> Result<Self, ConfigError> {
-        let source = config::read_file(path)?;
-        Self::parse(&source.text, secrets)
-            .map_err(|findings| ConfigError::Invalid { path: path.to_owned(), findings })
+        config::load(path, |text| Self::parse(text, secrets))
     }
 
     /// Reads and checks a file's text.

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use arbitrary::{Result, Unstructured};
 use notifier::clock::{BootStamp, Stamp};
 use notifier::event::{
-    AlertId, Certificate, Condition, Event, FORMAT, Factor, Key, Login, Note, Report, Severity,
+    AlertId, Certificate, Condition, ConditionFault, Event, FORMAT, Factor, Key, Login, Note, Report, Severity,
     Status, Tally, Unit, What,
 };
 use notifier::foreign::Foreign;
@@ -29,6 +29,12 @@ pub fn event(u: &mut Unstructured<'_>) -> Result<Event> {
             name: foreign(u)?,
             status: *u.choose(&[Status::Down, Status::Up])?,
             text: u.arbitrary()?,
+            fault: *u.choose(&[
+                ConditionFault::Down,
+                ConditionFault::Low,
+                ConditionFault::High,
+                ConditionFault::Wrong,
+            ])?,
         }),
         1 => What::Tally(tally(u)?),
         2 => What::Report(Report {

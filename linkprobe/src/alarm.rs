@@ -1,5 +1,6 @@
 //! When somebody is told what checks found: of a change that so many checks confirm, once, and of its end.
 
+use notifier::event::ConditionFault;
 use serde::{Deserialize, Serialize};
 
 use crate::config::MofN;
@@ -30,6 +31,17 @@ impl Aspect {
             Self::Isp => format!("link {link} isp"),
             Self::Speed => format!("link {link} speed"),
             Self::Latency => format!("link {link} latency"),
+        }
+    }
+
+    /// What it is when it is not well.
+    #[must_use]
+    pub fn fault(self) -> ConditionFault {
+        match self {
+            Self::Up => ConditionFault::Down,
+            Self::Isp => ConditionFault::Wrong,
+            Self::Speed => ConditionFault::Low,
+            Self::Latency => ConditionFault::High,
         }
     }
 

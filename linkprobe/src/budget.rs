@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 /// Longest wait for another run that has the book open: it writes a few hundred bytes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Seconds.
+const DAY_S: i64 = 86_400;
+
 /// Months that are remembered: a clock that jumps ahead and back finds the right one again.
 const MONTHS: usize = 6;
 
@@ -53,6 +56,9 @@ struct Entry {
     /// Whether it was told that nothing is left.
     #[serde(default)]
     told: bool,
+    /// When its first bytes were used, in seconds since 1970: a line may be new in the middle of a month.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_s: Option<i64>,
 }
 
 /// How a month stands.
@@ -122,6 +128,7 @@ impl Budget {
         let limit = self.limit - self.limit / KEPT;
         let refused = self.change(now_s, |entry| {
             if entry.used.saturating_add(bytes) <= limit {
+                entry.first_s.get_or_insert(now_s);
                 entry.used += bytes;
                 return None;
             }
@@ -169,9 +176,13 @@ impl Budget {
     }
 
     fn standing_of(&self, entry: &Entry, now_s: i64) -> Standing {
-        let passed = local_time(now_s).map_or(0, |now| days_into(&now, self.begins));
+        let days = local_time(now_s).map_or(0, |now| days_into(&now, self.begins));
+        let of_month = i64::from(days) * DAY_S;
+        let passed = entry.first_s.map_or(of_month, |first| of_month.min(now_s - first));
         // The first day says little: an hour of tests, and a full day's long one.
-        let projected = (passed >= 1).then(|| entry.used / u64::from(passed) * 30);
+        let passed = u64::try_from(passed).ok().filter(|_| passed >= DAY_S);
+        let projected =
+            passed.map(|passed| entry.used.saturating_mul(30 * DAY_S.unsigned_abs()) / passed);
         Standing {
             since: entry.month.0.clone(),
             used: entry.used,
@@ -240,7 +251,7 @@ impl Book {
         let month = month.clone().or(latest).unwrap_or(Month("1970-01-01".into()));
         let at = self.months.iter().position(|entry| entry.month == month);
         let at = at.unwrap_or_else(|| {
-            self.months.push(Entry { month, used: 0, told: false });
+            self.months.push(Entry { month, used: 0, told: false, first_s: None });
             self.months.len() - 1
         });
         &mut self.months[at]
@@ -348,7 +359,14 @@ mod tests {
         assert_eq!(budget.month(NOW), Some(Month("2026-10-20".into())));
         assert_eq!(budget.month(NOW + 10 * DAY), Some(Month("2026-11-20".into())));
         budget.reserve(220, NOW).unwrap();
-        // 22 days of it have passed.
+        // It is new today, and says nothing yet; and in two days as much as was used in them.
+        assert_eq!(budget.standing(NOW).unwrap().projected, None);
+        let standing = budget.standing(NOW + 2 * DAY).unwrap();
+        assert_eq!(standing.projected, Some(220 * 15), "{standing:?}");
+        // A book without the day of the first use: 22 days of the month have passed.
+        let path = budget.dir.join(budget.file());
+        let book = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, book.replace(&format!(",\"first_s\":{NOW}"), "")).unwrap();
         assert_eq!(budget.standing(NOW).unwrap().projected, Some(300));
         assert_eq!(budget.standing(NOW + 9 * DAY).unwrap().projected, None);
         std::fs::remove_dir_all(&budget.dir).unwrap();

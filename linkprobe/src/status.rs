@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ const STALE: Duration = Duration::from_secs(90);
 /// Age from which a check says nothing any more: it is made each hour.
 const OLD_CHECK: Duration = Duration::from_secs(26 * 3600);
 
+/// What the names of the files end with in which `check` keeps its records.
+const CHECK: &str = ".check.json";
+
 /// Exit codes of the monitoring plugins.
 const OK: u8 = 0;
 const WARNING: u8 = 1;
@@ -30,7 +34,7 @@ const UNKNOWN: u8 = 3;
 /// and the next check writes it again.
 #[must_use]
 pub fn check_file(link: &str) -> String {
-    format!("{link}.check.json")
+    format!("{link}{CHECK}")
 }
 
 /// Keeps the record of a check for `status`.
@@ -77,9 +81,11 @@ pub fn status(run_dir: &Path, name: Option<&str>, as_json: bool) -> Result<u8, F
             (text, code(&all))
         }
         Err(why) => {
-            let text = format!("UNKNOWN: {}: {why}; does linkprobe watch run?", path.display());
-            let text = if as_json { json!({ "unknown": text }).to_string() } else { text };
-            (text + "\n", UNKNOWN)
+            let text = match as_json {
+                true => json!({ "unknown": why }).to_string() + "\n",
+                false => unwatched(run_dir, name, &why),
+            };
+            (text, UNKNOWN)
         }
     };
     exit::print(&text);
@@ -94,16 +100,24 @@ pub fn is_watched(run_dir: &Path, link: &str) -> bool {
 
 /// The book, which has to be a fresh one and to know the line.
 fn read(path: &Path, name: Option<&str>) -> Result<(Book, Duration), String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    let book: Book = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            "linkprobe watch does not run (systemctl enable --now linkprobe-watch)".to_owned()
+        }
+        _ => failed(&error),
+    })?;
+    let book: Book = serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
     let written =
         Stamp { unix_ms: book.written_s.saturating_mul(1000), boot: book.written_boot.clone() };
     let age = written.age(&Stamp::now());
     if age > STALE {
-        return Err(format!("it is {} old", words(age)));
+        return Err(format!("linkprobe watch does not run: its state is {} old", words(age)));
     }
     match name.filter(|name| !book.links.contains_key(*name)) {
-        Some(name) => Err(format!("it has no link {name:?}")),
+        Some(name) => Err(format!(
+            "linkprobe watch knows no link {name:?} (systemctl reload linkprobe-watch reads the file anew)"
+        )),
         None => Ok((book, age)),
     }
 }
@@ -116,6 +130,13 @@ fn checked(run_dir: &Path, name: &str) -> Option<Checked> {
     Some(Checked { record, age })
 }
 
+/// What counts of the last check. That the line is there `watch` knows better: it has looked since.
+fn verdict_of(one: &One) -> Option<Verdict> {
+    let fresh = one.checked.as_ref().filter(|checked| checked.age < OLD_CHECK);
+    let verdict = fresh.and_then(|checked| checked.record.verdict);
+    verdict.filter(|verdict| *verdict != Verdict::Down || one.state.up.is_none())
+}
+
 /// The code of one line: the worse of the two, where what is not known is worse than what is well.
 fn code_of(one: &One) -> u8 {
     let up = match one.state.up {
@@ -123,8 +144,7 @@ fn code_of(one: &One) -> u8 {
         Some(false) => return CRITICAL,
         None => UNKNOWN,
     };
-    let fresh = one.checked.as_ref().filter(|checked| checked.age < OLD_CHECK);
-    let check = fresh.and_then(|checked| checked.record.verdict).map_or(OK, Verdict::exit_code);
+    let check = verdict_of(one).map_or(OK, Verdict::exit_code);
     let badness =
         |code: &u8| [OK, UNKNOWN, WARNING, CRITICAL].iter().position(|known| known == code);
     [up, check].into_iter().max_by_key(badness).unwrap_or(UNKNOWN)
@@ -147,11 +167,23 @@ fn code(all: &[One]) -> u8 {
     }
 }
 
+/// The word of an exit code, as monitoring plugins have it.
+#[must_use]
+pub fn word(code: u8) -> &'static str {
+    match code {
+        OK => "OK",
+        WARNING => "WARNING",
+        CRITICAL => "CRITICAL",
+        _ => "UNKNOWN",
+    }
+}
+
 /// A line for each.
 fn lines(all: &[One], now_s: u64) -> String {
     let mut text = String::new();
     let ago = |at: u64| words(Duration::from_secs(now_s.saturating_sub(at)));
-    for One { name, state, checked } in all {
+    for one in all {
+        let One { name, state, checked } = one;
         let since = state.since_s.map(&ago).unwrap_or_default();
         let by = match (&state.interface, state.source) {
             (Some(interface), _) => format!(" by {interface}"),
@@ -166,21 +198,49 @@ fn lines(all: &[One], now_s: u64) -> String {
                 let took = state.rtt_ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
                 let trouble = silent(&state.asked);
                 let doubt = state.why.as_ref().map(|why| format!("; but now {why}"));
-                write!(text, "OK: {name} up for {since}{by}{looked}{took}{trouble}")
+                let word = word(code_of(one));
+                write!(text, "{word}: {name} up for {since}{by}{looked}{took}{trouble}")
                     .and_then(|()| write!(text, "{}", doubt.unwrap_or_default()))
             }
             Some(false) => write!(text, "DOWN: {name} for {since}{by}{looked}: {why}"),
             None => write!(text, "UNKNOWN: {name}{by}{looked}: {why}"),
         };
         if let Some(Checked { record, age }) = checked {
-            let verdict = record.verdict.map_or("nothing", Verdict::as_str);
-            let reasons = match record.reasons.join("; ") {
-                reasons if reasons.is_empty() => reasons,
-                reasons => format!(": {reasons}"),
-            };
-            let _ = write!(text, "; checked {} ago: {verdict}{reasons}", words(*age));
+            let _ = write!(text, "; {}", said(record, *age, why));
         }
         text.push('\n');
+    }
+    text
+}
+
+/// `checked 2 s ago: slow: about 4 Mbit/s`, without what `why` says already.
+fn said(record: &Record, age: Duration, why: &str) -> String {
+    let verdict = record.verdict.map_or("nothing", Verdict::as_str);
+    let reasons: Vec<&str> =
+        record.reasons.iter().map(String::as_str).filter(|reason| *reason != why).collect();
+    let reasons = match reasons.join("; ") {
+        reasons if reasons.is_empty() => reasons,
+        reasons => format!(": {reasons}"),
+    };
+    format!("checked {} ago: {verdict}{reasons}", words(age))
+}
+
+/// What is known where no `watch` tells anything: the last checks, of all lines or the one of this name.
+fn unwatched(run_dir: &Path, name: Option<&str>, why: &str) -> String {
+    let names = || -> Vec<String> {
+        let files = fs::read_dir(run_dir).into_iter().flatten().flatten();
+        let names = files.filter_map(|file| file.file_name().into_string().ok());
+        let of_checks = names.filter_map(|file| Some(file.strip_suffix(CHECK)?.to_owned()));
+        let mut names: Vec<String> = of_checks.collect();
+        names.sort();
+        names
+    };
+    let names = name.map_or_else(names, |name| vec![name.to_owned()]);
+    let mut text = format!("UNKNOWN: {why}\n");
+    for name in names {
+        if let Some(Checked { record, age }) = checked(run_dir, &name) {
+            let _ = writeln!(text, "{name}: {}", said(&record, age, ""));
+        }
     }
     text
 }
@@ -250,6 +310,8 @@ mod tests {
             (vec![up(Some(Verdict::HighLatency))], WARNING),
             (vec![up(Some(Verdict::Slow))], CRITICAL),
             (vec![up(Some(Verdict::Untested))], UNKNOWN),
+            // It was down in the hour's check, and is up by the last look.
+            (vec![up(Some(Verdict::Down))], OK),
             (vec![one(Some(true), Some(Verdict::Slow), 30)], OK),
             (vec![down()], CRITICAL),
             (vec![unknown()], UNKNOWN),
@@ -276,7 +338,7 @@ mod tests {
         ];
         let all = [one(Some(true), None, 0), shaky, one(Some(false), None, 0), one(None, None, 0)];
         let want = "OK: backup up for 60 s by wwan0, looked at 5 s ago in 31.25 ms\n\
-            OK: backup up for 60 s by wwan0, looked at 5 s ago in 31.25 ms; silent: 192.0.2.53; \
+            CRITICAL: backup up for 60 s by wwan0, looked at 5 s ago in 31.25 ms; silent: 192.0.2.53; \
             unwell: 192.0.2.54; but now nobody answers of 192.0.2.53; checked 60 min ago: slow: 3.1 \
             Mbit/s of 10 Mbit/s\n\
             DOWN: backup for 60 s by wwan0, looked at 5 s ago: nobody answers of 192.0.2.53\n\
@@ -289,7 +351,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("link-status-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let path = dir.join(STATE);
-        assert!(read(&path, None).unwrap_err().contains("No such file"));
+        assert!(read(&path, None).unwrap_err().contains("does not run (systemctl"));
         let write = |age_s: u64| {
             let now = Stamp::now().before(Duration::from_secs(age_s));
             let links = [("backup".to_owned(), State::default())].into();
@@ -301,7 +363,8 @@ mod tests {
         assert!(read(&path, None).is_ok() && read(&path, Some("backup")).is_ok());
         assert!(read(&path, Some("main")).unwrap_err().contains("no link \"main\""));
         write(100);
-        assert_eq!(read(&path, None).unwrap_err(), "it is 100 s old");
+        let old = read(&path, None).unwrap_err();
+        assert!(old.ends_with("does not run: its state is 100 s old"), "{old}");
         fs::write(&path, "{").unwrap();
         assert!(read(&path, None).is_err());
         // And the last check, as `check` keeps it.
@@ -310,6 +373,9 @@ mod tests {
             Record { link: "backup".into(), verdict: Some(Verdict::Slow), ..Record::default() };
         keep_check(&dir, &record).unwrap();
         assert_eq!(checked(&dir, "backup").unwrap().record, record);
+        // Which is told also when nobody watches.
+        let text = unwatched(&dir, None, "nobody watches");
+        assert_eq!(text, "UNKNOWN: nobody watches\nbackup: checked 0 s ago: slow\n");
         fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -169,11 +169,55 @@ pub struct Condition {
     /// What more there is to say, at most [`Note::MAX`] bytes of UTF-8.
     #[serde(default)]
     pub text: String,
+    /// What it is when it is not well.
+    #[serde(default, skip_serializing_if = "ConditionFault::is_down")]
+    pub fault: ConditionFault,
 }
 
 impl Condition {
     /// Longest name, in bytes.
     pub const MAX_NAME: usize = 64;
+
+    /// Of something that is up or down.
+    #[must_use]
+    pub fn new(name: Foreign, status: Status, text: String) -> Self {
+        Self { name, status, text, fault: ConditionFault::Down }
+    }
+}
+
+/// What a condition is when it is not well: by which words it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConditionFault {
+    /// Low, as a rate, else enough.
+    Low,
+    /// High, as a latency, else low.
+    High,
+    /// Wrong, as an ISP, else right.
+    Wrong,
+    /// Down, else up; and whatever a later version may know.
+    #[default]
+    #[serde(other)]
+    Down,
+}
+
+impl ConditionFault {
+    /// Whether it is what most conditions are.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_down(&self) -> bool {
+        *self == Self::Down
+    }
+
+    /// Its word, and that of a condition that is well.
+    #[must_use]
+    pub fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Down => ["down", "up"],
+            Self::Low => ["low", "enough"],
+            Self::High => ["high", "low"],
+            Self::Wrong => ["wrong", "right"],
+        }
+    }
 }
 
 /// A line is back: never told, but what waits for a line is tried now.

@@ -412,7 +412,7 @@ fn is_another(before: Option<u64>, now: Option<u64>) -> bool {
 
 fn condition(name: &str, status: Status, text: String) -> What {
     let name = Foreign::from(format!("tunnel {name}").as_str());
-    What::Condition(Condition { name, status, text })
+    What::Condition(Condition::new(name, status, text))
 }
 
 /// The state in the text format of Prometheus.

@@ -283,7 +283,7 @@ fn tell(outbox: &Outbox, log: &Log, name: &str, status: Status, text: &str) -> b
     let tunnel = name;
     let name = Foreign::from(format!("tunnel {name}").as_str());
     let severity = if down { Severity::Critical } else { Severity::Info };
-    let what = What::Condition(Condition { name, status, text: text.to_owned() });
+    let what = What::Condition(Condition::new(name, status, text.to_owned()));
     let word = if down { "tunnel-down" } else { "tunnel-up" };
     let line = Line::new(word).text("tunnel", tunnel).text("message", text);
     let _ = log.write(if down { Level::Error } else { Level::Info }, &line);

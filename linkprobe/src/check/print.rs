@@ -6,7 +6,7 @@ use notifier::exit;
 
 use super::Options;
 use crate::record::{Bound, Record, Verdict};
-use crate::units;
+use crate::{status, units};
 
 /// Prints a record as it was asked for.
 pub fn show(record: &Record, options: Options<'_>) {
@@ -25,13 +25,8 @@ pub fn show(record: &Record, options: Options<'_>) {
 #[must_use]
 pub fn text(record: &Record) -> String {
     let verdict = record.verdict.unwrap_or(Verdict::Untested);
-    let word = match verdict.exit_code() {
-        0 => "OK",
-        1 => "WARNING",
-        2 => "CRITICAL",
-        _ => "UNKNOWN",
-    };
-    let mut text = format!("{word}: {} is {}\n", record.link, verdict.as_str());
+    let word = status::word(verdict.exit_code());
+    let mut text = format!("{word}: {} {}\n", record.link, words(verdict));
     for reason in &record.reasons {
         let _ = writeln!(text, "  {reason}");
     }
@@ -60,6 +55,15 @@ pub fn text(record: &Record) -> String {
         }
     }
     text
+}
+
+/// What is so of a line of this verdict.
+fn words(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::WrongIsp => "is the wrong ISP's".to_owned(),
+        Verdict::HighLatency => "has a high latency".to_owned(),
+        other => format!("is {}", other.as_str()),
+    }
 }
 
 /// `used 0.9 MB in 0.8 s; 312 MB of 2 GB since 2026-11-01, 890 MB a month at this pace`.

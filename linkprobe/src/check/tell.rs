@@ -105,7 +105,7 @@ fn put(host: &Host, aspect: Aspect, news: News, record: &Record) -> Result<(), S
         (News::Bad, Aspect::Up | Aspect::Isp) => (Severity::Critical, Status::Down),
         (News::Bad, Aspect::Speed | Aspect::Latency) => (Severity::Warning, Status::Down),
     };
-    let what = What::Condition(Condition { name, status, text: why });
+    let what = What::Condition(Condition { name, status, text: why, fault: aspect.fault() });
     let event = drop::new_event(Stamp::now(), &host.name, severity, what);
     match drop::publish(&Spool::new(&host.spool), &event, Sync::Now) {
         // It is there, if not for sure on the disk: a second one would be told twice.

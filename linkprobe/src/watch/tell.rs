@@ -322,5 +322,5 @@ impl Teller {
 
 fn condition(name: &str, status: Status, text: String) -> What {
     let name = Foreign::from(format!("link {name}").as_str());
-    What::Condition(Condition { name, status, text })
+    What::Condition(Condition::new(name, status, text))
 }

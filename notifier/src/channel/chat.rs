@@ -77,8 +77,7 @@ pub(super) mod tests {
 
     pub fn condition(status: Status, severity: Severity) -> Message {
         let name = Foreign::from("tunnel office");
-        let mut message =
-            message(What::Condition(Condition { name, status, text: "no reply".into() }));
+        let mut message = message(What::Condition(Condition::new(name, status, "no reply".into())));
         message.event.severity = severity;
         message
     }
@@ -87,7 +86,7 @@ pub(super) mod tests {
     pub fn hostile() -> Vec<Message> {
         let long = HOSTILE.repeat(10_000 / HOSTILE.len() + 1);
         let mut all = vec![note(HOSTILE), login(HOSTILE), note(&long), login(&long)];
-        let what = Condition { name: HOSTILE.into(), status: Status::Down, text: long.clone() };
+        let what = Condition::new(HOSTILE.into(), Status::Down, long.clone());
         all.push(message(What::Condition(what)));
         let mut digest = login(HOSTILE);
         digest.event.host = Foreign::from(HOSTILE);

@@ -176,9 +176,12 @@ fn body(message: &Message) -> String {
     body[kind] = match &event.what {
         What::Login(login) => login_json(login, message.new.get(&event.id).copied()),
         What::Note(Note { text }) => json!({ "text": text_lines(text) }),
-        What::Condition(Condition { name, status, text }) => {
-            json!({ "name": name.visible(), "status": status.as_str(), "text": text_lines(text) })
-        }
+        What::Condition(Condition { name, status, text, fault }) => json!({
+            "name": name.visible(),
+            "status": status.as_str(),
+            "fault": fault.words()[0],
+            "text": text_lines(text),
+        }),
         What::Tally(tally) => tally_json(tally),
         What::Back(back) => json!({ "name": back.name.visible() }),
         What::Report(report) => json!({
@@ -331,7 +334,7 @@ mod tests {
     fn each_kind_has_an_object_of_its_own() {
         let json = |message: &Message| serde_json::from_str::<Value>(&body(message)).unwrap();
         let down = json(&condition(Status::Down, Severity::Critical));
-        let want = json!({ "name": "tunnel office", "status": "down", "text": "no reply" });
+        let want = json!({ "name": "tunnel office", "status": "down", "fault": "down", "text": "no reply" });
         assert_eq!((&down["kind"], &down["condition"]), (&json!("condition"), &want));
         assert_eq!(down["severity"], "critical");
         assert_eq!(json(&note("a\nb"))["note"], json!({ "text": "a\nb" }));

@@ -75,7 +75,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         (None, None) => What::Note(Note { text: fit(text) }),
         (None, Some((name, status))) => {
             let name = Foreign::new(name.as_bytes());
-            What::Condition(Condition { name, status, text: fit(text) })
+            What::Condition(Condition::new(name, status, fit(text)))
         }
     };
     // A script's alert must get out although somebody has just broken the file.

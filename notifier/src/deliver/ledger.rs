@@ -311,7 +311,7 @@ mod tests {
     }
 
     fn condition(name: &str, status: Status) -> What {
-        What::Condition(Condition { name: name.into(), status, text: String::new() })
+        What::Condition(Condition::new(name.into(), status, String::new()))
     }
 
     fn tally(name: &str, good: u64, all: u64, unit: Unit) -> What {
@@ -421,7 +421,7 @@ mod tests {
                 name.resize(Foreign::MAX, byte);
                 let name = Foreign::new(&name);
                 let (status, text) = (Status::Down, String::new());
-                let down = Condition { name: name.clone(), status, text };
+                let down = Condition::new(name.clone(), status, text);
                 came(&mut ledger, 1, What::Condition(down));
                 let tally = Tally { name, good: u64::MAX - 1, all: u64::MAX, unit: Unit::Seconds };
                 came(&mut ledger, 1, What::Tally(tally));

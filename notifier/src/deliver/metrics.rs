@@ -99,7 +99,7 @@ mod tests {
             at: at.clone(),
             host: "jump".into(),
             severity: Severity::Info,
-            what: What::Condition(Condition { name, status: Status::Down, text: String::new() }),
+            what: What::Condition(Condition::new(name, Status::Down, String::new())),
         });
         ledger.sent("sms", 2, &at);
         ledger.failed("mail");

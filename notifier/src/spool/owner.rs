@@ -131,7 +131,7 @@ mod tests {
 
     fn condition(name: &str) -> What {
         let name = Foreign::from(name);
-        What::Condition(Condition { name, status: Status::Up, text: String::new() })
+        What::Condition(Condition::new(name, Status::Up, String::new()))
     }
 
     fn tally(name: &str) -> What {

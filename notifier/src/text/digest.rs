@@ -20,6 +20,9 @@ use crate::ffi::LocalTime;
 /// Most room that one name takes, in the alphabet's cost.
 const NAME: usize = 20;
 
+/// The same for a condition, whose end says what of a line it is.
+const CONDITION: usize = 40;
+
 /// Most room that a note's text takes.
 const TEXT: usize = 60;
 
@@ -181,7 +184,7 @@ fn conditions(events: &[&Event], context: &Context<'_>, alphabet: &Alphabet) -> 
     let mut by_name: BTreeMap<String, Vec<(&Event, &Condition)>> = BTreeMap::new();
     for event in events {
         if let What::Condition(condition) = &event.what {
-            let name = alphabet.name(&condition.name, NAME, separator);
+            let name = alphabet.name(&condition.name, CONDITION, separator);
             by_name.entry(name).or_default().push((event, condition));
         }
     }
@@ -206,6 +209,7 @@ fn changed(name: &str, changes: &[(&Event, &Condition)], context: &Context<'_>) 
     let first_down = changes.iter().find(|(_, condition)| condition.status == Status::Down);
     let with_day =
         |local: &LocalTime| format!("{} {:02}:{:02}", day(local), local.hour, local.minute);
+    let [bad, well] = now.fault.words();
     Some(match (now.status, downs, first_down) {
         (Status::Down, 0 | 1, _) => {
             let words = condition_words(now, last.severity);
@@ -225,11 +229,11 @@ fn changed(name: &str, changes: &[(&Event, &Condition)], context: &Context<'_>) 
             )
         }
         (Status::Up, 1, Some((down, _))) => {
-            format!("{name} was down {}", between(&down.at, &last.at, context))
+            format!("{name} was {bad} {}", between(&down.at, &last.at, context))
         }
         (Status::Up, times, Some((down, _))) => {
             format!(
-                "{name} was down {times} times {}, up now",
+                "{name} was {bad} {times} times {}, {well} again",
                 between(&down.at, &last.at, context)
             )
         }

@@ -170,6 +170,8 @@ fn separator(c: char) -> bool {
 struct Limits {
     host: usize,
     user: usize,
+    /// A condition's name: its end says what of a line it is.
+    condition: usize,
     /// What stood in the place of an address.
     source: usize,
     /// A key's name, a certificate's id, a method.
@@ -205,7 +207,7 @@ fn headline(event: &Event, context: &Context, alphabet: &Alphabet, limits: &Limi
         }
         What::Condition(condition) => {
             let status = condition_words(condition, event.severity);
-            let name = alphabet.name(&condition.name, limits.user, separator);
+            let name = alphabet.name(&condition.name, limits.condition, separator);
             match headline_text(&condition.text, alphabet, limits.text).as_str() {
                 "" => format!("{name} {status}"),
                 text => format!("{name} {status}: {text}"),
@@ -226,11 +228,13 @@ fn headline_text(text: &str, alphabet: &Alphabet, limit: usize) -> String {
     alphabet.cut(&alphabet.clean(words.join(" ").as_bytes()), limit)
 }
 
-fn condition_words(condition: &Condition, severity: Severity) -> &'static str {
+fn condition_words(condition: &Condition, severity: Severity) -> String {
+    let [bad, well] = condition.fault.words();
+    let bad = bad.to_ascii_uppercase();
     match (condition.status, severity) {
-        (Status::Down, Severity::Critical) => "is DOWN (CRITICAL)",
-        (Status::Down, _) => "is DOWN",
-        (Status::Up, _) => "is up again",
+        (Status::Down, Severity::Critical) => format!("is {bad} (CRITICAL)"),
+        (Status::Down, _) => format!("is {bad}"),
+        (Status::Up, _) => format!("is {well} again"),
     }
 }
 

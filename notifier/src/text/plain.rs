@@ -9,7 +9,8 @@ use crate::message::Message;
 
 /// Limits of a subject, in characters. Whatever the names hold, its bytes then keep to the 998
 /// of a mail header's line (RFC 5322, 2.1.1).
-const SUBJECT: Limits = Limits { host: 32, user: 32, source: 32, key: 32, factors: 3, text: 140 };
+const SUBJECT: Limits =
+    Limits { host: 32, user: 32, condition: 64, source: 32, key: 32, factors: 3, text: 140 };
 
 /// Longest digest in one line, in characters. With four bytes each and the folding of a header
 /// it keeps to the same 998.

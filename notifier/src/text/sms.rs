@@ -21,7 +21,7 @@ use crate::message::Message;
 /// after that the key's name goes before the user's, and the user's before the host's. At
 /// the lowest limits the longest login there can be, from an IPv6 address in full, by a host's
 /// certificate that is new and hundreds of methods more, told years late by some wrong clock, fits 160.
-const STEPS: [(Limit, usize); 12] = [
+const STEPS: [(Limit, usize); 14] = [
     (|limits| &mut limits.user, 32),
     (|limits| &mut limits.source, 32),
     (|limits| &mut limits.host, 32),
@@ -29,11 +29,13 @@ const STEPS: [(Limit, usize); 12] = [
     (|limits| &mut limits.key, 17),
     (|limits| &mut limits.factors, 1),
     (|limits| &mut limits.key, 10),
+    (|limits| &mut limits.condition, 40),
     (|limits| &mut limits.user, 6),
     (|limits| &mut limits.source, 6),
     (|limits| &mut limits.host, 6),
     (|limits| &mut limits.text, 6),
     (|limits| &mut limits.key, 7),
+    (|limits| &mut limits.condition, 6),
 ];
 
 /// Points at one limit among them.
@@ -94,7 +96,15 @@ impl Limits {
     /// As much room for each piece as there is for the whole.
     fn of(max_segments: usize) -> Self {
         let room = gsm7::capacity(max_segments.max(1));
-        Self { host: room, user: room, source: room, key: room, factors: MAX_FACTORS, text: room }
+        Self {
+            host: room,
+            user: room,
+            condition: room,
+            source: room,
+            key: room,
+            factors: MAX_FACTORS,
+            text: room,
+        }
     }
 }
 

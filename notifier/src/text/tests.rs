@@ -4,7 +4,7 @@ mod set_clock;
 use super::plain::{body_in, subject_in};
 use super::sms::compose;
 use super::*;
-use crate::event::{AlertId, Certificate, FORMAT, Note, Report, Tally, Unit};
+use crate::event::{AlertId, Certificate, ConditionFault, FORMAT, Note, Report, Tally, Unit};
 use crate::message::{Message, New};
 
 const HASH: &str = "SHA256:Cn8jgNmT4nTCs5DE8J9h3t0ToYGqKxtGF44kFZFlEI0";
@@ -371,7 +371,7 @@ impl Random {
             What::Note(Note { text: self.text() + &self.text() })
         } else if self.below(4) == 0 {
             let status = self.one(&[Status::Down, Status::Up]);
-            What::Condition(Condition { name: self.name(), status, text: self.text() })
+            What::Condition(Condition::new(self.name(), status, self.text()))
         } else {
             let ip = self.one(&[
                 "203.0.113.9",
@@ -486,8 +486,7 @@ fn at_minute(minute: u64, event: Event) -> Event {
 }
 
 fn condition(name: &str, status: Status, minute: u64) -> Event {
-    let what =
-        What::Condition(Condition { name: name.into(), status, text: "no banner".to_owned() });
+    let what = What::Condition(Condition::new(name.into(), status, "no banner".to_owned()));
     at_minute(minute, event(what))
 }
 
@@ -523,6 +522,45 @@ fn a_burst_of_logins_is_told_by_number_and_by_who_and_from_where() {
 }
 
 #[test]
+fn what_is_not_down_but_low_high_or_wrong_is_told_so() {
+    let of = |aspect: &str, fault, status, severity| {
+        let name = format!("link starlink-of-the-office {aspect}");
+        let text =
+            "it is AS3320 DTAG Internet service provider operations, DE, and not AS14593, by \
+                    two sources of which each says so for itself"
+                .to_owned();
+        let what = What::Condition(Condition {
+            fault,
+            ..Condition::new(name.as_str().into(), status, text)
+        });
+        Event { severity, ..at_minute(2, event(what)) }
+    };
+    let wrong = of("isp", ConditionFault::Wrong, Status::Down, Severity::Critical);
+    let text = short(&wrong, None, 0, 1);
+    // What aspect it is of is never cut for the reason's sake.
+    assert!(
+        text.starts_with("jump: link starlink-of-the-office isp is WRONG (CRITICAL): it is AS3320"),
+        "{text}"
+    );
+    for (aspect, fault, want) in [
+        ("speed", ConditionFault::Low, ["is LOW: ", "is enough again", "was low 22 Nov"]),
+        ("latency", ConditionFault::High, ["is HIGH: ", "is low again", "was high 22 Nov"]),
+        ("isp", ConditionFault::Wrong, ["is WRONG: ", "is right again", "was wrong 22 Nov"]),
+    ] {
+        let [down, up] =
+            [Status::Down, Status::Up].map(|status| of(aspect, fault, status, Severity::Warning));
+        let up = at_minute(9, up);
+        assert!(short(&down, None, 0, 1).contains(want[0]), "{}", short(&down, None, 0, 1));
+        assert!(short(&up, None, 0, 1).contains(want[1]), "{}", short(&up, None, 0, 1));
+        let both = digest_of(&[down, up], 0);
+        assert!(both.contains(&format!("{aspect} {}", want[2])), "{both}");
+    }
+    // What a later version may know is down.
+    let later = r#"{"name":"a","status":"down","fault":"purple"}"#;
+    assert_eq!(serde_json::from_str::<Condition>(later).unwrap().fault, ConditionFault::Down);
+}
+
+#[test]
 fn what_went_down_and_came_up_is_one_sentence() {
     use Status::{Down, Up};
     let one = |status, minute| condition("tunnel office", status, minute);
@@ -530,7 +568,7 @@ fn what_went_down_and_came_up_is_one_sentence() {
         (vec![one(Down, 2), one(Up, 9)], "tunnel office was down 22 Nov 17:02 to 17:09 UTC"),
         (
             vec![one(Down, 2), one(Up, 3), one(Down, 5), one(Up, 70)],
-            "tunnel office was down 2 times 22 Nov 17:02 to 18:10 UTC, up now",
+            "tunnel office was down 2 times 22 Nov 17:02 to 18:10 UTC, up again",
         ),
         (vec![one(Up, 2), one(Down, 9)], "tunnel office is DOWN since 22 Nov 17:09 UTC"),
         (

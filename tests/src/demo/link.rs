@@ -84,10 +84,11 @@ pub fn tell() {
     demo.follow_sms("speed");
 
     demo.heading("3. It is well again, and nobody has to look at it to know");
+    demo.note("(when two checks say so, as it took two to say that it was not)");
     demo.width(GOOD);
     let _ = demo.check(0);
     let _ = demo.check(0);
-    demo.follow_sms("up again");
+    demo.follow_sms("enough again");
 
     demo.heading("4. The cables were plugged in the wrong way round: this is the main line's ISP");
     demo.note("(told at once, as two sources say so; and nothing is downloaded)");

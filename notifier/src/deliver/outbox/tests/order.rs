@@ -32,7 +32,7 @@ fn change(rig: &Rig, status: Status) -> String {
     // Names are by the millisecond, and stand for the order here.
     std::thread::sleep(Duration::from_millis(2));
     let name = Foreign::from("tunnel office");
-    rig.publish_what(What::Condition(Condition { name, status, text: String::new() }))
+    rig.publish_what(What::Condition(Condition::new(name, status, String::new())))
 }
 
 #[test]

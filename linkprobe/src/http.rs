@@ -15,6 +15,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, RustlsConnector};
 use ureq::{Agent, Body, Error, Timeout};
 
+use crate::isp::harmless;
 use crate::provider::Request;
 use crate::wire::Wire;
 
@@ -191,9 +192,13 @@ impl fmt::Debug for Names {
     }
 }
 
-/// What an error means, for a person; addresses may hold queries and are not repeated.
+/// Longest text of an error: a certificate's may list hundreds of names, and would be in each record, and in an
+/// alert that no spool takes any more.
+const MAX_WORDS: usize = 200;
+
+/// What an error means, for a person, and harmless to print; addresses may hold queries and are not repeated.
 fn words(error: &Error) -> String {
-    match error {
+    let whole = match error {
         Error::Timeout(Timeout::Connect) => "no connection in time".into(),
         Error::Timeout(Timeout::Resolve) => "its name could not be looked up in time".into(),
         Error::Timeout(_) => "no answer in time".into(),
@@ -206,5 +211,28 @@ fn words(error: &Error) -> String {
             None => error.to_string(),
         },
         other => other.to_string(),
+    };
+    harmless(&whole, MAX_WORDS).unwrap_or_else(|| "an error without a word".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_many_names_is_told_in_few_words() {
+        let presented =
+            (0..2000).map(|n| format!("DnsName(\"host{n}\u{1b}.example.net\")")).collect();
+        let expected = ServerName::try_from("speed.example.net").unwrap();
+        let wrong = rustls::CertificateError::NotValidForNameContext { expected, presented };
+        let error = std::io::Error::other(rustls::Error::InvalidCertificate(wrong));
+        let told = words(&Error::Io(error));
+        assert!(
+            told.starts_with("its certificate: ") && told.contains("speed.example.net"),
+            "{told}"
+        );
+        assert!(told.chars().count() <= 200 && !told.contains('\u{1b}'), "{told}");
     }
 }

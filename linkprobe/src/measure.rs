@@ -141,7 +141,7 @@ fn one(
             Level::Error,
             &Line::new("not-kept").text("link", &link.name).text("message", &why),
         );
-        eprintln!("linkprobe: {why}");
+        exit::complain("linkprobe", why);
     }
     Ok(record)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use notifier::clock::unix_ms;
 use notifier::config::moment;
-use notifier::exit::Failure;
+use notifier::exit::{self, Failure};
 use notifier::ffi::local_time;
 use notifier::syslog::{Level, Line, Log, Source};
 
@@ -347,7 +347,7 @@ impl Check<'_> {
                 Level::Error,
                 &Line::new("not-kept").text("link", &self.link.name).text("message", &why),
             );
-            eprintln!("linkprobe: {why}");
+            exit::complain("linkprobe", why);
         }
         self.progress("");
         print::show(record, self.options);

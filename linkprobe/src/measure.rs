@@ -74,9 +74,16 @@ pub fn measure(
     places: Places<'_>,
     options: Options<'_>,
 ) -> Result<u8, Failure> {
-    let mut failed = Vec::new();
+    let mut failures = Vec::new();
     for link in chosen(settings, options.name)? {
-        let record = one(settings, link, places, options)?;
+        // What is wrong with one line keeps no other from being measured.
+        let record = match one(settings, link, places, options) {
+            Ok(record) => record,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
         if options.quiet {
             // It is in the history, and in the log.
         } else if options.json {
@@ -85,10 +92,11 @@ pub fn measure(
             exit::print(&text(&record));
         }
         if record.download.is_none() && record.upload.is_none() {
-            failed.push(format!("link {}: {}", link.name, record.reasons.join("; ")));
+            let why = format!("link {}: {}", link.name, record.reasons.join("; "));
+            failures.push(Failure::unavailable(why));
         }
     }
-    if failed.is_empty() { Ok(0) } else { Err(Failure::unavailable(failed.join("\n"))) }
+    Failure::all(failures).map(|()| 0)
 }
 
 fn one(
@@ -311,4 +319,25 @@ fn text(record: &Record) -> String {
     let bytes = units::bytes(record.bytes_sent + record.bytes_received);
     let _ = writeln!(text, "  used     {bytes} in {:.1} s", record.took_s.unwrap_or(0.0));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_one_line_keeps_no_other_from_being_measured() {
+        let dir = std::env::temp_dir().join(format!("measure-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let text = "[[link]]\nname = \"one\"\nca-file = \"/nonexistent/ca.pem\"\n\
+                    [[link]]\nname = \"other\"\ninterface = \"nosuch0\"\n";
+        let settings = Settings::parse(text).unwrap();
+        let places = Places { state: &dir, run: &dir };
+        let options =
+            Options { name: None, json: false, quiet: true, download: true, upload: true };
+        let failure = format!("{:?}", measure(&settings, places, options).unwrap_err());
+        assert!(failure.contains("ca.pem") && failure.contains("nosuch0"), "{failure}");
+        assert!(History::new(&dir, "other").exists(), "it was measured");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

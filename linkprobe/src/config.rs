@@ -171,7 +171,7 @@ fn link(section: &mut Section<'_, '_>) -> Option<Link> {
     let min_download = value(section, "min-download", parse_floor);
     let min_upload = value(section, "min-upload", parse_floor);
     let max_latency = value(section, "max-latency", parse_ceiling);
-    let max_loss = value(section, "max-loss", units::parse_percent);
+    let max_loss = value(section, "max-loss", parse_loss);
     let monthly_data = value(section, "monthly-data", units::parse_bytes);
     let month_begins = month_begins(section);
     let providers = list(section, "providers", provider::parse);
@@ -183,6 +183,13 @@ fn link(section: &mut Section<'_, '_>) -> Option<Link> {
     let quiet_hours = list(section, "quiet-hours", parse_hours);
     let long_check = section.get_or("long-check", true);
     let ca_file = value(section, "ca-file", parse_ca_file);
+    if resolvers.as_ref().is_some_and(Vec::is_empty) && targets.as_ref().is_none_or(Vec::is_empty) {
+        section.reject_section(
+            "with no resolvers and no targets nobody can be asked, and the line would be down for ever; \
+             leave resolvers out, or name targets"
+                .to_owned(),
+        );
+    }
     if section.findings() != found {
         return None;
     }
@@ -248,7 +255,7 @@ fn parse_interface(text: &str) -> Result<String, String> {
 
 fn parse_source(text: &str) -> Result<IpAddr, String> {
     let wrong = || format!("{text:?}: write this machine's address on the line, as \"192.0.2.10\"");
-    let address: IpAddr = text.parse().map_err(|_| wrong())?;
+    let address = text.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
     if address.is_unspecified() || address.is_multicast() { Err(wrong()) } else { Ok(address) }
 }
 
@@ -282,6 +289,12 @@ fn parse_ceiling(text: &str) -> Result<Ceiling, String> {
     if time.is_zero() { Err("more than 0 ms".into()) } else { Ok(Ceiling::Time(time)) }
 }
 
+fn parse_loss(text: &str) -> Result<f64, String> {
+    let share = units::parse_percent(text)?;
+    let wrong = || format!("{text:?}: more than all is never lost; write a share, as \"2 %\"");
+    if share < 1.0 { Ok(share) } else { Err(wrong()) }
+}
+
 fn month_begins(section: &mut Section<'_, '_>) -> u8 {
     let Some(day) = section.get::<u32>("month-begins") else { return 1 };
     match u8::try_from(day.value) {
@@ -297,7 +310,8 @@ fn month_begins(section: &mut Section<'_, '_>) -> u8 {
 fn resolvers(section: &mut Section<'_, '_>) -> Option<Vec<SocketAddr>> {
     let parse = |text: &str| {
         let address = text.parse().map(|address: IpAddr| SocketAddr::new(address, 53));
-        address.or_else(|_| text.parse()).map_err(|_| {
+        let address = address.or_else(|_| text.parse()).ok().filter(is_one_hosts);
+        address.ok_or_else(|| {
             format!("{text:?}: write an address, or an address and a port, as \"192.0.2.53\"")
         })
     };
@@ -319,7 +333,14 @@ fn parse_target(text: &str) -> Result<SocketAddr, String> {
         )
     };
     let target: SocketAddr = text.parse().map_err(|_| wrong())?;
-    if target.port() == 0 || target.ip().is_unspecified() { Err(wrong()) } else { Ok(target) }
+    if is_one_hosts(&target) { Ok(target) } else { Err(wrong()) }
+}
+
+/// Whether somebody can be asked there. 0.0.0.0 would be this machine, which answers whatever becomes of the line.
+fn is_one_hosts(address: &SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(four) if four.is_broadcast());
+    address.port() > 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
 }
 
 fn check_every(section: &mut Section<'_, '_>) -> Duration {

@@ -20,6 +20,10 @@ const STALE: Duration = Duration::from_secs(90);
 /// Age from which a check says nothing any more: it is made each hour.
 const OLD_CHECK: Duration = Duration::from_secs(26 * 3600);
 
+/// Longest file that is read: eight lines with sixteen who are asked have 20 kB. Root may look, and whose files they
+/// are is another.
+const MAX_FILE: u64 = 256 * 1024;
+
 /// Exit codes of the monitoring plugins.
 const OK: u8 = 0;
 const WARNING: u8 = 1;
@@ -94,7 +98,7 @@ pub fn is_watched(run_dir: &Path, link: &str) -> bool {
 
 /// The book, which has to be a fresh one and to know the line.
 fn read(path: &Path, name: Option<&str>) -> Result<(Book, Duration), String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = files::read_plain(path, MAX_FILE).map_err(|error| error.to_string())?;
     let book: Book = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     let written =
         Stamp { unix_ms: book.written_s.saturating_mul(1000), boot: book.written_boot.clone() };
@@ -112,7 +116,7 @@ fn read(path: &Path, name: Option<&str>) -> Result<(Book, Duration), String> {
 fn checked(run_dir: &Path, name: &str) -> Option<Checked> {
     let path: PathBuf = run_dir.join(check_file(name));
     let age = fs::metadata(&path).ok()?.modified().ok()?.elapsed().unwrap_or_default();
-    let record = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+    let record = serde_json::from_slice(&files::read_plain(&path, MAX_FILE).ok()?).ok()?;
     Some(Checked { record, age })
 }
 
@@ -304,6 +308,9 @@ mod tests {
         assert_eq!(read(&path, None).unwrap_err(), "it is 100 s old");
         fs::write(&path, "{").unwrap();
         assert!(read(&path, None).is_err());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(read(&path, None).unwrap_err().contains("symbolic link"));
         // And the last check, as `check` keeps it.
         assert_eq!(checked(&dir, "backup"), None);
         let record =

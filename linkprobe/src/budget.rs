@@ -171,7 +171,7 @@ impl Budget {
     fn standing_of(&self, entry: &Entry, now_s: i64) -> Standing {
         let passed = local_time(now_s).map_or(0, |now| days_into(&now, self.begins));
         // The first day says little: an hour of tests, and a full day's long one.
-        let projected = (passed >= 1).then(|| entry.used / u64::from(passed) * 30);
+        let projected = (passed >= 1).then(|| (entry.used / u64::from(passed)).saturating_mul(30));
         Standing {
             since: entry.month.0.clone(),
             used: entry.used,
@@ -224,7 +224,7 @@ impl Budget {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(self.dir.join(format!("{}.budget.lock", self.name)))
             .map_err(|error| self.failed(error))?;
         let begun = Instant::now();
@@ -341,6 +341,15 @@ mod tests {
         assert!(error.to_string().contains("remove it"), "{error}");
         std::fs::remove_dir_all(&budget.dir).unwrap();
         assert!(matches!(budget.reserve(1, NOW), Err(BudgetError::Io { .. })));
+    }
+
+    #[test]
+    fn a_book_with_more_in_it_than_there_is_lets_nothing_through() {
+        let budget = budget("more");
+        let book = "{\"months\":[{\"month\":\"2026-11-01\",\"used\":18446744073709551615}]}";
+        std::fs::write(budget.dir.join(budget.file()), book).unwrap();
+        assert!(matches!(budget.reserve(1, NOW), Err(BudgetError::Exhausted { .. })));
+        std::fs::remove_dir_all(&budget.dir).unwrap();
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub fn alone(places: Places<'_>, link: &Link) -> Result<Turn, Failure> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(&path);
     let file = match file {
         Ok(file) => file,

@@ -257,7 +257,7 @@ impl Check<'_> {
             self.memory.bucket = Some(Bucket { rate, at_s: now_s });
         }
         let bucket = self.memory.bucket.clone();
-        let counts = |bucket: &Bucket| (0..BUCKET_S).contains(&(now_s - bucket.at_s));
+        let counts = |bucket: &Bucket| (0..BUCKET_S).contains(&now_s.saturating_sub(bucket.at_s));
         match bucket.filter(counts) {
             Some(bucket) if has => End::Bucket(found, bucket.rate, local::minute(bucket.at_s)),
             _ => End::Made(found),

@@ -11,6 +11,7 @@ use notifier::exit::{self, Failure};
 use notifier::syslog::{Level, Line, Log, Source};
 use ureq::http::HeaderMap;
 
+use crate::account::{Account, Ends};
 use crate::budget::Budget;
 use crate::check::{Places, Turn, alone, chosen};
 use crate::config::{Link, Settings};
@@ -74,10 +75,11 @@ pub fn measure(
     places: Places<'_>,
     options: Options<'_>,
 ) -> Result<u8, Failure> {
+    let ends = Ends::wait(|| ());
     let mut failures = Vec::new();
     for link in chosen(settings, options.name)? {
         // What is wrong with one line keeps no other from being measured.
-        let record = match one(settings, link, places, options) {
+        let record = match one(settings, link, places, options, &ends) {
             Ok(record) => record,
             Err(failure) => {
                 failures.push(failure);
@@ -104,6 +106,7 @@ fn one(
     link: &Link,
     places: Places<'_>,
     options: Options<'_>,
+    ends: &Ends,
 ) -> Result<Record, Failure> {
     let begun = Instant::now();
     let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(0);
@@ -116,18 +119,15 @@ fn one(
     };
     let tester = Tester::new(link, BUFFER).map_err(Failure::config)?;
     let budget = Budget::new(places.state, &link.name, link.monthly_data, link.month_begins);
+    let account = Account::new(budget, tester.client.wire().clone(), now_s);
+    ends.mind(&account);
     let mut record = Record {
         timestamp: moment::write(now_s),
         kind: Kind::Measure,
         link: link.name.clone(),
         ..Record::default()
     };
-    let mut reserved = 0;
-    let mut reserve = |bytes: u64| {
-        budget.reserve(bytes, now_s).map_err(|error| error.to_string())?;
-        reserved += bytes;
-        Ok(())
-    };
+    let mut reserve = |bytes: u64| account.reserve(bytes).map_err(|error| error.to_string());
     if let Err(why) = see(&tester, places, options, &mut record, &mut reserve) {
         record.reasons.push(why);
     }
@@ -137,12 +137,11 @@ fn one(
 
     let log = Log::new(&settings.host.syslog, "linkprobe", Source::Daemon).patient();
     let mut trouble = Vec::new();
-    let settled = budget.settle(reserved, sent + received, now_s);
-    trouble.extend(settled.err().map(|error| error.to_string()));
+    trouble.extend(account.settle(sent + received).err().map(|error| error.to_string()));
     let kept = History::new(places.state, &link.name).append(&record);
     trouble.extend(kept.err().map(|error| error.to_string()));
     log.say(Level::Info, &line(&record));
-    let used = budget.standing(now_s).ok().map(|standing| standing.used);
+    let used = account.budget().standing(now_s).ok().map(|standing| standing.used);
     let _ = metrics::update(settings, places, |name| used.filter(|_| name == link.name));
     for why in trouble {
         log.say(

@@ -128,7 +128,9 @@ fn code_of(one: &One) -> u8 {
         None => UNKNOWN,
     };
     let fresh = one.checked.as_ref().filter(|checked| checked.age < OLD_CHECK);
-    let check = fresh.and_then(|checked| checked.record.verdict).map_or(OK, Verdict::exit_code);
+    let verdict = fresh.and_then(|checked| checked.record.verdict);
+    // The watch has seen since that it is there.
+    let check = verdict.filter(|found| *found != Verdict::Down).map_or(OK, Verdict::exit_code);
     let badness =
         |code: &u8| [OK, UNKNOWN, WARNING, CRITICAL].iter().position(|known| known == code);
     [up, check].into_iter().max_by_key(badness).unwrap_or(UNKNOWN)
@@ -155,7 +157,14 @@ fn code(all: &[One]) -> u8 {
 fn lines(all: &[One], now_s: u64) -> String {
     let mut text = String::new();
     let ago = |at: u64| words(Duration::from_secs(now_s.saturating_sub(at)));
-    for One { name, state, checked } in all {
+    for one in all {
+        let One { name, state, checked } = one;
+        let word = match code_of(one) {
+            OK => "OK",
+            WARNING => "WARNING",
+            CRITICAL => "CRITICAL",
+            _ => "UNKNOWN",
+        };
         let since = state.since_s.map(&ago).unwrap_or_default();
         let by = match (&state.interface, state.source) {
             (Some(interface), _) => format!(" by {interface}"),
@@ -170,7 +179,7 @@ fn lines(all: &[One], now_s: u64) -> String {
                 let took = state.rtt_ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
                 let trouble = silent(&state.asked);
                 let doubt = state.why.as_ref().map(|why| format!("; but now {why}"));
-                write!(text, "OK: {name} up for {since}{by}{looked}{took}{trouble}")
+                write!(text, "{word}: {name} up for {since}{by}{looked}{took}{trouble}")
                     .and_then(|()| write!(text, "{}", doubt.unwrap_or_default()))
             }
             Some(false) => write!(text, "DOWN: {name} for {since}{by}{looked}: {why}"),
@@ -254,6 +263,7 @@ mod tests {
             (vec![up(Some(Verdict::HighLatency))], WARNING),
             (vec![up(Some(Verdict::Slow))], CRITICAL),
             (vec![up(Some(Verdict::Untested))], UNKNOWN),
+            (vec![up(Some(Verdict::Down))], OK),
             (vec![one(Some(true), Some(Verdict::Slow), 30)], OK),
             (vec![down()], CRITICAL),
             (vec![unknown()], UNKNOWN),
@@ -280,7 +290,7 @@ mod tests {
         ];
         let all = [one(Some(true), None, 0), shaky, one(Some(false), None, 0), one(None, None, 0)];
         let want = "OK: backup up for 60 s by wwan0, looked at 5 s ago in 31.25 ms\n\
-            OK: backup up for 60 s by wwan0, looked at 5 s ago in 31.25 ms; silent: 192.0.2.53; \
+            CRITICAL: backup up for 60 s by wwan0, looked at 5 s ago in 31.25 ms; silent: 192.0.2.53; \
             unwell: 192.0.2.54; but now nobody answers of 192.0.2.53; checked 60 min ago: slow: 3.1 \
             Mbit/s of 10 Mbit/s\n\
             DOWN: backup for 60 s by wwan0, looked at 5 s ago: nobody answers of 192.0.2.53\n\

@@ -18,6 +18,9 @@ const MAX_NAME: usize = 32;
 /// How often a line is looked at.
 const CHECKS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(3600)];
 
+/// The longest outage that nobody need be told of.
+const MAX_ALERT_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// The parts of the file that are ours.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -178,7 +181,7 @@ fn link(section: &mut Section<'_, '_>) -> Option<Link> {
     let resolvers = resolvers(section);
     let targets = list(section, "targets", parse_target);
     let check_every = check_every(section);
-    let alert_after = section.parse("alert-after", duration::parse).map(|value| value.value);
+    let alert_after = alert_after(section);
     let confirm = value(section, "confirm", parse_confirm);
     let quiet_hours = list(section, "quiet-hours", parse_hours);
     let long_check = section.get_or("long-check", true);
@@ -352,6 +355,14 @@ fn check_every(section: &mut Section<'_, '_>) -> Duration {
         section.reject("check-every", &every, "2s to 1h");
     }
     every.value
+}
+
+fn alert_after(section: &mut Section<'_, '_>) -> Option<Duration> {
+    let after = section.parse("alert-after", duration::parse)?;
+    if after.value > MAX_ALERT_AFTER {
+        section.reject("alert-after", &after, "7d at most; else nobody would ever be told");
+    }
+    Some(after.value)
 }
 
 fn parse_confirm(text: &str) -> Result<MofN, String> {

@@ -53,6 +53,7 @@ fn each_mistake_has_its_line_its_key_and_a_remedy() {
         ("2 of 3", "3 of 2", "write \"2 of 3\""),
         ("18:00-23:30", "18:00-25:00", "a part of the day"),
         ("quiet-hours", "quiet-hour", "no such key"),
+        ("\"2 of 3\"", "\"2 of 3\"\nalert-after = \"213503982334d\"", "7d at most"),
         ("\"auto\"", "[\"0.0.0.0\"]", "write an address"),
         ("\"auto\"", "[\"192.0.2.53:0\"]", "write an address"),
         ("198.51.100.1:443", "224.0.0.1:443", "an address and a port"),

@@ -342,6 +342,15 @@ mod tests {
     }
 
     #[test]
+    fn a_book_with_more_in_it_than_there_is_lets_nothing_through() {
+        let budget = budget("more");
+        let book = "{\"months\":[{\"month\":\"2026-11-01\",\"used\":18446744073709551615}]}";
+        std::fs::write(budget.dir.join(budget.file()), book).unwrap();
+        assert!(matches!(budget.reserve(1, NOW), Err(BudgetError::Exhausted { .. })));
+        std::fs::remove_dir_all(&budget.dir).unwrap();
+    }
+
+    #[test]
     fn runs_at_the_same_time_do_not_forget_each_other() {
         let budget = budget("both");
         std::thread::scope(|scope| {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use notifier::exit::Failure;
 
+use crate::account::Ends;
 use crate::config::{Link, Settings};
 use crate::lock;
 use crate::record::Verdict;
@@ -47,11 +48,12 @@ pub struct Places<'a> {
 ///
 /// When there is no such line, or the settings are wrong.
 pub fn check(settings: &Settings, places: Places<'_>, options: Options<'_>) -> Result<u8, Failure> {
+    let ends = Ends::wait(print::wipe);
     let mut worst = Verdict::Good;
     let mut failures = Vec::new();
     for link in chosen(settings, options.name)? {
         // What is wrong with one line keeps no other from being looked at.
-        let record = match one::check(settings, link, places, options) {
+        let record = match one::check(settings, link, places, options, &ends) {
             Ok(record) => record,
             Err(failure) => {
                 failures.push(failure);

@@ -18,6 +18,9 @@ const MAX_NAME: usize = 32;
 /// How often a line is looked at.
 const CHECKS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(3600)];
 
+/// The longest outage that nobody need be told of.
+const MAX_ALERT_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// The parts of the file that are ours.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -169,18 +172,25 @@ fn link(section: &mut Section<'_, '_>) -> Option<Link> {
     let min_download = value(section, "min-download", parse_floor);
     let min_upload = value(section, "min-upload", parse_floor);
     let max_latency = value(section, "max-latency", parse_ceiling);
-    let max_loss = value(section, "max-loss", units::parse_percent);
+    let max_loss = value(section, "max-loss", parse_loss);
     let monthly_data = value(section, "monthly-data", units::parse_bytes);
     let month_begins = month_begins(section);
     let providers = list(section, "providers", provider::parse);
     let resolvers = resolvers(section);
     let targets = list(section, "targets", parse_target);
     let check_every = check_every(section);
-    let alert_after = section.parse("alert-after", duration::parse).map(|value| value.value);
+    let alert_after = alert_after(section);
     let confirm = value(section, "confirm", parse_confirm);
     let quiet_hours = list(section, "quiet-hours", parse_hours);
     let long_check = section.get_or("long-check", true);
     let ca_file = value(section, "ca-file", parse_ca_file);
+    if resolvers.as_ref().is_some_and(Vec::is_empty) && targets.as_ref().is_none_or(Vec::is_empty) {
+        section.reject_section(
+            "with no resolvers and no targets nobody can be asked, and the line would be down for ever; \
+             leave resolvers out, or name targets"
+                .to_owned(),
+        );
+    }
     if section.findings() != found {
         return None;
     }
@@ -246,7 +256,7 @@ fn parse_interface(text: &str) -> Result<String, String> {
 
 fn parse_source(text: &str) -> Result<IpAddr, String> {
     let wrong = || format!("{text:?}: write this machine's address on the line, as \"192.0.2.10\"");
-    let address: IpAddr = text.parse().map_err(|_| wrong())?;
+    let address = text.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
     if address.is_unspecified() || address.is_multicast() { Err(wrong()) } else { Ok(address) }
 }
 
@@ -285,6 +295,12 @@ fn parse_ceiling(text: &str) -> Result<Ceiling, String> {
     if time.is_zero() { Err("more than 0 ms".into()) } else { Ok(Ceiling::Time(time)) }
 }
 
+fn parse_loss(text: &str) -> Result<f64, String> {
+    let share = units::parse_percent(text)?;
+    let wrong = || format!("{text:?}: more than all is never lost; write a share, as \"2 %\"");
+    if share < 1.0 { Ok(share) } else { Err(wrong()) }
+}
+
 fn month_begins(section: &mut Section<'_, '_>) -> u8 {
     let Some(day) = section.get::<u32>("month-begins") else { return 1 };
     match u8::try_from(day.value) {
@@ -300,7 +316,8 @@ fn month_begins(section: &mut Section<'_, '_>) -> u8 {
 fn resolvers(section: &mut Section<'_, '_>) -> Option<Vec<SocketAddr>> {
     let parse = |text: &str| {
         let address = text.parse().map(|address: IpAddr| SocketAddr::new(address, 53));
-        address.or_else(|_| text.parse()).map_err(|_| {
+        let address = address.or_else(|_| text.parse()).ok().filter(is_one_hosts);
+        address.ok_or_else(|| {
             format!("{text:?}: write an address, or an address and a port, as \"192.0.2.53\"")
         })
     };
@@ -322,7 +339,14 @@ fn parse_target(text: &str) -> Result<SocketAddr, String> {
         )
     };
     let target: SocketAddr = text.parse().map_err(|_| wrong())?;
-    if target.port() == 0 || target.ip().is_unspecified() { Err(wrong()) } else { Ok(target) }
+    if is_one_hosts(&target) { Ok(target) } else { Err(wrong()) }
+}
+
+/// Whether somebody can be asked there. 0.0.0.0 would be this machine, which answers whatever becomes of the line.
+fn is_one_hosts(address: &SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(four) if four.is_broadcast());
+    address.port() > 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
 }
 
 fn check_every(section: &mut Section<'_, '_>) -> Duration {
@@ -334,6 +358,14 @@ fn check_every(section: &mut Section<'_, '_>) -> Duration {
         section.reject("check-every", &every, "2s to 1h");
     }
     every.value
+}
+
+fn alert_after(section: &mut Section<'_, '_>) -> Option<Duration> {
+    let after = section.parse("alert-after", duration::parse)?;
+    if after.value > MAX_ALERT_AFTER {
+        section.reject("alert-after", &after, "7d at most; else nobody would ever be told");
+    }
+    Some(after.value)
 }
 
 fn parse_confirm(text: &str) -> Result<MofN, String> {

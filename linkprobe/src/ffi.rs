@@ -75,6 +75,20 @@ fn length_of<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(mem::size_of::<T>()).unwrap_or(0)
 }
 
+/// Ends this process as `signal` would have, had it not been read from a descriptor: who waits for us sees by which.
+pub fn die_of(signal: libc::c_int) -> ! {
+    // SAFETY: takes numbers; the default is a function of the kernel's.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the pointer is to a set of ours, which the call fills.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: the set is filled; the old mask is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
+    // SAFETY: takes a number.
+    unsafe { libc::raise(signal) };
+    std::process::exit(128 + signal)
+}
+
 /// How many characters a line of this terminal has (`TIOCGWINSZ`, ioctl_tty(2)); `None` when it is none.
 #[must_use]
 pub fn terminal_width(terminal: BorrowedFd<'_>) -> Option<u16> {

@@ -16,6 +16,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, RustlsConnector};
 use ureq::{Agent, Body, Error, Timeout};
 
+use crate::isp::harmless;
 use crate::provider::Request;
 use crate::wire::Wire;
 
@@ -192,6 +193,10 @@ impl fmt::Debug for Names {
     }
 }
 
+/// Longest text of an error: a certificate's may list hundreds of names, and would be in each record, and in an
+/// alert that no spool takes any more.
+const MAX_WORDS: usize = 200;
+
 /// What is wrong with a certificate.
 fn certificate(what: &CertificateError) -> String {
     match what {
@@ -209,9 +214,9 @@ fn certificate(what: &CertificateError) -> String {
     }
 }
 
-/// What an error means, for a person; addresses may hold queries and are not repeated.
+/// What an error means, for a person, and harmless to print; addresses may hold queries and are not repeated.
 fn words(error: &Error) -> String {
-    match error {
+    let whole = match error {
         Error::Timeout(Timeout::Connect) => "no connection in time".into(),
         Error::Timeout(Timeout::Resolve) => "its name could not be looked up in time".into(),
         Error::Timeout(_) => "no answer in time".into(),
@@ -224,5 +229,21 @@ fn words(error: &Error) -> String {
             None => error.to_string(),
         },
         other => other.to_string(),
+    };
+    harmless(&whole, MAX_WORDS).unwrap_or_else(|| "an error without a word".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_says_at_length_is_told_in_few_words() {
+        let told = |error| words(&Error::Io(std::io::Error::other(error)));
+        let long = told(rustls::Error::General("host\u{1b}.example.net ".repeat(2000)));
+        assert!(long.starts_with("TLS: ") && !long.contains('\u{1b}'), "{long}");
+        assert!(long.chars().count() <= 200, "{long}");
+        let other = rustls::Error::InvalidCertificate(CertificateError::NotValidForName);
+        assert_eq!(told(other), "its certificate is for another name");
     }
 }

@@ -4,6 +4,7 @@
 //! is not asked for more. `measure` is the estimate, `watch` the eye on the line, `report` the picture.
 #![deny(unsafe_code)]
 
+pub mod account;
 pub mod alarm;
 pub mod books;
 pub mod budget;

@@ -167,6 +167,11 @@ impl Line {
     }
 
     fn socket(&self, to: SocketAddr, kind: Type) -> Result<Socket, LineError> {
+        // Of an address alone, packets of the other family would leave by whatever line the default route leads to.
+        let is_other = |source: IpAddr| source.is_ipv4() != to.is_ipv4();
+        if self.interface.is_none() && self.source.is_some_and(is_other) {
+            return Err(LineError::Line(Trouble::NoRoute { interface: None, to: to.ip() }));
+        }
         let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
         let socket = Socket::new(Domain::for_address(to), kind, Some(protocol))?;
         if let Some(name) = &self.interface {
@@ -250,6 +255,16 @@ mod tests {
         let (_, from) = listener.accept().unwrap();
         assert_eq!(from.ip().to_string(), "127.0.0.9");
         assert_eq!(socket.device().unwrap().as_deref(), Some(&b"lo"[..]));
+    }
+
+    #[test]
+    fn of_an_address_alone_nothing_of_the_other_family_leaves() {
+        let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
+        let to = listener.local_addr().unwrap();
+        let most = Duration::from_secs(5);
+        let error = line(None, Some("127.0.0.9")).connect(to, most).unwrap_err();
+        assert!(matches!(error, LineError::Line(Trouble::NoRoute { .. })), "{error}");
+        assert!(line(None, Some("::1")).connect(to, most).is_ok());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub fn take(path: &Path, most: Duration) -> io::Result<Option<File>> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)?;
     let begun = Instant::now();
     while !try_lock(&file)? {

@@ -11,6 +11,7 @@ use notifier::exit::{self, Failure};
 use notifier::syslog::{Level, Line, Log, Source};
 use ureq::http::HeaderMap;
 
+use crate::account::{Account, Ends};
 use crate::budget::Budget;
 use crate::check::{Places, Turn, alone, chosen};
 use crate::config::{Link, Settings};
@@ -74,9 +75,17 @@ pub fn measure(
     places: Places<'_>,
     options: Options<'_>,
 ) -> Result<u8, Failure> {
-    let mut failed = Vec::new();
+    let ends = Ends::wait(|| ());
+    let mut failures = Vec::new();
     for link in chosen(settings, options.name)? {
-        let record = one(settings, link, places, options)?;
+        // What is wrong with one line keeps no other from being measured.
+        let record = match one(settings, link, places, options, &ends) {
+            Ok(record) => record,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
         if options.quiet {
             // It is in the history, and in the log.
         } else if options.json {
@@ -85,10 +94,11 @@ pub fn measure(
             exit::print(&text(&record));
         }
         if record.download.is_none() && record.upload.is_none() {
-            failed.push(format!("link {}: {}", link.name, record.reasons.join("; ")));
+            let why = format!("link {}: {}", link.name, record.reasons.join("; "));
+            failures.push(Failure::unavailable(why));
         }
     }
-    if failed.is_empty() { Ok(0) } else { Err(Failure::unavailable(failed.join("\n"))) }
+    Failure::all(failures).map(|()| 0)
 }
 
 fn one(
@@ -96,6 +106,7 @@ fn one(
     link: &Link,
     places: Places<'_>,
     options: Options<'_>,
+    ends: &Ends,
 ) -> Result<Record, Failure> {
     let begun = Instant::now();
     let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(0);
@@ -108,18 +119,15 @@ fn one(
     };
     let tester = Tester::new(link, BUFFER).map_err(Failure::config)?;
     let budget = Budget::new(places.state, &link.name, link.monthly_data, link.month_begins);
+    let account = Account::new(budget, tester.client.wire().clone(), now_s);
+    ends.mind(&account);
     let mut record = Record {
         timestamp: moment::write(now_s),
         kind: Kind::Measure,
         link: link.name.clone(),
         ..Record::default()
     };
-    let mut reserved = 0;
-    let mut reserve = |bytes: u64| {
-        budget.reserve(bytes, now_s).map_err(|error| error.to_string())?;
-        reserved += bytes;
-        Ok(())
-    };
+    let mut reserve = |bytes: u64| account.reserve(bytes).map_err(|error| error.to_string());
     if let Err(why) = see(&tester, places, options, &mut record, &mut reserve) {
         record.reasons.push(why);
     }
@@ -129,19 +137,18 @@ fn one(
 
     let log = Log::new(&settings.host.syslog, "linkprobe", Source::Daemon).patient();
     let mut trouble = Vec::new();
-    let settled = budget.settle(reserved, sent + received, now_s);
-    trouble.extend(settled.err().map(|error| error.to_string()));
+    trouble.extend(account.settle(sent + received).err().map(|error| error.to_string()));
     let kept = History::new(places.state, &link.name).append(&record);
     trouble.extend(kept.err().map(|error| error.to_string()));
     log.say(Level::Info, &line(&record));
-    let used = budget.standing(now_s).ok().map(|standing| standing.used);
+    let used = account.budget().standing(now_s).ok().map(|standing| standing.used);
     let _ = metrics::update(settings, places, |name| used.filter(|_| name == link.name));
     for why in trouble {
         log.say(
             Level::Error,
             &Line::new("not-kept").text("link", &link.name).text("message", &why),
         );
-        eprintln!("linkprobe: {why}");
+        exit::complain("linkprobe", why);
     }
     Ok(record)
 }
@@ -311,4 +318,25 @@ fn text(record: &Record) -> String {
     let bytes = units::bytes(record.bytes_sent + record.bytes_received);
     let _ = writeln!(text, "  used     {bytes} in {:.1} s", record.took_s.unwrap_or(0.0));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_one_line_keeps_no_other_from_being_measured() {
+        let dir = std::env::temp_dir().join(format!("measure-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let text = "[[link]]\nname = \"one\"\nca-file = \"/nonexistent/ca.pem\"\n\
+                    [[link]]\nname = \"other\"\ninterface = \"nosuch0\"\n";
+        let settings = Settings::parse(text).unwrap();
+        let places = Places { state: &dir, run: &dir };
+        let options =
+            Options { name: None, json: false, quiet: true, download: true, upload: true };
+        let failure = format!("{:?}", measure(&settings, places, options).unwrap_err());
+        assert!(failure.contains("ca.pem") && failure.contains("nosuch0"), "{failure}");
+        assert!(History::new(&dir, "other").exists(), "it was measured");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

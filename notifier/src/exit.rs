@@ -124,6 +124,12 @@ impl Failure {
     }
 }
 
+/// Says on standard error what is not right and ends nothing; where nobody can be told, as on a full disk, it goes on
+/// all the same.
+pub fn complain(program: &str, text: impl Display) {
+    let _ = writeln!(io::stderr(), "{program}: {text}");
+}
+
 /// Prints on standard output; a reader that has gone away (`| head`) is no fault.
 pub fn print(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());

@@ -55,6 +55,24 @@ fn a_check_that_is_killed_has_used_all_that_it_might_have() {
 }
 
 #[test]
+fn who_ends_a_measurement_by_a_signal_has_used_what_it_took_until_then() {
+    let checks = checks("");
+    checks.mbit(11.0);
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let (before, used) = (checks.net.lines[0].count(), checks.used());
+        let mut measure = checks.spawn(&["measure", "--json"]);
+        let begun = || checks.net.lines[0].count().since(before).received > 400_000;
+        assert!(wait_until(Duration::from_secs(10), begun), "{}", measure.output());
+        assert!(checks.used() - used > 100_000_000, "a tenth of the month is put aside");
+        measure.signal(signal);
+        assert_ne!(measure.wait(Duration::from_secs(10)), Some(0), "{}", measure.output());
+        let spent = checks.net.lines[0].count().since(before).all();
+        let used = checks.used() - used;
+        assert!(used < spent * 3 / 2 && used > spent * 3 / 4, "{used} of {spent}");
+    }
+}
+
+#[test]
 fn a_month_whose_data_is_used_up_says_so_once_and_still_sees_an_outage() {
     let checks = checks("monthly-data = \"4 MB\"");
     let mut verdicts = Vec::new();

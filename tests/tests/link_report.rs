@@ -372,3 +372,14 @@ fn a_run_that_is_killed_while_it_writes_costs_no_record_of_another() {
         "and none is there twice"
     );
 }
+
+#[test]
+fn what_cannot_be_said_on_a_full_disk_ends_nothing() {
+    let (host, lines) = month();
+    host.write(HISTORY, &(lines + "{\"torn"), 0o640);
+    let line =
+        format!("/artefacts/linkprobe --config {CONFIG} --state-dir {STATE} report 2>/dev/full");
+    let output = host.run(&["sh", "-c", &line]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("backup"), "{output:?}");
+}

@@ -59,7 +59,7 @@ impl Memory {
     /// Whether it is time for a longer test. Not at first: who has just set it up looks at one check.
     #[must_use]
     pub fn is_long_due(&self, now_s: i64) -> bool {
-        let passed = |at: i64| !(0..LONG_AFTER_S).contains(&(now_s - at));
+        let passed = |at: i64| !(0..LONG_AFTER_S).contains(&now_s.saturating_sub(at));
         self.since_long >= LONG_AFTER || self.long_at_s.is_some_and(passed)
     }
 
@@ -88,7 +88,9 @@ mod tests {
         assert!(!memory.is_long_due(1_000_000));
         memory.tested(false, 1_000_000);
         let day = LONG_AFTER_S;
-        for (now_s, due) in [(1_000_001, false), (1_000_000 + day, true), (5, true)] {
+        for (now_s, due) in
+            [(1_000_001, false), (1_000_000 + day, true), (5, true), (i64::MIN, true)]
+        {
             assert_eq!(memory.is_long_due(now_s), due, "{now_s}");
         }
         // A clock that stands still.

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use notifier::clock::unix_ms;
 use notifier::config::moment;
-use notifier::exit::Failure;
+use notifier::exit::{self, Failure};
 use notifier::ffi::local_time;
 use notifier::syslog::{Level, Line, Log, Source};
 
 use super::memory::{Bucket, Memory};
 use super::{Options, Places, Turn, alone, print, tell};
+use crate::account::{Account, Ends};
 use crate::budget::{Budget, BudgetError};
 use crate::config::{Floor, Link, Settings};
 use crate::decide::Answer;
@@ -58,9 +59,7 @@ struct Check<'a> {
     places: Places<'a>,
     host: &'a notifier::config::host::Host,
     log: Log,
-    budget: Budget,
-    /// Bytes that were written down as used before they were.
-    reserved: u64,
+    account: Account,
     memory: Memory,
     options: Options<'a>,
     now_s: i64,
@@ -73,6 +72,7 @@ pub fn check(
     link: &Link,
     places: Places<'_>,
     options: Options<'_>,
+    ends: &Ends,
 ) -> Result<Record, Failure> {
     let begun = Instant::now();
     let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(0);
@@ -94,13 +94,15 @@ pub fn check(
         return Ok(record);
     }
     let tester = Tester::new(link, BUFFER).map_err(Failure::config)?;
+    let budget = Budget::new(places.state, &link.name, link.monthly_data, link.month_begins);
+    let account = Account::new(budget, tester.client.wire().clone(), now_s);
+    ends.mind(&account);
     let mut check = Check {
         link,
         places,
         host: &settings.host,
         log,
-        budget: Budget::new(places.state, &link.name, link.monthly_data, link.month_begins),
-        reserved: 0,
+        account,
         memory: Memory::recall(places.state, &link.name),
         options,
         now_s,
@@ -257,7 +259,7 @@ impl Check<'_> {
             self.memory.bucket = Some(Bucket { rate, at_s: now_s });
         }
         let bucket = self.memory.bucket.clone();
-        let counts = |bucket: &Bucket| (0..BUCKET_S).contains(&(now_s - bucket.at_s));
+        let counts = |bucket: &Bucket| (0..BUCKET_S).contains(&now_s.saturating_sub(bucket.at_s));
         match bucket.filter(counts) {
             Some(bucket) if has => End::Bucket(found, bucket.rate, local::minute(bucket.at_s)),
             _ => End::Made(found),
@@ -302,18 +304,15 @@ impl Check<'_> {
 
     /// Writes so many bytes down as used.
     fn reserve(&mut self, bytes: u64) -> Result<(), String> {
-        match self.budget.reserve(bytes, self.now_s) {
-            Ok(()) => {
-                self.reserved += bytes;
-                Ok(())
-            }
+        match self.account.reserve(bytes) {
+            Ok(()) => Ok(()),
             Err(error) => {
                 let why = error.to_string();
                 // What found no room in the spool is told with the next check.
                 if matches!(error, BudgetError::Exhausted { was_told: false, .. })
                     && tell::exhausted(self.host, self.link, &self.log, &why)
                 {
-                    let _ = self.budget.told(self.now_s);
+                    let _ = self.account.budget().told(self.now_s);
                 }
                 Err(why)
             }
@@ -324,8 +323,7 @@ impl Check<'_> {
     fn finish(&mut self, settings: &Settings, record: &Record, is_right: Option<bool>) {
         let used = record.bytes_sent + record.bytes_received;
         let mut trouble = Vec::new();
-        let settled = self.budget.settle(self.reserved, used, self.now_s);
-        trouble.extend(settled.err().map(|error| error.to_string()));
+        trouble.extend(self.account.settle(used).err().map(|error| error.to_string()));
         let kept = History::new(self.places.state, &self.link.name).append(record);
         trouble.extend(kept.err().map(|error| error.to_string()));
         tell::log(&self.log, record);
@@ -338,7 +336,7 @@ impl Check<'_> {
         }
         // Who runs it by hand has no right there, perhaps, and `status` then has the last hourly one.
         let _ = status::keep_check(self.places.run, record);
-        let standing = self.budget.standing(self.now_s).ok();
+        let standing = self.account.budget().standing(self.now_s).ok();
         let month =
             |link: &str| standing.as_ref().filter(|_| link == self.link.name).map(|at| at.used);
         let _ = metrics::update(settings, self.places, month);
@@ -347,7 +345,7 @@ impl Check<'_> {
                 Level::Error,
                 &Line::new("not-kept").text("link", &self.link.name).text("message", &why),
             );
-            eprintln!("linkprobe: {why}");
+            exit::complain("linkprobe", why);
         }
         self.progress("");
         print::show(record, self.options);

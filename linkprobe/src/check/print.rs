@@ -1,6 +1,7 @@
 //! What a check has found, for a person or for a script.
 
 use std::fmt::Write;
+use std::io::{self, IsTerminal};
 
 use notifier::exit;
 
@@ -18,6 +19,14 @@ pub fn show(record: &Record, options: Options<'_>) {
         exit::print(&(json + "\n"));
     } else {
         exit::print(&text(record));
+    }
+}
+
+/// Wipes the line that says what is going on, where there is one.
+pub fn wipe() {
+    let mut out = io::stderr();
+    if out.is_terminal() {
+        let _ = io::Write::write_all(&mut out, b"\r\x1b[K");
     }
 }
 

@@ -54,9 +54,22 @@ fn each_mistake_has_its_line_its_key_and_a_remedy() {
         ("2 of 3", "3 of 2", "write \"2 of 3\""),
         ("18:00-23:30", "18:00-25:00", "a part of the day"),
         ("quiet-hours", "quiet-hour", "no such key"),
+        ("\"2 of 3\"", "\"2 of 3\"\nalert-after = \"213503982334d\"", "7d at most"),
+        ("\"auto\"", "[\"0.0.0.0\"]", "write an address"),
+        ("\"auto\"", "[\"192.0.2.53:0\"]", "write an address"),
+        ("198.51.100.1:443", "224.0.0.1:443", "an address and a port"),
+        ("targets = [", "resolvers = []\n#", "nobody can be asked"),
+        ("\"100 ms\"", "\"100 ms\"\nmax-loss = \"500 %\"", "as \"2 %\""),
+        ("https://speed.example.net", "https://[::1/", "is no provider"),
+        ("https://speed.example.net", "https://h:99999", "is no provider"),
     ];
     for (old, new, want) in table {
-        let text = WHOLE.replacen(old, new, 1);
+        let whole = if new.contains("resolvers") {
+            WHOLE.replace("resolvers = \"auto\"\n", "")
+        } else {
+            WHOLE.into()
+        };
+        let text = whole.replacen(old, new, 1);
         assert_ne!(text, WHOLE, "{old}");
         let found = findings(&text);
         assert!(found.iter().any(|line| line.contains(want)), "{new}: {found:?}");
@@ -117,4 +130,11 @@ fn the_example_file_has_every_key_and_each_example_in_it_is_valid() {
         let stands = ours.lines().any(|line| line.starts_with(&format!("#{key} = ")));
         assert!(stands, "{known} is read and not in etc/bastion.toml");
     }
+}
+
+#[test]
+fn a_mapped_source_is_the_address_of_ipv4_that_it_means() {
+    let text = "[[link]]\nname = \"a\"\nsource = \"::ffff:192.0.2.10\"\n";
+    let source = Settings::parse(text).unwrap().links[0].source;
+    assert_eq!(source, Some("192.0.2.10".parse().unwrap()));
 }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use ureq::http::HeaderMap;
+use ureq::http::{HeaderMap, Uri};
 
 use crate::isp::{Identity, Source, harmless, is_public};
 use crate::record;
@@ -238,7 +238,13 @@ pub fn parse(text: &str) -> Result<Provider, String> {
     let scheme = ["https://", "http://"].iter().find_map(|scheme| base.strip_prefix(scheme));
     let good =
         |rest: &str| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['#', '@']);
-    if more.is_some() || !scheme.is_some_and(good) {
+    let is_uri = base.parse::<Uri>().is_ok_and(|uri| {
+        let behind = uri.authority().and_then(|all| all.as_str().rsplit_once(':'));
+        let is_port =
+            behind.is_none_or(|(_, port)| port.ends_with(']') || uri.port_u16().is_some());
+        uri.host().is_some_and(|host| !host.is_empty()) && is_port
+    });
+    if more.is_some() || !scheme.is_some_and(good) || !is_uri {
         return Err(wrong());
     }
     let base = if kind == Kind::Url { base } else { base.trim_end_matches('/') };

@@ -205,7 +205,7 @@ fn gather(
     for (name, link) in links {
         let one = gather_one(&History::new(state, name), name, *link, since_ms, now_s)?;
         if !one.skipped.is_empty() {
-            eprintln!("linkprobe: {}", one.skipped);
+            exit::complain("linkprobe", &one.skipped);
         }
         read.push(one);
     }

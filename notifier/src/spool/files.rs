@@ -84,6 +84,21 @@ pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     read_most(&open_plainly(path)?, MAX_FILE)
 }
 
+/// [`read_small`] of a file that may have so many bytes; one with more is an error.
+///
+/// # Errors
+///
+/// What the system said, or that it is longer, or no plain file.
+pub fn read_plain(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_plainly(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > most {
+        let why = format!("no plain file of at most {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    read_most(&file, most)
+}
+
 fn open_plainly(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     OpenOptions::new().read(true).custom_flags(flags).open(path)

@@ -173,7 +173,7 @@ fn link(section: &mut Section<'_, '_>) -> Option<Link> {
     let min_upload = value(section, "min-upload", parse_floor);
     let max_latency = value(section, "max-latency", parse_ceiling);
     let max_loss = value(section, "max-loss", parse_loss);
-    let monthly_data = value(section, "monthly-data", units::parse_bytes);
+    let monthly_data = value(section, "monthly-data", parse_data);
     let month_begins = month_begins(section);
     let providers = list(section, "providers", provider::parse);
     let resolvers = resolvers(section);
@@ -189,6 +189,13 @@ fn link(section: &mut Section<'_, '_>) -> Option<Link> {
             "with no resolvers and no targets nobody can be asked, and the line would be down for ever; \
              leave resolvers out, or name targets"
                 .to_owned(),
+        );
+    }
+    if providers.as_ref().is_some_and(Vec::is_empty)
+        && (min_download.is_some() || min_upload.is_some())
+    {
+        section.reject_section(
+            "with no providers nobody can be asked for min-download or min-upload; leave providers out".to_owned(),
         );
     }
     if section.findings() != found {
@@ -270,6 +277,12 @@ const LEAST_FLOOR: f64 = 64e3;
 
 /// What stands behind a share of what a line usually has.
 const USUAL: &str = "of usual";
+
+fn parse_data(text: &str) -> Result<u64, String> {
+    let bytes = units::parse_bytes(text)?;
+    let wrong = || format!("{text:?}: nothing could be tested; write more, as \"2 GB\"");
+    (bytes > 0).then_some(bytes).ok_or_else(wrong)
+}
 
 fn parse_floor(text: &str) -> Result<Floor, String> {
     if let Some(share) = text.trim().strip_suffix(USUAL) {

@@ -16,6 +16,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, RustlsConnector};
 use ureq::{Agent, Body, Error, Timeout};
 
+use crate::heads::Heads;
 use crate::isp::harmless;
 use crate::provider::Request;
 use crate::wire::Wire;
@@ -81,7 +82,7 @@ impl Client {
             .user_agent(concat!("linkprobe/", env!("CARGO_PKG_VERSION")))
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build();
-        let connector = wire.clone().chain(RustlsConnector::default());
+        let connector = wire.clone().chain(RustlsConnector::default()).chain(Heads);
         let agent = Agent::with_parts(config, connector, Names(lookup));
         Ok(Self { agent, wire })
     }
@@ -235,7 +236,35 @@ fn words(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::line::Line;
+
+    #[test]
+    fn an_answer_that_only_ever_begins_is_not_read_for_long() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let interim = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(1000);
+            let mut sent = 0;
+            while stream.write_all(&interim).is_ok() {
+                sent += interim.len();
+            }
+            sent
+        });
+        let wire = Wire::new(Line::default());
+        let none: Arc<Lookup> = Arc::new(|_: &str, _| Err("no names".into()));
+        let client = Client::new(wire.clone(), none, None, 16 * 1024).unwrap();
+        let error = client.get(&url, &[], 1000, Duration::from_secs(60)).unwrap_err();
+        assert!(error.contains("does not end"), "{error}");
+        wire.end();
+        // What was on its way, in the buffers of both kernels, is beside it.
+        let sent = server.join().unwrap();
+        assert!(sent < 16_000_000, "{sent}");
+    }
 
     #[test]
     fn what_another_says_at_length_is_told_in_few_words() {

@@ -18,6 +18,7 @@ pub mod endpoint;
 pub mod estimate;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
+mod heads;
 pub mod history;
 pub mod http;
 pub mod import;

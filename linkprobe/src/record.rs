@@ -75,6 +75,9 @@ pub struct Record {
 /// Longest round trip that is one. speedtest-cli writes 600,000 ms for each sample that failed.
 const MOST_PING_MS: f64 = 60_000.0;
 
+/// Bytes of a run that are a mistake, as what an importer takes: nobody transfers so many.
+const MOST_BYTES: u64 = 1_000_000_000_000_000;
+
 /// Most bits a second that are believed.
 const MOST_RATE: f64 = 1e13;
 
@@ -96,6 +99,9 @@ impl Record {
         }
         for value in [&mut self.ping, &mut self.ping_loaded, &mut self.max_latency] {
             keep(value, ping);
+        }
+        for bytes in [&mut self.bytes_sent, &mut self.bytes_received] {
+            *bytes = Some(*bytes).filter(|bytes| *bytes < MOST_BYTES).unwrap_or(0);
         }
         keep(&mut self.jitter, |ms| (0.0..MOST_PING_MS).contains(&ms));
         keep(&mut self.loss, |share| (0.0..=1.0).contains(&share));

@@ -18,6 +18,12 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// What is wrong, for a person.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The command line is wrong.
     pub fn usage(error: impl Display) -> Self {
         Self { code: USAGE, text: error.to_string() }

@@ -60,6 +60,8 @@ struct Check<'a> {
     host: &'a notifier::config::host::Host,
     log: Log,
     account: Account,
+    /// Why nobody knows whether another tests the line, if that is so: then no data is spent.
+    unlocked: Option<String>,
     memory: Memory,
     options: Options<'a>,
     now_s: i64,
@@ -87,6 +89,10 @@ pub fn check(
     let log = Log::new(&settings.host.syslog, "linkprobe", Source::Daemon).patient();
     // A line that is down is told whatever becomes of the disk; `reserve` lets no test begin there.
     let turn = alone(places, link)?;
+    let unlocked = match &turn {
+        Turn::Unknown(failure) => Some(failure.text().to_owned()),
+        Turn::Ours(_) | Turn::Anothers => None,
+    };
     if let Turn::Anothers = turn {
         let why = "another linkprobe tests this line, and does not come to an end".to_owned();
         let record = record(Verdict::Untested, vec![why]);
@@ -103,6 +109,7 @@ pub fn check(
         host: &settings.host,
         log,
         account,
+        unlocked,
         memory: Memory::recall(places.state, &link.name),
         options,
         now_s,
@@ -304,6 +311,9 @@ impl Check<'_> {
 
     /// Writes so many bytes down as used.
     fn reserve(&mut self, bytes: u64) -> Result<(), String> {
+        if let Some(why) = &self.unlocked {
+            return Err(why.clone());
+        }
         match self.account.reserve(bytes) {
             Ok(()) => Ok(()),
             Err(error) => {

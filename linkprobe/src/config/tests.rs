@@ -47,6 +47,12 @@ fn each_mistake_has_its_line_its_key_and_a_remedy() {
         ("\"100 ms\"", "\"0 ms\"", "more than 0"),
         ("\"100 ms\"", "\"90 % of usual\"", "more than the usual"),
         ("\"2 GB\"", "\"2\"", "no amount of data"),
+        ("\"2 GB\"", "\"0 GB\"", "nothing could be tested"),
+        (
+            "providers = [\"librespeed https://speed.example.net\", \"cloudflare\", \"speedtest.net\"]",
+            "providers = []",
+            "with no providers",
+        ),
         ("\"cloudflare\"", "\"ookla\"", "is no provider"),
         ("\"auto\"", "\"automatic\"", "write \"auto\""),
         ("\"auto\"", "[\"x\"]", "write an address"),

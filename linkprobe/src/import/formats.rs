@@ -3,6 +3,7 @@
 use notifier::channel::rfc3339;
 use serde_json::Value;
 
+use crate::isp::harmless;
 use crate::local::parse_ms;
 use crate::record::{Client, Kind, Record, Server};
 
@@ -186,11 +187,12 @@ fn whole(value: &Value, pointer: &str) -> u64 {
 /// A text that is not empty, or a number as text.
 fn text(value: &Value, pointer: &str) -> Option<String> {
     let text = match at(value, pointer)? {
-        Value::String(text) => text.chars().take(MAX_TEXT).collect(),
+        Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    (!text.is_empty()).then_some(text)
+    // It is shown and told as what we were told ourselves is.
+    harmless(&text, MAX_TEXT)
 }
 
 /// An empty pointer is the whole value for serde, and nothing here.

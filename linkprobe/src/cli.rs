@@ -29,7 +29,7 @@ commands:
   check [NAME] [--json] [--quiet] [--long]
                    is it there, is it the right one, has it what is asked for? exit code 0 good,
                    1 marginal or high latency, 2 slow, wrong or down, 3 could not be tested.
-                   --long sees through a token bucket, as one check a day does
+                   --long looks longer, as one check a day does: some lines are fast for some megabytes alone
   check-config     is each [[link]] of the file right? Asks nobody and uses no data; exit code 0 or 78,
                    and each finding with what to do. `bastion check` runs it
   measure [NAME] [--json] [--quiet] [--no-download] [--no-upload]
@@ -99,6 +99,9 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
         ["measure", name @ ..] if name.len() < 2 => {
             let name = name.first().copied();
             let [download, upload] = line.ways;
+            if !download && !upload {
+                return Err(Failure::usage("nothing is left to measure"));
+            }
             let options = measure::Options { name, json, quiet, download, upload };
             measure::measure(&writing()?, places, options)
         }
@@ -130,7 +133,7 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
             Err(Failure::usage("there are words too many"))
         }
         [other, ..] => Err(Failure::usage(format!("there is no command {other:?}"))),
-        [] => Err(Failure::usage("a command is missing; --help lists them")),
+        [] => Err(Failure::usage("a command is missing")),
     }
 }
 

@@ -118,7 +118,7 @@ fn put(host: &Host, aspect: Aspect, news: News, record: &Record) -> Result<(), S
 #[must_use]
 pub fn exhausted(host: &Host, link: &Link, log: &Log, why: &str) -> bool {
     let text =
-        format!("link {}: {why}; until then it is only looked whether it is there", link.name);
+        format!("link {}: {why}; only up or down is seen until the next month", link.name);
     log.say(
         Level::Warning,
         &Line::new("data-used-up").text("link", &link.name).text("message", why),

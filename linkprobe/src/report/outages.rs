@@ -25,6 +25,12 @@ impl Outage {
     pub fn seconds(&self) -> i64 {
         self.to_s.saturating_sub(self.from_s)
     }
+
+    /// For how many seconds of this time it was.
+    #[must_use]
+    pub fn within(&self, from_s: i64, to_s: i64) -> i64 {
+        self.to_s.min(to_s).saturating_sub(self.from_s.max(from_s)).max(0)
+    }
 }
 
 /// Who looks at a line.
@@ -51,6 +57,10 @@ impl Eye {
 /// Longest time between two checks for which what the first one saw is believed to have lasted.
 const BELIEVED_S: i64 = 3 * 3600;
 
+/// So near to an outage that the watch saw, what a check found is the same one: a check takes its time, and
+/// the watch counts from the first of its looks that failed.
+const BESIDE_S: i64 = 60;
+
 /// All outages of the period, in order, of points in order.
 #[must_use]
 pub fn outages(points: &[Point], period: Period) -> Vec<Outage> {
@@ -65,21 +75,44 @@ pub fn outages(points: &[Point], period: Period) -> Vec<Outage> {
         })
         .filter(|outage| outage.from_s <= outage.to_s)
         .collect();
-    let watched = all.clone();
-    let seen = by_checks(points);
-    let twice = |outage: &Outage| {
-        watched.iter().any(|other| other.from_s <= outage.to_s && outage.from_s <= other.to_s)
+    let told = told_by_watch(points, &all);
+    let of_checks = by_checks(points, &told);
+    let beside = |one: &Outage, other: &Outage| {
+        other.from_s <= one.to_s + BESIDE_S && one.from_s <= other.to_s + BESIDE_S
     };
-    all.extend(seen.into_iter().filter(|outage| !twice(outage)));
+    let twice = |outage: &Outage| all.iter().any(|other| beside(outage, other));
+    let of_checks: Vec<Outage> = of_checks.into_iter().filter(|outage| !twice(outage)).collect();
+    all.extend(of_checks);
     all.sort_by_key(|outage| outage.from_s);
     all
 }
 
-/// Runs of checks that found it down: from the first of them to the check that found it up.
-fn by_checks(points: &[Point]) -> Vec<Outage> {
+/// The times of which the watch has told all: its outages, and what it looked at, if all that it saw to be
+/// down there is in one of these. An outage that is not over it has not written yet.
+fn told_by_watch(points: &[Point], outages: &[Outage]) -> Vec<(i64, i64)> {
+    let hours = points.iter().filter(|point| point.kind == Kind::Watch);
+    let whole = hours.filter(|hour| {
+        let told: i64 = outages.iter().map(|o| o.within(hour.at_s, hour.end_s())).sum();
+        #[expect(clippy::cast_precision_loss, reason = "no more than 2^52 seconds")]
+        let told = if told > 0 { (told + BESIDE_S) as f64 } else { 0.0 };
+        hour.up_s.is_some_and(|up_s| hour.took_s - up_s <= told)
+    });
+    let whole = whole.map(|hour| (hour.at_s, hour.end_s()));
+    let near = outages.iter().map(|o| (o.from_s - BESIDE_S, o.to_s + BESIDE_S));
+    whole.chain(near).collect()
+}
+
+/// Runs of checks that found it down, of which the watch has not told: from the first of them to the check
+/// that found it up.
+fn by_checks(points: &[Point], told: &[(i64, i64)]) -> Vec<Outage> {
     let mut runs: Vec<Outage> = Vec::new();
     for point in points.iter().filter(|point| point.kind == Kind::Check) {
         let down = point.verdict == Some(Verdict::Down);
+        let is_told =
+            || told.iter().any(|(from_s, to_s)| *from_s <= point.end_s() && point.at_s <= *to_s);
+        if down && is_told() {
+            continue;
+        }
         let open = runs.last_mut().filter(|run| !run.over && point.at_s - run.to_s <= BELIEVED_S);
         match open {
             Some(run) => {
@@ -156,6 +189,49 @@ mod tests {
             outage(20, 60.0),
         ];
         assert_eq!(found(&points), ["1-4w", "9-10", "20-20w"]);
+    }
+
+    fn at(kind: Kind, minute: i64, change: impl FnOnce(&mut Record)) -> Point {
+        let mut record = Record { kind, ..Record::default() };
+        change(&mut record);
+        Point::of(minute * 60_000, &record)
+    }
+
+    #[test]
+    fn a_check_amid_or_beside_what_the_watch_saw_is_no_outage_of_its_own() {
+        let down = |minute| at(Kind::Check, minute, |record| record.verdict = Some(Verdict::Down));
+        let good = |minute| at(Kind::Check, minute, |record| record.verdict = Some(Verdict::Good));
+        let outage = |minute, s| at(Kind::Outage, minute, |record| record.took_s = Some(s));
+        let watch = |minute, took_s, up_s| {
+            at(Kind::Watch, minute, |record| {
+                (record.took_s, record.up_s) = (Some(took_s), Some(up_s));
+            })
+        };
+        type Row = (&'static str, Vec<Point>, &'static [&'static str]);
+        let table: [Row; 7] = [
+            ("amid it", vec![outage(10, 300.0), down(12), good(20)], &["10-15w"]),
+            ("just before", vec![down(9), outage(10, 60.0), good(12)], &["10-11w"]),
+            ("just after", vec![outage(10, 60.0), down(12), good(13)], &["10-11w"]),
+            ("at another time", vec![outage(10, 60.0), down(30), good(31)], &["10-11w", "30-31"]),
+            (
+                "the next is another",
+                vec![outage(10, 60.0), down(10), down(60), good(90)],
+                &["10-11w", "60-90"],
+            ),
+            ("watch saw it up", vec![watch(0, 3600.0, 3600.0), down(30), good(31)], &[]),
+            // What is not over the watch has not yet written.
+            ("watch saw it down", vec![watch(0, 3600.0, 1800.0), down(40)], &["40-40?"]),
+        ];
+        for (what, points, want) in table {
+            let period = Period { from_s: 0, to_s: 6000 };
+            let text = |outage: &Outage| {
+                let watch = if outage.seen_by == Eye::Watch { "w" } else { "" };
+                let end = if outage.over { "" } else { "?" };
+                format!("{}-{}{end}{watch}", outage.from_s / 60, outage.to_s / 60)
+            };
+            let found: Vec<String> = outages(&points, period).iter().map(text).collect();
+            assert_eq!(found, want, "{what}");
+        }
     }
 
     #[test]

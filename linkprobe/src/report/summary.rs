@@ -75,6 +75,10 @@ pub struct Uptime {
     pub looked: f64,
     /// For so much of that it was down.
     pub down: f64,
+    /// Until when `watch` has counted, in seconds since 1970: it writes once an hour.
+    pub counted_to_s: Option<i64>,
+    /// Outages that are in `down`; of checks, none.
+    pub outages: usize,
 }
 
 /// The newest check.
@@ -162,6 +166,7 @@ impl Summary {
         let mut isps: Vec<(String, usize)> =
             beside.isps.iter().map(|(name, count)| (name.clone(), *count)).collect();
         isps.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let outages = outages(points, period);
         let asked = |pick: fn(&Point) -> Option<f64>| points.iter().rev().find_map(pick);
         Self {
             link: beside.link.clone(),
@@ -170,7 +175,7 @@ impl Summary {
             records: points.len(),
             without_time: beside.without_time,
             unreadable_lines: beside.unreadable_lines,
-            uptime: uptime(points),
+            uptime: uptime(points, &outages),
             verdicts,
             last_check: checks().rev().find_map(|check| {
                 check.verdict.map(|verdict| LastCheck { at_s: check.at_s, verdict })
@@ -193,7 +198,7 @@ impl Summary {
                 month_began_s: beside.month_began_s,
                 month_budget: beside.month_budget,
             },
-            outages: outages(points, period),
+            outages,
             hours: hours(points),
         }
     }
@@ -220,15 +225,32 @@ fn spread<'a>(
 
 /// What `watch` saw of its time; else how many checks found it there. A line that is another ISP's, or
 /// could not be tested, is there.
-fn uptime(points: &[Point]) -> Option<Uptime> {
-    let (mut looked, mut up) = (0.0, 0.0);
-    for (took_s, up_s) in watched(points) {
-        looked += took_s;
-        up += up_s;
+fn uptime(points: &[Point], outages: &[Outage]) -> Option<Uptime> {
+    let (mut looked, mut down) = (0.0, 0.0);
+    let mut counted_to_s = None;
+    for hour in points.iter().filter(|point| point.kind == Kind::Watch) {
+        let Some(up_s) = hour.up_s else { continue };
+        looked += hour.took_s;
+        // Before the watch is sure of an outage it counts its first seconds as up.
+        let seen = outages.iter().filter(|outage| outage.seen_by == Eye::Watch);
+        #[expect(clippy::cast_precision_loss, reason = "no more than 2^52 seconds")]
+        let seen = seen.map(|outage| outage.within(hour.at_s, hour.end_s())).sum::<i64>() as f64;
+        down += (hour.took_s - up_s).max(seen.min(hour.took_s));
+        counted_to_s = counted_to_s.max(Some(hour.end_s()));
     }
     if looked > 0.0 {
-        let share = up / looked;
-        return Some(Uptime { share, seen_by: Eye::Watch, looked, down: looked - up });
+        let hours = || points.iter().filter(|point| point.kind == Kind::Watch);
+        let counted = |outage: &&Outage| {
+            hours().any(|hour| hour.at_s <= outage.to_s && outage.from_s < hour.end_s())
+        };
+        return Some(Uptime {
+            share: 1.0 - down / looked,
+            seen_by: Eye::Watch,
+            looked,
+            down,
+            counted_to_s,
+            outages: outages.iter().filter(counted).count(),
+        });
     }
     let checks = || points.iter().filter(|point| point.kind == Kind::Check);
     let verdicts = || checks().filter_map(|check| check.verdict);
@@ -238,12 +260,9 @@ fn uptime(points: &[Point]) -> Option<Uptime> {
     }
     #[expect(clippy::cast_precision_loss, reason = "no more than 2^52 checks")]
     let (looked, down) = (all as f64, down as f64);
-    Some(Uptime { share: 1.0 - down / looked, seen_by: Eye::Checks, looked, down })
-}
-
-fn watched(points: &[Point]) -> impl Iterator<Item = (f64, f64)> {
-    let hours = points.iter().filter(|point| point.kind == Kind::Watch);
-    hours.filter_map(|hour| Some((hour.took_s, hour.up_s?)))
+    let share = 1.0 - down / looked;
+    let (seen_by, counted_to_s, outages) = (Eye::Checks, None, 0);
+    Some(Uptime { share, seen_by, looked, down, counted_to_s, outages })
 }
 
 fn hours(points: &[Point]) -> Vec<Hour> {
@@ -326,6 +345,34 @@ mod tests {
         let wrong = |record: &mut Record| record.verdict = Some(Verdict::WrongIsp);
         let measured = [point(Kind::Measure, 1, wrong)];
         assert_eq!(Summary::of(&measured, DAY, &Beside::default()).uptime, None, "it is no check");
+    }
+
+    #[test]
+    fn what_the_watch_counted_and_what_it_did_not_yet_are_told_apart() {
+        let outage = |minute: i64, took_s| {
+            let record = Record { kind: Kind::Outage, took_s: Some(took_s), ..Record::default() };
+            Point::of((DAY.from_s + minute * 60) * 1000, &record)
+        };
+        let of = |points: &[Point]| {
+            let summary = Summary::of(points, DAY, &Beside::default());
+            (summary.uptime.unwrap(), crate::report::table::uptime(&summary))
+        };
+        // It is down a little longer than the watch is sure of that, and that is one number.
+        let (up, words) = of(&[watch(0, 3556.0), outage(10, 49.0), outage(70, 60.0)]);
+        assert_eq!((up.down, up.counted_to_s), (49.0, Some(DAY.from_s + 3600)));
+        let until = local::minute(DAY.from_s + 3600);
+        let want = format!(
+            "98.64 %, watched for 1 h until {until}, down for 49 s in 1 outage; \
+             not counted: 1 outage outside that time"
+        );
+        assert_eq!(words, want);
+        let (_, words) = of(&[watch(0, 3600.0)]);
+        assert!(words.ends_with(", never down"), "{words}");
+        // Nothing that the watch counted.
+        let (_, words) = of(&[outage(10, 60.0), check(0, Verdict::Good, None)]);
+        assert!(words.starts_with("100.00 %, by 1 check; watch has been at work"), "{words}");
+        let (_, words) = of(&[check(0, Verdict::Good, None)]);
+        assert!(words.ends_with("no record of watch, which writes one an hour"), "{words}");
     }
 
     #[test]

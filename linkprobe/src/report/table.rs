@@ -163,17 +163,28 @@ fn facts(summary: &Summary, looks: Looks) -> String {
 pub fn uptime(summary: &Summary) -> String {
     let Some(up) = summary.uptime else { return "nobody looked".to_owned() };
     let share = percent(up.share);
-    match up.seen_by {
-        Eye::Watch => {
-            let outages = counted(summary.outages.len(), "outage");
-            let (looked, down) = (local::length(up.looked), local::length(up.down));
-            format!("{share}, watched for {looked}, down for {down} in {outages}")
-        }
-        Eye::Checks => {
-            let checks = counted(summary.checks(), "check");
-            format!("{share}, by {checks}; nobody watched in between")
-        }
-    }
+    let Some(counted_to_s) = up.counted_to_s else {
+        let checks = counted(summary.checks(), "check");
+        let by_watch = summary.outages.iter().any(|outage| outage.seen_by == Eye::Watch);
+        let between = if by_watch {
+            "watch has been at work, and its time is not counted yet: it writes once an hour"
+        } else {
+            "of the time in between there is no record of watch, which writes one an hour"
+        };
+        return format!("{share}, by {checks}; {between}");
+    };
+    let (looked, until) = (local::length(up.looked), local::minute(counted_to_s));
+    let down = match (local::length(up.down), up.outages) {
+        (_, 0) if up.down <= 0.0 => "never down".to_owned(),
+        // It is not over, or the machine went off in it.
+        (down, 0) => format!("down for {down}"),
+        (down, outages) => format!("down for {down} in {}", counted(outages, "outage")),
+    };
+    let others = match summary.outages.len().saturating_sub(up.outages) {
+        0 => String::new(),
+        some => format!("; not counted: {} outside that time", counted(some, "outage")),
+    };
+    format!("{share}, watched for {looked} until {until}, {down}{others}")
 }
 
 /// `1 test`, `2 tests`.

@@ -1,6 +1,5 @@
 //! `linkprobe report`: what the history says, as a table, a plot, a page, a picture or a list.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -14,9 +13,9 @@ use serde::Serialize;
 use crate::config::{Ceiling, Floor, Link, Settings};
 use crate::history::{History, Skipped};
 use crate::local;
-use crate::record::Record;
 
 mod csv;
+mod isps;
 mod out;
 mod outages;
 mod page;
@@ -29,6 +28,7 @@ mod strip;
 mod summary;
 mod table;
 
+pub use isps::Isps;
 pub use outages::{Eye, Outage};
 pub use point::Point;
 pub use spread::{Quantile, Sample, Spread};
@@ -263,8 +263,8 @@ fn gather_one(
             beside.month_bytes = beside.month_bytes.saturating_add(point.bytes);
         }
         if since_ms.is_none_or(|since_ms| point.end_s().max(point.at_s) >= since_ms / 1000) {
-            if let Some(isp) = isp(&record) {
-                count(&mut beside.isps, &isp);
+            if let Some(client) = &record.client {
+                beside.isps.count(client);
             }
             points.push(point);
         }
@@ -278,24 +278,6 @@ fn floor(floor: Option<Floor>) -> Option<f64> {
     match floor {
         Some(Floor::BitsPerSecond(rate)) => Some(rate),
         _ => None,
-    }
-}
-
-/// The name that an ISP gave itself, or the number of its network.
-fn isp(record: &Record) -> Option<String> {
-    let client = record.client.as_ref()?;
-    let name = client.isp.as_ref().filter(|name| !name.trim().is_empty());
-    let name = name.map(|name| notifier::foreign::visible(name.as_bytes()));
-    name.or_else(|| client.asn.map(|asn| format!("AS{asn}")))
-}
-
-/// Most names that are kept: who answers chooses them.
-const MAX_ISPS: usize = 16;
-
-fn count(isps: &mut BTreeMap<String, usize>, isp: &str) {
-    let short: String = isp.chars().take(60).collect();
-    if isps.len() < MAX_ISPS || isps.contains_key(&short) {
-        *isps.entry(short).or_default() += 1;
     }
 }
 

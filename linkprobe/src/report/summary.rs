@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Period;
+use super::isps::Isps;
 use super::outages::{Eye, Outage, outages};
 use super::point::Point;
 use super::spread::{Sample, Spread};
@@ -19,7 +20,7 @@ pub struct Summary {
     /// The period, in seconds since 1970.
     #[serde(flatten)]
     pub period: Period,
-    /// Names of the ISP that were met, and how often; the most frequent first.
+    /// The ISPs that were met, and how often; the most frequent first.
     pub isps: Vec<(String, usize)>,
     /// Records of the period.
     pub records: usize,
@@ -141,8 +142,8 @@ pub struct Beside {
     pub month_began_s: i64,
     /// Bytes since then.
     pub month_bytes: u64,
-    /// Names of the ISP and how often they came.
-    pub isps: BTreeMap<String, usize>,
+    /// The ISPs that were met.
+    pub isps: Isps,
     /// Records whose time cannot be.
     pub without_time: usize,
     /// Lines that are no records.
@@ -163,15 +164,12 @@ impl Summary {
             spread(tests().filter(|point| point.kind == Kind::Measure), pick)
         };
         let exact = |pick: fn(&Point) -> Option<f64>| Spread::of_exact(tests().filter_map(pick));
-        let mut isps: Vec<(String, usize)> =
-            beside.isps.iter().map(|(name, count)| (name.clone(), *count)).collect();
-        isps.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let outages = outages(points, period);
         let asked = |pick: fn(&Point) -> Option<f64>| points.iter().rev().find_map(pick);
         Self {
             link: beside.link.clone(),
             period,
-            isps,
+            isps: beside.isps.named(),
             records: points.len(),
             without_time: beside.without_time,
             unreadable_lines: beside.unreadable_lines,

@@ -2,7 +2,7 @@ use std::fs;
 
 use super::table::Looks;
 use super::*;
-use crate::record::{Bound, Client, Kind, Verdict};
+use crate::record::{Bound, Client, Kind, Record, Verdict};
 
 /// The story that the tests of the whole program tell, too.
 #[path = "../../../tests/src/line_history.rs"]
@@ -215,5 +215,64 @@ fn how_far_back_is_a_duration_or_all() {
     assert_eq!(Since::parse("all"), Ok(Since::Ever));
     for text in ["", "0d", "1s", "30", "month", "-1d"] {
         assert!(Since::parse(text).is_err(), "{text}");
+    }
+}
+
+/// A good check so many minutes ago, as a line.
+fn good_check(minutes: i64, change: impl FnOnce(&mut Record)) -> String {
+    let mut record = Record {
+        timestamp: line_history::time(NOW_S - minutes * 60),
+        kind: Kind::Check,
+        verdict: Some(Verdict::Good),
+        download: Some(2e7),
+        ping: Some(20.0),
+        bytes_received: 1_000_000,
+        ..Record::default()
+    };
+    change(&mut record);
+    serde_json::to_string(&record).unwrap() + "\n"
+}
+
+#[test]
+fn names_of_one_isp_are_one() {
+    let met = |name: &str, asn: Option<u32>, count: usize| {
+        let isp = (!name.is_empty()).then(|| name.to_owned());
+        let client = Client { isp, asn, ..Client::default() };
+        let line = good_check(60, |record| record.client = Some(client));
+        line.repeat(count)
+    };
+    let (starlink, telekom) = (Some(14593), Some(3320));
+    type Row = (&'static str, String, &'static [(&'static str, usize)]);
+    let table: [Row; 7] = [
+        (
+            "asn",
+            met("SPACEX-STARLINK", starlink, 25)
+                + &met("SpaceX Starlink", starlink, 2)
+                + &met("Starlink", None, 1)
+                + &met("DTAG", telekom, 1),
+            &[("SPACEX-STARLINK", 28), ("DTAG", 1)],
+        ),
+        (
+            "without",
+            met("Starlink", None, 3) + &met("SpaceX Starlink", None, 2),
+            &[("Starlink", 5)],
+        ),
+        ("no-name", met("", starlink, 9) + &met("Starlink", starlink, 1), &[("Starlink", 10)]),
+        ("number", met("", starlink, 2), &[("AS14593", 2)]),
+        // One that has two networks has two numbers.
+        ("two", met("Acme", Some(1), 2) + &met("Acme", Some(2), 1), &[("Acme", 2), ("Acme", 1)]),
+        // Of two the one that was met more often.
+        (
+            "either",
+            met("Acme One", Some(1), 2) + &met("Acme Two", Some(2), 3) + &met("acme", None, 1),
+            &[("Acme Two", 4), ("Acme One", 2)],
+        ),
+        ("signs", met("-", None, 2) + &met("Acme", None, 1), &[("-", 2), ("Acme", 1)]),
+    ];
+    for (name, text, want) in table {
+        let report = report_of(&format!("isp-{name}"), &[("backup", &text)], None);
+        let isps = &report.parts[0].summary.isps;
+        let found: Vec<(&str, usize)> = isps.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+        assert_eq!(found, want, "{name}");
     }
 }

@@ -115,8 +115,19 @@ pub struct Report {
     pub host: String,
     /// The period.
     pub period: Period,
+    /// When the time began that was asked for, where there is no record until the period begins.
+    pub nothing_from_s: Option<i64>,
     /// A line each.
     pub parts: Vec<Part>,
+}
+
+impl Report {
+    /// Of what time nothing is known that was asked for, in words.
+    #[must_use]
+    pub fn nothing_before(&self) -> Option<String> {
+        let from_s = self.nothing_from_s?;
+        Some(format!("no records from {} until then", local::minute(from_s)))
+    }
 }
 
 /// Before this no machine has written a record: its clock was not set.
@@ -210,19 +221,24 @@ fn gather(
         read.push(one);
     }
     let first = read.iter().filter_map(|one| one.points.first()).map(|point| point.at_s).min();
-    let from_s = since_ms.map_or_else(|| first.unwrap_or(now_s), |since_ms| since_ms / 1000);
     let last = read.iter().filter_map(|one| one.points.last()).map(|point| point.at_s).max();
     // A history that ends long ago, when all of it is asked for, has no empty half.
     let to_s = match (since_ms, last) {
         (None, Some(last)) if now_s - last > local::DAY_S => last + local::HOUR_S,
         _ => now_s,
     };
-    let period = Period { from_s, to_s };
+    let since_s = since_ms.map(|since_ms| since_ms / 1000);
+    // An axis of minutes says nothing.
+    let first = first.map(|first| first.min(to_s - local::HOUR_S));
+    // Checks come hourly: less than that is no time of which nothing is known.
+    let begin = first.filter(|first| since_s.is_none_or(|since_s| first - since_s > local::HOUR_S));
+    let period = Period { from_s: begin.or(since_s).unwrap_or(now_s), to_s };
+    let nothing_from_s = begin.and(since_s);
     let part = |one: Read| {
         let summary = Summary::of(&one.points, period, &one.beside);
         Part { summary, points: one.points }
     };
-    Ok(Report { host, period, parts: read.into_iter().map(part).collect() })
+    Ok(Report { host, period, nothing_from_s, parts: read.into_iter().map(part).collect() })
 }
 
 struct Read {

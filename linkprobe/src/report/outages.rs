@@ -59,7 +59,7 @@ const BELIEVED_S: i64 = 3 * 3600;
 
 /// So near to an outage that the watch saw, what a check found is the same one: a check takes its time, and
 /// the watch counts from the first of its looks that failed.
-const BESIDE_S: i64 = 60;
+pub const BESIDE_S: i64 = 60;
 
 /// All outages of the period, in order, of points in order.
 #[must_use]

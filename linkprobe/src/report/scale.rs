@@ -97,13 +97,13 @@ fn round_down(value: f64) -> f64 {
 }
 
 /// The moments at which a time axis has a mark, with its words, `most` of them at most: midnights, or
-/// hours of a short one, or firsts of months of a long one; in local time.
+/// hours or minutes of a short one, or firsts of months of a long one; in local time.
 #[must_use]
 pub fn moments(period: Period, most: usize) -> Vec<(i64, String)> {
     let most = i64::try_from(most.max(1)).unwrap_or(1);
     let inside = |at_s: &i64| (period.from_s..=period.to_s).contains(at_s);
     let span = period.seconds();
-    let steps = [1, 2, 3, 6, 12].map(|hours| hours * HOUR_S);
+    let steps = [5, 10, 20, 30, 60, 120, 180, 360, 720].map(|minutes| minutes * HOUR_S / 60);
     if let Some(step) = steps.into_iter().find(|step| span / step < most && span <= 3 * DAY_S) {
         let begin = local::midnight(period.from_s);
         let hours = (0..=(span + DAY_S) / step).map(|index| begin + index * step);

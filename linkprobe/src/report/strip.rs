@@ -1,7 +1,7 @@
 //! A period in equal pieces: whether the line was up in each, and what checks found in it.
 
 use super::Period;
-use super::outages::{Eye, Outage};
+use super::outages::{BESIDE_S, Eye, Outage};
 use super::point::Point;
 use crate::record::{Kind, Verdict};
 
@@ -22,7 +22,7 @@ const CHECK_SPEAKS_S: i64 = 5400;
 /// The period in so many pieces, of points and outages in order.
 #[must_use]
 pub fn pieces(points: &[Point], outages: &[Outage], period: Period, count: usize) -> Vec<Piece> {
-    let (watched, checked) = (watched(points), checked(points));
+    let (watched, checked) = (watched(points, outages), checked(points));
     let whole = i128::from(period.seconds());
     let parts = i128::try_from(count.max(1)).unwrap_or(1);
     let edge = |index: usize| {
@@ -98,11 +98,18 @@ fn overlap(from_s: i64, to_s: i64, period: Period) -> i64 {
     (to_s.min(period.to_s) - from_s.max(period.from_s)).max(0)
 }
 
-fn watched(points: &[Point]) -> Vec<Stretch> {
+/// Hours of the watch, each with the share that it was down without an outage that says when: what an
+/// outage tells is drawn where it was.
+fn watched(points: &[Point], outages: &[Outage]) -> Vec<Stretch> {
     let hours = points.iter().filter(|point| point.kind == Kind::Watch && point.took_s > 0.0);
     let stretch = |point: &Point| {
-        let down = 1.0 - point.up_s? / point.took_s;
-        Some(Stretch { from_s: point.at_s, to_s: point.end_s(), down, verdict: None })
+        let (from_s, to_s) = (point.at_s, point.end_s());
+        let told = outages.iter().filter(|outage| outage.seen_by == Eye::Watch);
+        let told = seconds(told.map(|outage| outage.within(from_s, to_s)).sum());
+        let rest = point.took_s - point.up_s? - told;
+        let is_all = told > 0.0 && rest < seconds(BESIDE_S);
+        let down = if is_all { 0.0 } else { (rest / point.took_s).max(0.0) };
+        Some(Stretch { from_s, to_s, down, verdict: None })
     };
     hours.filter_map(stretch).collect()
 }
@@ -195,5 +202,16 @@ mod tests {
             watch(3, 900.0),
         ];
         assert_eq!(drawn(&points, 5).0, "updp.");
+    }
+
+    #[test]
+    fn an_outage_is_down_where_it_was_and_not_in_all_of_its_hour() {
+        let points = [
+            point(Kind::Watch, 0, |record| {
+                (record.took_s, record.up_s) = (Some(4.0 * 3600.0), Some(3.0 * 3600.0 + 5.0));
+            }),
+            point(Kind::Outage, 3600, |record| record.took_s = Some(3600.0)),
+        ];
+        assert_eq!(drawn(&points, 5).0, "uduu.");
     }
 }

@@ -75,6 +75,9 @@ fn one(report: &Report, part: &Part, looks: Looks) -> String {
         local::minute(period.to_s),
         report.host
     );
+    if let Some(words) = report.nothing_before() {
+        let _ = writeln!(text, "  {words}");
+    }
     if summary.records == 0 {
         text.push_str(&empty(summary));
         return text;

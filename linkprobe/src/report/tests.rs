@@ -276,3 +276,29 @@ fn names_of_one_isp_are_one() {
         assert_eq!(found, want, "{name}");
     }
 }
+
+#[test]
+fn a_report_begins_with_its_first_record_and_says_so() {
+    for (minutes, days, want_s, said) in [
+        (20, Some(30), 3600, true),
+        (90, Some(30), 5400, true),
+        (90, None, 5400, false),
+        // Checks come hourly.
+        (1430, Some(1), 86_400, false),
+        (2000, Some(1), 3600, true),
+    ] {
+        let text = good_check(minutes, |_| ()) + &good_check(10, |_| ());
+        let report = report_of(&format!("begin-{minutes}"), &[("backup", &text)], days);
+        assert_eq!(report.period.seconds(), want_s, "{minutes} {days:?}");
+        for text in all_of(&report) {
+            let says = text.contains("; no records from") || text.contains("\n  no records from");
+            assert_eq!(says, said, "{minutes} {days:?} {text}");
+        }
+    }
+    // Of nothing it is as long as was asked for.
+    let report = report_of("begin-none", &[("backup", "")], Some(30));
+    assert_eq!(report.period.seconds(), 30 * local::DAY_S);
+    let from_s = local::midnight(NOW_S) + 100;
+    let hour = scale::moments(Period { from_s, to_s: from_s + local::HOUR_S }, 6);
+    assert!(hour.len() > 2, "{hour:?}");
+}

@@ -7,8 +7,8 @@ use crate::record::Verdict;
 use crate::report::strip::{Piece, pieces};
 use crate::report::{Part, Period, table};
 
-/// Most pieces of a strip: two pixels each.
-const MOST: i64 = 430;
+/// Least and most pieces of a strip: two pixels each at the least.
+const PIECES: [i64; 2] = [24, 430];
 
 /// How high a strip is.
 const HEIGHT: i32 = 22;
@@ -22,7 +22,7 @@ pub fn picture(part: &Part, period: Period) -> Option<Picture> {
     let size = (WIDTH, 92);
     let frame = Frame::new(period, size);
     let mut canvas = Canvas::new(size.0, size.1);
-    let count = (period.seconds() / local::HOUR_S).clamp(1, MOST);
+    let count = (period.seconds() / local::HOUR_S).clamp(PIECES[0], PIECES[1]);
     let count = usize::try_from(count).unwrap_or(1);
     let pieces = pieces(&part.points, &part.summary.outages, period, count);
     let rows = [(7, "up"), (38, "checks")];

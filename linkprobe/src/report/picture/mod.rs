@@ -215,8 +215,9 @@ pub fn names(report: &Report) -> String {
 /// Of which machine and time a report is.
 #[must_use]
 pub fn heading(report: &Report) -> String {
+    let nothing = report.nothing_before().map_or_else(String::new, |words| format!("; {words}"));
     format!(
-        "{}, {} to {}",
+        "{}, {} to {}{nothing}",
         report.host,
         local::minute(report.period.from_s),
         local::minute(report.period.to_s)

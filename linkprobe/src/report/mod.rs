@@ -10,6 +10,7 @@ use notifier::config::duration;
 use notifier::exit::{self, Failure};
 use serde::Serialize;
 
+use crate::budget::Budget;
 use crate::config::{Ceiling, Floor, Link, Settings};
 use crate::history::{History, Skipped};
 use crate::local;
@@ -214,7 +215,10 @@ fn gather(
 ) -> Result<Report, Failure> {
     let mut read = Vec::new();
     for (name, link) in links {
-        let one = gather_one(&History::new(state, name), name, *link, since_ms, now_s)?;
+        let mut one = gather_one(&History::new(state, name), name, *link, since_ms, now_s)?;
+        if let Some(used) = link.and_then(|link| used(state, link, now_s)) {
+            one.beside.month_bytes = used;
+        }
         if !one.skipped.is_empty() {
             exit::complain("linkprobe", &one.skipped);
         }
@@ -239,6 +243,13 @@ fn gather(
         Part { summary, points: one.points }
     };
     Ok(Report { host, period, nothing_from_s, parts: read.into_iter().map(part).collect() })
+}
+
+/// Bytes of the month by the book that checks keep to: in the history there is what was imported, too.
+fn used(state: &Path, link: &Link, now_s: i64) -> Option<u64> {
+    let budget = Budget::new(state, &link.name, link.monthly_data, link.month_begins);
+    let standing = budget.standing(now_s).inspect_err(|error| exit::complain("linkprobe", error));
+    standing.ok().map(|standing| standing.used)
 }
 
 struct Read {

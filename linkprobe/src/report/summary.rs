@@ -140,7 +140,7 @@ pub struct Beside {
     pub month_budget: Option<u64>,
     /// When the month of its plan began.
     pub month_began_s: i64,
-    /// Bytes since then.
+    /// Bytes since then, by the budget's book; of a line that has none, by the history.
     pub month_bytes: u64,
     /// The ISPs that were met.
     pub isps: Isps,

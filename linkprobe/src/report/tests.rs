@@ -302,3 +302,25 @@ fn a_report_begins_with_its_first_record_and_says_so() {
     let hour = scale::moments(Period { from_s, to_s: from_s + local::HOUR_S }, 6);
     assert!(hour.len() > 2, "{hour:?}");
 }
+
+#[test]
+fn what_the_budget_has_counted_is_what_is_said_of_the_month() {
+    let dir = Dir::new("budget");
+    let write = |name: &str, text: &str| fs::write(dir.0.join(name), text).unwrap();
+    let text = "[[link]]\nname = \"backup\"\ninterface = \"wwan0\"\nmonthly-data = \"2 GB\"\n";
+    let settings = Settings::parse(text).unwrap();
+    let links = vec![("backup".to_owned(), settings.links.first())];
+    let data = || {
+        let report = gather("jump".into(), &dir.0, &links, None, NOW_S).unwrap();
+        table::data(&report.parts[0].summary)
+    };
+    // What was imported is in the history, and not in the book.
+    write("backup.jsonl", &(good_check(60, |_| ()) + &good_check(50, |_| ())));
+    assert!(data().contains("2 MB in 2 tests; 0 B of 2 GB since 1 Nov"), "{}", data());
+    write("backup.budget.json", r#"{"months":[{"month":"2026-11-01","used":861000000}]}"#);
+    assert!(data().contains("2 MB in 2 tests; 861 MB of 2 GB since 1 Nov"), "{}", data());
+    write("backup.budget.json", r#"{"months":[{"month":"2026-10-01","used":861000000}]}"#);
+    assert!(data().contains("; 0 B of 2 GB since 1 Nov"), "{}", data());
+    write("backup.budget.json", "{");
+    assert!(data().contains("; 2 MB of 2 GB since 1 Nov"), "{}", data());
+}

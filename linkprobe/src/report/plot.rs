@@ -7,7 +7,7 @@ use textplots::{Chart, Plot, Shape};
 
 use super::scale::{Scale, moments, place_in};
 use super::strip::pieces;
-use super::table::{Looks, wrapped};
+use super::table::{Looks, mark_ms, wrapped};
 use super::{Part, Period};
 use crate::record::Bound;
 use crate::units;
@@ -196,5 +196,5 @@ fn ping(part: &Part, frame: &Frame) -> Option<String> {
     let most = part.summary.ping?.p95.value * 3.0;
     let scale = Scale::of(found().map(|(_, ping)| ping.min(most)));
     let dots: Vec<Dot> = found().map(|(at_s, ping)| frame.dot(at_s, scale.place(ping))).collect();
-    Some(frame.draw(&dots, scale, "ping", |ms| format!("{ms} ms")))
+    Some(frame.draw(&dots, scale, "ping", mark_ms))
 }

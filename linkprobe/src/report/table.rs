@@ -305,10 +305,26 @@ fn some_bounds(spread: Option<Spread>) -> bool {
     spread.is_some_and(|spread| spread.bounds > 0)
 }
 
-/// `38.2 ms`.
+/// `38.2 ms`; below one, two figures: `0.042 ms`.
 #[must_use]
 pub fn milliseconds(ms: f64) -> String {
-    if ms < 99.95 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
+    match ms {
+        ms if ms >= 99.95 => format!("{ms:.0} ms"),
+        ms if ms >= 0.995 => format!("{ms:.1} ms"),
+        _ => mark_ms(ms),
+    }
+}
+
+/// The same at the mark of an axis, without zeros at its end: `20 ms`, `0.04 ms`.
+#[must_use]
+pub fn mark_ms(ms: f64) -> String {
+    let places = match ms {
+        ms if ms >= 0.0995 => 2,
+        ms if ms >= 0.00995 => 3,
+        _ => 4,
+    };
+    let text = format!("{ms:.places$}");
+    format!("{} ms", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn share(share: f64) -> String {

@@ -324,3 +324,27 @@ fn what_the_budget_has_counted_is_what_is_said_of_the_month() {
     write("backup.budget.json", "{");
     assert!(data().contains("; 2 MB of 2 GB since 1 Nov"), "{}", data());
 }
+
+#[test]
+fn round_trips_of_a_fast_line_have_two_figures() {
+    for (ms, want) in [
+        (0.0, "0 ms"),
+        (0.04, "0.04 ms"),
+        (0.0423, "0.042 ms"),
+        (0.1 + 0.2, "0.3 ms"),
+        (0.994, "0.99 ms"),
+        (0.999, "1.0 ms"),
+        (1.0, "1.0 ms"),
+        (38.24, "38.2 ms"),
+        (100.2, "100 ms"),
+    ] {
+        assert_eq!(table::milliseconds(ms), want);
+    }
+    let lines: String =
+        (1..9).map(|n| good_check(n * 60, |record| record.ping = Some(0.04))).collect();
+    let report = report_of("fast", &[("backup", &lines)], None);
+    for text in all_of(&report) {
+        assert!(text.contains("0.04 ms") && text.contains("0.02 ms"), "{text}");
+        assert!(!text.contains("0.0 ms"), "{text}");
+    }
+}

@@ -5,7 +5,7 @@ use super::{Frame, Picture, Sign, WIDTH, colours};
 use crate::record::Bound;
 use crate::report::scale::Scale;
 use crate::report::spread::{Quantile, Spread};
-use crate::report::table::milliseconds;
+use crate::report::table::{mark_ms, milliseconds};
 use crate::report::{Part, Period};
 use crate::units;
 
@@ -32,7 +32,7 @@ pub fn ping(part: &Part) -> Option<Picture> {
     let spreads = part.summary.hours.iter().map(|hour| hour.ping).collect::<Vec<_>>();
     let asked = part.summary.max_latency;
     let title = "Latency by the hour of the day";
-    let words = [|ms| format!("{ms} ms"), milliseconds as Word];
+    let words = [mark_ms as Word, milliseconds];
     picture(title, &spreads, asked, (colours::PING, colours::PING), words)
 }
 

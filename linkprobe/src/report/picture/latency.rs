@@ -5,7 +5,7 @@ use super::{Frame, Picture, Sign, WIDTH, colours, stretches};
 use crate::local;
 use crate::report::scale::Scale;
 use crate::report::spread::Spread;
-use crate::report::table::milliseconds;
+use crate::report::table::{mark_ms, milliseconds};
 use crate::report::{Part, Period};
 
 /// From so many samples on they are drawn as a band.
@@ -34,7 +34,7 @@ pub fn picture(part: &Part, period: Period) -> Option<Picture> {
     let mut canvas = Canvas::new(size.0, size.1);
     canvas.draw(|pen| {
         frame.outages(pen, part);
-        frame.numbers(pen, &scale, |ms| format!("{ms:.0} ms"));
+        frame.numbers(pen, &scale, mark_ms);
         frame.time(pen);
         if let Some(asked) = asked_near {
             pen.dashes(frame.from.0, frame.to.0, frame.y(scale.place(asked)), colours::ASKED);

@@ -239,7 +239,7 @@ fn hours(summary: &Summary) -> String {
         );
     }
     text.push_str("</tr></thead>\n<tbody>\n");
-    for hour in &summary.hours {
+    for hour in summary.shown_hours() {
         let _ = write!(text, "<tr><th scope=\"row\">{:02}:00</th>", hour.hour);
         for (spread, word) in [
             (hour.download, units::rate as fn(f64) -> String),

@@ -150,6 +150,9 @@ pub struct Beside {
     pub unreadable_lines: usize,
 }
 
+/// From so many hours of which anything is known all 24 are shown: a day is seen at a glance.
+const ALL_HOURS_FROM: usize = 12;
+
 impl Summary {
     /// Of points in order, all of which touch the period.
     #[must_use]
@@ -207,10 +210,24 @@ impl Summary {
         self.verdicts.values().sum()
     }
 
+    /// The hours of the day that a table shows: where there is little, those of which anything is known.
+    pub fn shown_hours(&self) -> impl Iterator<Item = &Hour> {
+        let all = self.hours.iter().filter(|hour| hour.is_known()).count() >= ALL_HOURS_FROM;
+        self.hours.iter().filter(move |hour| all || hour.is_known())
+    }
+
     /// How often this verdict came.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
         self.verdicts.get(verdict.as_str()).copied().unwrap_or(0)
+    }
+}
+
+impl Hour {
+    fn is_known(&self) -> bool {
+        let Self { checks, download, upload, ping, up, .. } = self;
+        let spreads = [download, upload, ping];
+        *checks > 0 || up.is_some() || spreads.iter().any(|spread| spread.is_some())
     }
 }
 

@@ -420,7 +420,7 @@ fn hours(summary: &Summary, looks: Looks) -> String {
         "p95",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for hour in &summary.hours {
+    for hour in summary.shown_hours() {
         let Hour { download, upload, ping, .. } = hour;
         let good = if hour.checks > 0 { percent_of(hour.good, hour.checks) } else { String::new() };
         let up = hour.up.map_or_else(String::new, percent);

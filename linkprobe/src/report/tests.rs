@@ -348,3 +348,16 @@ fn round_trips_of_a_fast_line_have_two_figures() {
         assert!(!text.contains("0.0 ms"), "{text}");
     }
 }
+
+#[test]
+fn hours_of_which_nothing_is_known_are_left_out_where_they_are_most() {
+    for hours in [3, 11, 12, 20] {
+        let lines: String = (0..hours).map(|hour| good_check(hour * 60 + 30, |_| ())).collect();
+        let [page, _, table] = all_of(&report_of("hours", &[("backup", &lines)], None));
+        let want = if hours < 12 { usize::try_from(hours).unwrap() } else { 24 };
+        let (_, rows) = table.split_once("By hour of the day").unwrap();
+        let is_row = |line: &&str| line.trim_start().get(2..5) == Some(":00");
+        assert_eq!(rows.lines().filter(is_row).count(), want, "{table}");
+        assert_eq!(page.matches(":00</th>").count(), want, "{hours}");
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notifier::clock;
-use notifier::config::duration;
+use notifier::config::{DEFAULT_PATH, duration};
 use notifier::exit::{self, Failure};
 use serde::Serialize;
 
@@ -131,6 +131,9 @@ impl Report {
     }
 }
 
+/// Where packages put the example of the file.
+const EXAMPLE: &str = "/usr/share/doc/bastion/bastion.toml";
+
 /// Before this no machine has written a record: its clock was not set.
 const FIRST_S: i64 = 1_420_070_400;
 
@@ -186,9 +189,10 @@ fn links<'a>(
     let Some(wanted) = wanted else {
         let all: Vec<_> = all.collect();
         if all.is_empty() {
-            return Err(Failure::config(
-                "there is no [[link]] in the file; name what it is to look at",
-            ));
+            return Err(Failure::config(format!(
+                "there is no [[link]] in the configuration file; add a [[link]] to it \
+                 ({DEFAULT_PATH}, unless --config names another); {EXAMPLE} has an example"
+            )));
         }
         return Ok(all);
     };

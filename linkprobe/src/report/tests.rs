@@ -361,3 +361,15 @@ fn hours_of_which_nothing_is_known_are_left_out_where_they_are_most() {
         assert_eq!(page.matches(":00</th>").count(), want, "{hours}");
     }
 }
+
+#[test]
+fn where_no_line_is_named_it_is_said_how_to_name_one() {
+    let settings = Settings::parse("").unwrap();
+    let failure = links(&settings, Path::new("/nowhere"), None).unwrap_err();
+    let said = format!("{failure:?}");
+    for want in
+        ["add a [[link]]", "/etc/bastion/bastion.toml", "/usr/share/doc/bastion/bastion.toml"]
+    {
+        assert!(said.contains(want), "{said}");
+    }
+}

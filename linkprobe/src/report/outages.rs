@@ -75,7 +75,7 @@ pub fn outages(points: &[Point], period: Period) -> Vec<Outage> {
         })
         .filter(|outage| outage.from_s <= outage.to_s)
         .collect();
-    let told = told_by_watch(points, &all);
+    let told = Told::of(points, &all);
     let of_checks = by_checks(points, &told);
     let beside = |one: &Outage, other: &Outage| {
         other.from_s <= one.to_s + BESIDE_S && one.from_s <= other.to_s + BESIDE_S
@@ -89,28 +89,40 @@ pub fn outages(points: &[Point], period: Period) -> Vec<Outage> {
 
 /// The times of which the watch has told all: its outages, and what it looked at, if all that it saw to be
 /// down there is in one of these. An outage that is not over it has not written yet.
-fn told_by_watch(points: &[Point], outages: &[Outage]) -> Vec<(i64, i64)> {
-    let hours = points.iter().filter(|point| point.kind == Kind::Watch);
-    let whole = hours.filter(|hour| {
-        let told: i64 = outages.iter().map(|o| o.within(hour.at_s, hour.end_s())).sum();
-        #[expect(clippy::cast_precision_loss, reason = "no more than 2^52 seconds")]
-        let told = if told > 0 { (told + BESIDE_S) as f64 } else { 0.0 };
-        hour.up_s.is_some_and(|up_s| hour.took_s - up_s <= told)
-    });
-    let whole = whole.map(|hour| (hour.at_s, hour.end_s()));
-    let near = outages.iter().map(|o| (o.from_s - BESIDE_S, o.to_s + BESIDE_S));
-    whole.chain(near).collect()
+pub struct Told(Vec<(i64, i64)>);
+
+impl Told {
+    /// Of points, and outages that the watch saw, or others among them.
+    #[must_use]
+    pub fn of(points: &[Point], outages: &[Outage]) -> Self {
+        let by_watch = || outages.iter().filter(|outage| outage.seen_by == Eye::Watch);
+        let hours = points.iter().filter(|point| point.kind == Kind::Watch);
+        let whole = hours.filter(|hour| {
+            let told: i64 = by_watch().map(|o| o.within(hour.at_s, hour.end_s())).sum();
+            #[expect(clippy::cast_precision_loss, reason = "no more than 2^52 seconds")]
+            let told = if told > 0 { (told + BESIDE_S) as f64 } else { 0.0 };
+            hour.up_s.is_some_and(|up_s| hour.took_s - up_s <= told)
+        });
+        let whole = whole.map(|hour| (hour.at_s, hour.end_s()));
+        let near = by_watch().map(|o| (o.from_s - BESIDE_S, o.to_s + BESIDE_S));
+        Self(whole.chain(near).collect())
+    }
+
+    /// Whether the watch has told all of the time of this check.
+    #[must_use]
+    pub fn is_of(&self, check: &Point) -> bool {
+        let touches = |(from_s, to_s): &(i64, i64)| *from_s <= check.end_s() && check.at_s <= *to_s;
+        self.0.iter().any(touches)
+    }
 }
 
 /// Runs of checks that found it down, of which the watch has not told: from the first of them to the check
 /// that found it up.
-fn by_checks(points: &[Point], told: &[(i64, i64)]) -> Vec<Outage> {
+fn by_checks(points: &[Point], told: &Told) -> Vec<Outage> {
     let mut runs: Vec<Outage> = Vec::new();
     for point in points.iter().filter(|point| point.kind == Kind::Check) {
         let down = point.verdict == Some(Verdict::Down);
-        let is_told =
-            || told.iter().any(|(from_s, to_s)| *from_s <= point.end_s() && point.at_s <= *to_s);
-        if down && is_told() {
+        if down && told.is_of(point) {
             continue;
         }
         let open = runs.last_mut().filter(|run| !run.over && point.at_s - run.to_s <= BELIEVED_S);
@@ -129,6 +141,17 @@ fn by_checks(points: &[Point], told: &[(i64, i64)]) -> Vec<Outage> {
         }
     }
     runs
+}
+
+/// For how long of an hour of the watch the line was down: before the watch is sure of an outage it counts
+/// its first seconds as up. Nothing of what is no such hour.
+#[must_use]
+pub fn down_of(hour: &Point, outages: &[Outage]) -> Option<f64> {
+    let up_s = hour.up_s.filter(|_| hour.kind == Kind::Watch)?;
+    let seen = outages.iter().filter(|outage| outage.seen_by == Eye::Watch);
+    #[expect(clippy::cast_precision_loss, reason = "no more than 2^52 seconds")]
+    let seen = seen.map(|outage| outage.within(hour.at_s, hour.end_s())).sum::<i64>() as f64;
+    Some((hour.took_s - up_s).max(seen.min(hour.took_s)))
 }
 
 #[cfg(test)]

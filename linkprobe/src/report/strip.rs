@@ -1,7 +1,7 @@
 //! A period in equal pieces: whether the line was up in each, and what checks found in it.
 
 use super::Period;
-use super::outages::{BESIDE_S, Eye, Outage};
+use super::outages::{BESIDE_S, Eye, Outage, Told};
 use super::point::Point;
 use crate::record::{Kind, Verdict};
 
@@ -22,7 +22,7 @@ const CHECK_SPEAKS_S: i64 = 5400;
 /// The period in so many pieces, of points and outages in order.
 #[must_use]
 pub fn pieces(points: &[Point], outages: &[Outage], period: Period, count: usize) -> Vec<Piece> {
-    let (watched, checked) = (watched(points, outages), checked(points));
+    let (watched, checked) = (watched(points, outages), checked(points, outages));
     let whole = i128::from(period.seconds());
     let parts = i128::try_from(count.max(1)).unwrap_or(1);
     let edge = |index: usize| {
@@ -114,18 +114,24 @@ fn watched(points: &[Point], outages: &[Outage]) -> Vec<Stretch> {
     hours.filter_map(stretch).collect()
 }
 
-fn checked(points: &[Point]) -> Vec<Stretch> {
-    let checks: Vec<(i64, Verdict)> = points
+/// Checks, each until the next. One that found it down amid an outage of the watch says nothing of what
+/// came after that.
+fn checked(points: &[Point], outages: &[Outage]) -> Vec<Stretch> {
+    let told = Told::of(points, outages);
+    let checks: Vec<(&Point, Verdict)> = points
         .iter()
         .filter(|point| point.kind == Kind::Check)
-        .filter_map(|point| Some((point.at_s, point.verdict?)))
+        .filter_map(|point| Some((point, point.verdict?)))
         .collect();
-    let next = checks.iter().skip(1).map(|(at_s, _)| *at_s).chain([i64::MAX]);
-    let stretch = |((at_s, verdict), next): (&(i64, Verdict), i64)| Stretch {
-        from_s: *at_s,
-        to_s: next.min(at_s + CHECK_SPEAKS_S),
-        down: f64::from(u8::from(*verdict == Verdict::Down)),
-        verdict: Some(*verdict),
+    let next = checks.iter().skip(1).map(|(check, _)| check.at_s).chain([i64::MAX]);
+    let stretch = |((check, verdict), next): (&(&Point, Verdict), i64)| {
+        let down = *verdict == Verdict::Down && !told.is_of(check);
+        Stretch {
+            from_s: check.at_s,
+            to_s: next.min(check.at_s + CHECK_SPEAKS_S),
+            down: f64::from(u8::from(down)),
+            verdict: Some(*verdict),
+        }
     };
     checks.iter().zip(next).map(stretch).collect()
 }
@@ -202,6 +208,15 @@ mod tests {
             watch(3, 900.0),
         ];
         assert_eq!(drawn(&points, 5).0, "updp.");
+    }
+
+    #[test]
+    fn what_a_check_found_amid_an_outage_of_the_watch_ends_with_that() {
+        let check =
+            |at_s, verdict| point(Kind::Check, at_s, |record| record.verdict = Some(verdict));
+        let outage = point(Kind::Outage, 3600, |record| record.took_s = Some(79.0));
+        let points = [outage, check(3630, Verdict::Down), check(18_000, Verdict::Down)];
+        assert_eq!(drawn(&points, 6), (".pu..d".into(), ".dd..d".into()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Period;
 use super::isps::Isps;
-use super::outages::{Eye, Outage, outages};
+use super::outages::{Eye, Outage, down_of, outages};
 use super::point::Point;
 use super::spread::{Sample, Spread};
 use crate::local;
@@ -199,8 +199,8 @@ impl Summary {
                 month_began_s: beside.month_began_s,
                 month_budget: beside.month_budget,
             },
+            hours: hours(points, &outages),
             outages,
-            hours: hours(points),
         }
     }
 
@@ -243,14 +243,9 @@ fn spread<'a>(
 fn uptime(points: &[Point], outages: &[Outage]) -> Option<Uptime> {
     let (mut looked, mut down) = (0.0, 0.0);
     let mut counted_to_s = None;
-    for hour in points.iter().filter(|point| point.kind == Kind::Watch) {
-        let Some(up_s) = hour.up_s else { continue };
+    for (hour, hour_down) in points.iter().filter_map(|p| Some((p, down_of(p, outages)?))) {
         looked += hour.took_s;
-        // Before the watch is sure of an outage it counts its first seconds as up.
-        let seen = outages.iter().filter(|outage| outage.seen_by == Eye::Watch);
-        #[expect(clippy::cast_precision_loss, reason = "no more than 2^52 seconds")]
-        let seen = seen.map(|outage| outage.within(hour.at_s, hour.end_s())).sum::<i64>() as f64;
-        down += (hour.took_s - up_s).max(seen.min(hour.took_s));
+        down += hour_down;
         counted_to_s = counted_to_s.max(Some(hour.end_s()));
     }
     if looked > 0.0 {
@@ -280,7 +275,7 @@ fn uptime(points: &[Point], outages: &[Outage]) -> Option<Uptime> {
     Some(Uptime { share, seen_by, looked, down, counted_to_s, outages })
 }
 
-fn hours(points: &[Point]) -> Vec<Hour> {
+fn hours(points: &[Point], outages: &[Outage]) -> Vec<Hour> {
     let count = |kind| points.iter().filter(|point| point.kind == kind).count();
     let kind = if count(Kind::Measure) > count(Kind::Check) { Kind::Measure } else { Kind::Check };
     let mut by_hour: Vec<Vec<&Point>> = vec![Vec::new(); 24];
@@ -290,12 +285,10 @@ fn hours(points: &[Point]) -> Vec<Hour> {
     let of_hour = |(hour, points): (usize, Vec<&Point>)| {
         let tests = || points.iter().copied().filter(|point| point.kind == kind);
         let checks = || points.iter().filter(|point| point.kind == Kind::Check);
-        let (mut looked, mut up) = (0.0, 0.0);
-        for point in points.iter().filter(|point| point.kind == Kind::Watch) {
-            if let Some(up_s) = point.up_s {
-                looked += point.took_s;
-                up += up_s;
-            }
+        let (mut looked, mut down) = (0.0, 0.0);
+        for (point, point_down) in points.iter().filter_map(|p| Some((p, down_of(p, outages)?))) {
+            looked += point.took_s;
+            down += point_down;
         }
         Hour {
             hour,
@@ -304,7 +297,7 @@ fn hours(points: &[Point]) -> Vec<Hour> {
             download: spread(tests(), |point| point.download),
             upload: spread(tests(), |point| point.upload),
             ping: Spread::of_exact(tests().filter_map(|point| point.ping)),
-            up: (looked > 0.0).then(|| up / looked),
+            up: (looked > 0.0).then(|| 1.0 - down / looked),
         }
     };
     by_hour.into_iter().enumerate().map(of_hour).collect()
@@ -374,6 +367,9 @@ mod tests {
         };
         // It is down a little longer than the watch is sure of that, and that is one number.
         let (up, words) = of(&[watch(0, 3556.0), outage(10, 49.0), outage(70, 60.0)]);
+        let points = [watch(0, 3556.0), outage(10, 49.0), outage(70, 60.0)];
+        let hours = Summary::of(&points, DAY, &Beside::default()).hours;
+        assert_eq!(hours.iter().find_map(|hour| hour.up), Some(up.share));
         assert_eq!((up.down, up.counted_to_s), (49.0, Some(DAY.from_s + 3600)));
         let until = local::minute(DAY.from_s + 3600);
         let want = format!(

@@ -51,7 +51,8 @@ impl<In: Transport> Transport for Headed<In> {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let most = match timeout.reason {
             Timeout::RecvResponse => MOST,
-            Timeout::Global => MOST_IN_ALL,
+            // It is named as well where there is no time at all: that is a transfer.
+            Timeout::Global if !timeout.after.is_not_happening() => MOST_IN_ALL,
             _ => usize::MAX,
         };
         let before = self.inner.buffers().input().len();

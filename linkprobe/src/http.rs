@@ -236,7 +236,7 @@ fn words(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;
@@ -264,6 +264,24 @@ mod tests {
         // What was on its way, in the buffers of both kernels, is beside it.
         let sent = server.join().unwrap();
         assert!(sent < 16_000_000, "{sent}");
+    }
+
+    #[test]
+    fn a_transfer_is_read_to_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n");
+            let _ = stream.write_all(&[7; 5_000_000]);
+        });
+        let none: Arc<Lookup> = Arc::new(|_: &str, _| Err("no names".into()));
+        let client = Client::new(Wire::new(Line::default()), none, None, 16 * 1024).unwrap();
+        let mut body = client.open(&url, &[]).unwrap().into_body();
+        assert_eq!(body.read_to_vec().unwrap().len(), 5_000_000);
+        server.join().unwrap();
     }
 
     #[test]

@@ -117,8 +117,7 @@ fn put(host: &Host, aspect: Aspect, news: News, record: &Record) -> Result<(), S
 /// Tells that the month's data is used up; whether it is in the spool.
 #[must_use]
 pub fn exhausted(host: &Host, link: &Link, log: &Log, why: &str) -> bool {
-    let text =
-        format!("link {}: {why}; only up or down is seen until the next month", link.name);
+    let text = format!("link {}: {why}; only up or down is seen until the next month", link.name);
     log.say(
         Level::Warning,
         &Line::new("data-used-up").text("link", &link.name).text("message", why),

@@ -66,7 +66,8 @@ const SOON: Duration = Duration::from_millis(300);
 const SOON_ROUND_TRIPS: u32 = 6;
 
 /// Time at the threshold's rate, in seconds, after which a transfer is too near to it to tell: of the first, and
-/// of those that have to settle what the first could not.
+/// of those after it. What they say is the line's verdict: one that ended in its slow start, at a server that is
+/// well, would leave that to the slow one before it.
 const ENOUGH: [f64; 2] = [1.0, 2.4];
 
 /// Standard errors between the threshold and a rate that is on one side of it, at the last look: one in a hundred
@@ -96,10 +97,8 @@ pub struct Question {
     pub threshold: f64,
     /// Round trip of the idle line to the server.
     pub round_trip: Duration,
-    /// Whether it is the first: that the line has less is then confirmed by another.
+    /// Whether it is the first: that the line has less is then confirmed by another, which may take longer.
     pub is_first: bool,
-    /// Whether another came before that could not tell: then it may take longer.
-    pub is_again: bool,
     /// How long it is to go on though it has passed: to see what is behind a token bucket.
     pub at_least: Duration,
 }
@@ -211,7 +210,7 @@ impl Decision {
 
     /// Bytes after which it is too near to tell.
     fn enough(&self) -> f64 {
-        let enough = ENOUGH[usize::from(self.question.is_again)];
+        let enough = ENOUGH[usize::from(!self.question.is_first)];
         let seconds = enough.max(PACE * self.question.at_least.as_secs_f64());
         (seconds * self.question.threshold).max(ENOUGH_BYTES)
     }
@@ -379,6 +378,18 @@ pub fn next(tried: &[Tried], providers: usize, threshold: f64) -> Next {
     let gained = now.is_none_or(|now| now.rate > GAIN * before);
     if gained && last.flows < MOST_FLOWS {
         return more;
+    }
+    // What is slow with one, and another has brought more and could not tell, is so of itself: the other is asked again.
+    let other = told.iter().filter(|(one, _)| one.provider != last.provider);
+    let other = other.max_by(|(_, one), (_, other)| one.rate.total_cmp(&other.rate));
+    if let (Some((one, better)), Answer::HasNot(now)) = (other, answer)
+        && matches!(one.answer, Some(Answer::Near(_)))
+        && better.rate > GAIN * now.rate
+    {
+        let flows = (last.flows * MORE).min(MOST_FLOWS);
+        let near = Next::Decided(Answer::Near(Some(*better)));
+        let is_left = flows > last.flows && !useless(one.provider);
+        return if is_left { Next::Try { flows, provider: one.provider } } else { near };
     }
     // It may be slow to us by itself, and the other, who could say so, does not answer today. Who answered and then sent
     // next to nothing has said the same.

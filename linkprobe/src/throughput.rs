@@ -176,15 +176,13 @@ fn plan(
     fell: bool,
 ) -> (Question, Plan) {
     let round_trip = endpoint.round_trip;
-    let is_again = tried.iter().any(|one| matches!(one.answer, Some(Answer::Near(_))));
     let is_first = tried.iter().all(|one| one.answer.is_none());
     let at_least = match (is_first, fell) {
         (true, _) => wanted.at_least,
         (false, true) => AGAIN,
         (false, false) => Duration::ZERO,
     };
-    let question =
-        Question { threshold: wanted.threshold, round_trip, is_first, is_again, at_least };
+    let question = Question { threshold: wanted.threshold, round_trip, is_first, at_least };
     let pace = decide::PACE * wanted.threshold;
     #[expect(clippy::cast_precision_loss, reason = "some dozens")]
     let each = pace * (round_trip + SLACK).as_secs_f64() * ROOM / flows as f64;

@@ -91,7 +91,7 @@ fn the_demo_of_a_line_shows_a_good_a_slow_and_a_wrong_one_and_what_each_costs() 
         "exit code 0",
         "CRITICAL: backup is slow",
         "exit code 2",
-        "link backup speed is LOW: about",
+        "link backup speed is LOW: download: about",
         "OK: backup is good",
         "link backup speed is enough again",
         "CRITICAL: backup is the wrong ISP's it is AS3320",

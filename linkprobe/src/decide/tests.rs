@@ -74,13 +74,7 @@ fn check(line: &Line, threshold: f64, at_least: Duration, chance: &mut Chance) -
         };
         let at_least = if tried.is_empty() { at_least } else { Duration::ZERO };
         let is_first = tried.is_empty();
-        let question = Question {
-            is_first,
-            threshold,
-            round_trip,
-            is_again: tried.iter().any(|one: &Tried| matches!(one.answer, Some(Answer::Near(_)))),
-            at_least,
-        };
+        let question = Question { is_first, threshold, round_trip, at_least };
         let (answer, more) = transfer(line, question, flows, chance);
         bytes += more;
         tried.push(Tried { flows, provider, answer: Some(answer) });
@@ -138,13 +132,7 @@ fn lines_of_all_kinds_are_judged_rightly() {
 fn decide(threshold: f64, rate: impl Fn(u64) -> f64) -> (Answer, u64) {
     let round_trip = Duration::from_millis(20);
     let at_least = Duration::ZERO;
-    let mut decision = Decision::new(Question {
-        threshold,
-        round_trip,
-        is_first: true,
-        is_again: false,
-        at_least,
-    });
+    let mut decision = Decision::new(Question { threshold, round_trip, is_first: true, at_least });
     let mut bytes = 0.0;
     (0..20_000)
         .step_by(5)
@@ -175,6 +163,7 @@ fn more_flows_are_tried_as_long_as_they_bring_more() {
     let steady = |rate| Steady { rate, within: 1e4, error: 1e3, windows: 6, length, growth: 1.0 };
     let tried = |flows, provider, answer| Tried { flows, provider, answer };
     let has_not = |rate| Some(Answer::HasNot(steady(rate)));
+    let near = |rate| Some(Answer::Near(Some(steady(rate))));
     let try_one = |flows, provider| Next::Try { flows, provider };
     let decided = |answer: Option<Answer>| Next::Decided(answer.unwrap());
     let stalled = Some(Answer::Stalled);
@@ -203,6 +192,22 @@ fn more_flows_are_tried_as_long_as_they_bring_more() {
             decided(has_not(5e4)),
         ),
         (vec![tried(4, 0, has_not(5e5)), tried(8, 0, has_not(5e5))], 1, decided(has_not(5e5))),
+        // Slow with one of itself: another has brought more, and is asked until it can tell.
+        (
+            vec![tried(4, 0, has_not(2e5)), tried(8, 1, near(13e5)), tried(16, 0, has_not(2e5))],
+            2,
+            try_one(32, 1),
+        ),
+        (
+            vec![tried(4, 0, has_not(2e5)), tried(16, 1, near(13e5)), tried(32, 0, has_not(2e5))],
+            2,
+            decided(near(13e5)),
+        ),
+        (
+            vec![tried(4, 0, has_not(2e5)), tried(8, 1, has_not(5e5)), tried(16, 0, has_not(2e5))],
+            2,
+            decided(has_not(2e5)),
+        ),
     ] {
         assert_eq!(next(&tries, providers, 1e6), want, "{tries:?}");
     }

@@ -189,16 +189,25 @@ impl Line {
         Ok(socket)
     }
 
+    /// Where packets to `to` would come from. Nothing is sent by this: the kernel looks for a route and an
+    /// address of ours.
+    ///
+    /// # Errors
+    ///
+    /// [`LineError`]; where there is an interface, a route of IPv4 that is missing is none.
+    pub fn address_towards(&self, to: IpAddr) -> Result<IpAddr, LineError> {
+        let from = self.udp(SocketAddr::new(to, 9))?.local_addr()?.as_socket();
+        from.map(|from| from.ip())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable).into())
+    }
+
     /// Whether the line has a way to addresses of this family at all: of IPv6 many have none.
     #[must_use]
     pub fn reaches(&self, to: IpAddr) -> bool {
         if self.source.is_some_and(|source| source.is_ipv4() != to.is_ipv4()) {
             return false;
         }
-        // Nothing is sent by this: the kernel looks for a route and an address of ours.
-        let Ok(socket) = self.udp(SocketAddr::new(to, 9)) else { return false };
-        let from = socket.local_addr().ok().and_then(|address| address.as_socket());
-        let Some(from) = from.map(|from| from.ip()) else { return false };
+        let Ok(from) = self.address_towards(to) else { return false };
         // Of an interface without an address of the family the kernel takes everybody for a neighbour, and
         // lends it one of another interface, or none.
         let is_its_own =

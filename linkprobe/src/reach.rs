@@ -14,7 +14,7 @@ mod tries;
 
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -319,6 +319,37 @@ pub fn look_with(
     look
 }
 
+/// Addresses that are beyond any line, for where nobody else is.
+const BEYOND: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111)),
+];
+
+/// What on this machine would keep answers from coming, by its main routing table; nobody is asked.
+#[must_use]
+pub fn foresee(line: &Line, resolvers: &[SocketAddr], targets: &[SocketAddr]) -> Option<Hint> {
+    foresee_by(line, resolvers, targets, &Routes::read(), &Files)
+}
+
+fn foresee_by(
+    line: &Line,
+    resolvers: &[SocketAddr],
+    targets: &[SocketAddr],
+    routes: &Routes,
+    known: &impl Known,
+) -> Option<Hint> {
+    let interface = line.interface.as_deref()?;
+    let is_near = |to: SocketAddr| routes.is_near(Some(interface), to.ip());
+    let mut probes = probes(resolvers, targets, is_near);
+    // That there is a way to a router is not that there is one beyond it.
+    if probes.iter().all(|probe| probe.near) {
+        let to = BEYOND.into_iter().find(|to| routes.lead_to(interface, *to)).unwrap_or(BEYOND[0]);
+        let to = SocketAddr::new(to, 53);
+        probes.push(Probe { to, by: By::Dns, near: false, found: Found::NotAsked });
+    }
+    hint(line, &probes, routes, known)
+}
+
 /// Those who may be asked, each once.
 fn probes(
     resolvers: &[SocketAddr],
@@ -490,6 +521,57 @@ mod tests {
             let routes = Routes::parse(table, "");
             assert_eq!(hint(&line, &probes, &routes, &known), want, "row {at}");
             assert_eq!(hint(&Line::default(), &probes, &routes, &known), None, "the default's");
+        }
+    }
+
+    #[test]
+    fn what_would_keep_answers_from_coming_is_known_before_anybody_is_asked() {
+        if cfg!(target_endian = "big") {
+            return;
+        }
+        let line = Line { interface: Some("wwan0".into()), source: None };
+        let net = "head\nwwan0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let default = |name: &str, metric: u32| {
+            format!("{name}\t00000000\t010200C0\t0003\t0\t0\t{metric}\t00000000\t0\t0\t0\n")
+        };
+        let six = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
+                   fe800000000000000000000000000001 00000400 00000003 00000000 00000003 wwan0\n";
+        let out = format!("{net}{}", default("wwan0", 700));
+        let second = format!("{out}{}", default("eth0", 100));
+        let elsewhere = format!("{net}{}", default("eth0", 100));
+        let no_route = |to: &str| {
+            let interface = Some("wwan0".to_owned());
+            Some(Hint::NoRoute(Trouble::NoRoute { interface, to: to.parse().unwrap() }))
+        };
+        let no_carrier = Some(Hint::NoCarrier("wwan0".into()));
+        let strict = Some(Hint::StrictFilter("wwan0".into()));
+        let up = Some(true);
+        let (near, far) = ("192.0.2.1:53", "9.9.9.9:53");
+        let table = [
+            // Routes of both families; name servers, targets; the carrier, the filter.
+            (&out, "", vec![far], vec![], Like(up, true), None),
+            (&second, "", vec![far], vec![], Like(up, false), None),
+            (&second, "", vec![far], vec![], Like(Some(false), true), no_carrier),
+            (&second, "", vec![far], vec![], Like(up, true), strict.clone()),
+            (&elsewhere, "", vec![far], vec![], Like(up, false), no_route("9.9.9.9")),
+            (&elsewhere, "", vec![near], vec![far], Like(None, false), no_route("9.9.9.9")),
+            // A router alone does not show whether there is a way out.
+            (&elsewhere, "", vec![near], vec![], Like(up, false), no_route("1.1.1.1")),
+            (&elsewhere, "", vec![], vec![near], Like(up, false), no_route("1.1.1.1")),
+            (&elsewhere, "", vec![], vec![], Like(up, false), no_route("1.1.1.1")),
+            (&second, "", vec![near], vec![], Like(up, false), None),
+            (&second, "", vec![near], vec![], Like(up, true), strict),
+            (&elsewhere, six, vec![near], vec![], Like(up, true), None),
+        ];
+        let parse = |all: Vec<&str>| -> Vec<SocketAddr> {
+            all.into_iter().map(|one| one.parse().unwrap()).collect()
+        };
+        for (at, (four, six, resolvers, targets, known, want)) in table.into_iter().enumerate() {
+            let (resolvers, targets) = (parse(resolvers), parse(targets));
+            let routes = Routes::parse(four, six);
+            let foreseen = |line| foresee_by(line, &resolvers, &targets, &routes, &known);
+            assert_eq!(foreseen(&line), want, "row {at}");
+            assert_eq!(foreseen(&Line::default()), None, "the default's");
         }
     }
 

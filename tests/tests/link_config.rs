@@ -2,12 +2,19 @@
 //! is sent to find it. And what a check by hand leaves behind.
 
 use bastion_tests::host::{CONFIG, Host, require};
-use bastion_tests::lines::AS_LINKPROBE;
+use bastion_tests::lines::{AS_LINKPROBE, Lines, backup};
 use bastion_tests::process::Output;
+use bastion_tests::rows::each_row;
 
 /// A line that this machine has, as far as the file says.
 const GOOD: &str =
     "[[link]]\nname = \"backup\"\ninterface = \"lo\"\nmin-download = \"10 Mbit/s\"\n";
+
+/// What `check-config` says last of a file in which nothing is wrong: the lines are ready, or not all of them.
+const RIGHT: [&str; 2] = [
+    "nothing is wrong with what linkprobe does",
+    "nothing is wrong in the file; see above what is not ready now",
+];
 
 fn check_config(host: &Host) -> Output {
     host.run(&["/artefacts/linkprobe", "--config", CONFIG, "check-config"])
@@ -19,16 +26,79 @@ fn findings(host: &Host, program: &str) -> Vec<String> {
     said.lines().filter(|line| line.contains("link")).map(str::to_owned).collect()
 }
 
+/// What `bastion check` says of each line as it is now.
+fn now(host: &Host) -> Vec<String> {
+    let said = host.run(&["/artefacts/bastion", "check"]).text();
+    said.lines().filter(|line| line.starts_with("link ")).map(str::to_owned).collect()
+}
+
 #[test]
-fn a_link_that_is_right_has_no_findings_and_costs_no_packet() {
+fn how_a_line_is_now_is_told_and_is_no_mistake_in_the_file_and_costs_no_packet() {
+    let (ready, not_ready) = (RIGHT[0], RIGHT[1]);
+    let table = [
+        ("true", "by b0, 10.2.0.2, asks the name server 198.18.2.53", ready),
+        ("ip link set b0 down", "not ready now: the interface b0 is down", not_ready),
+        ("ip address flush dev b0", "not ready now: the interface b0 has no address", not_ready),
+        ("CUT", "not ready now: the interface b0 has no carrier", not_ready),
+        (
+            "ip route del default dev b0",
+            "not ready now: it seems that no route leads to 198.18.2.53 by b0: give it one, as \
+             \"ip route add default dev b0 metric 700\", or with \"via\" and the line's gateway",
+            not_ready,
+        ),
+        (
+            "ip route del default dev b0
+             ip route add default via 10.2.0.1 dev b0 table 200; ip rule add from 10.2.0.2 table 200",
+            "not ready now: it seems that no route leads to 198.18.2.53 by b0: give it one, as \
+             \"ip route add default dev b0 metric 700\", or with \"via\" and the line's gateway \
+             (routes of other tables, which \"ip rule\" lists, are not seen here)",
+            not_ready,
+        ),
+        (
+            "echo 1 >/proc/sys/net/ipv4/conf/b0/rp_filter",
+            "not ready now: the reverse path filter of b0 is strict, and the best route is another's: \
+             sysctl net.ipv4.conf.b0.rp_filter=2",
+            not_ready,
+        ),
+    ];
+    each_row(&table, |(script, says, last)| {
+        let lines = Lines::new();
+        let host = &lines.inside;
+        // What the kernel sends of itself is not to be counted.
+        host.sh("echo 1 >/proc/sys/net/ipv6/conf/b0/disable_ipv6");
+        match *script {
+            "CUT" => lines.gates[1].sh("ip link set b1 down"),
+            script => host.sh(script),
+        };
+        host.write_config(&backup(""));
+        let sent = || host.sh("cat /proc/net/dev | tr -s ' ' | grep b0: | cut -d ' ' -f 12");
+        let before = sent();
+        assert!(before.trim().parse::<u64>().is_ok(), "{before}");
+        let said = format!("link backup: {says}");
+        let output = check_config(host);
+        let all = format!("{said}\n{CONFIG}: {last}\n");
+        assert_eq!((output.code, output.text()), (Some(0), all), "{output:?}");
+        assert_eq!(output.errors(), "");
+        assert_eq!(now(host), [said]);
+        assert_eq!(findings(host, "/artefacts/bastion"), Vec::<String>::new());
+        assert_eq!(sent(), before);
+    });
+}
+
+#[test]
+fn a_line_of_which_nothing_but_its_interface_is_said_is_read_and_costs_no_packet() {
     let host = Host::new();
     require("linkprobe");
     host.write_config(GOOD);
+    host.sh("ip route add default dev lo");
     let count = || host.sh("ip -s -j link show lo");
     let before = count();
     let output = check_config(&host);
-    let good = format!("{CONFIG}: nothing is wrong with what linkprobe does\n");
+    let said = "link backup: by lo, 192.0.2.1, asks the name servers 1.1.1.1, 9.9.9.9 (nobody knows of any: \
+                public ones)";
+    let good = format!("{said}\n{CONFIG}: {}\n", RIGHT[0]);
     assert_eq!((output.code, output.text()), (Some(0), good), "{output:?}");
+    assert_eq!(now(&host), [said]);
     assert_eq!(findings(&host, "/artefacts/bastion"), Vec::<String>::new());
     assert_eq!(count(), before);
 }
@@ -57,6 +127,7 @@ fn each_mistake_in_a_link_is_told_by_both_commands_at_once() {
         lines[0].starts_with("bastion: link backup: interface: there is no interface wwan0"),
         "{lines:?}"
     );
+    assert_eq!(now(&host), Vec::<String>::new(), "it is not there, so there is no more to say");
     // Nobody minds the lines.
     host.sh("cp /artefacts/bastion /srv/bastion");
     let lines = findings(&host, "/srv/bastion");

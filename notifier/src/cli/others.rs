@@ -1,11 +1,12 @@
 //! What the other programs of the file find, for `bastion check`: a tunnel is tunnelwatch's to understand, a
-//! line linkprobe's, and one command tells all that is wrong.
+//! line linkprobe's, and one command tells all that is wrong, and how a line is now.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::config::{self, Document};
+use crate::exit::print;
 
 /// A program that minds sections of the file.
 struct Other {
@@ -25,7 +26,8 @@ const OTHERS: [Other; 2] = [
 /// Where they are when they are not beside this one.
 const DIRS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
-/// What is wrong with what others mind in a file; nothing where it has none of that.
+/// What is wrong with what others mind in a file; nothing where it has none of that. What they say of how it
+/// is now is printed.
 pub(super) fn check(config: &Path) -> Vec<String> {
     let text = config::read_file(config).map(|source| source.text).unwrap_or_default();
     OTHERS.iter().flat_map(|other| other.check(config, &text)).collect()
@@ -46,10 +48,12 @@ impl Other {
         };
         let mut command = Command::new(&program);
         command.args([OsStr::new("--config"), config.as_os_str(), OsStr::new(self.command)]);
-        let output = command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).output();
+        let output = command.env_clear().stdin(Stdio::null()).output();
         let program = program.display();
         match output {
             Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stdout);
+                told(&said, config).for_each(|line| print(&format!("{line}\n")));
                 let said = String::from_utf8_lossy(&output.stderr);
                 self.findings(output.status.code(), &said, &format!("{program} {}", self.command))
             }
@@ -85,6 +89,12 @@ impl Other {
     }
 }
 
+/// What another says beside its last word on the file, which is not the last here.
+fn told<'a>(said: &'a str, config: &Path) -> impl Iterator<Item = &'a str> {
+    let last = format!("{}: ", config.display());
+    said.lines().filter(move |line| !line.is_empty() && !line.starts_with(&last))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +126,22 @@ mod tests {
             assert_eq!(OTHERS[0].findings(code, said, "x check"), want, "{code:?} {said}");
         }
         assert_eq!(OTHERS[1].findings(Some(78), "linkprobe: a\n", "x"), ["a"]);
+    }
+
+    #[test]
+    fn how_a_line_is_now_is_told_and_the_last_word_is_another_s() {
+        let config = Path::new("/etc/bastion/bastion.toml");
+        for (said, want) in [
+            ("", &[][..]),
+            ("/etc/bastion/bastion.toml: nothing is wrong with what tunnelwatch does\n", &[]),
+            (
+                "link a: by wwan0\n\nlink b: not ready now: x: y\n/etc/bastion/bastion.toml: nothing\n",
+                &["link a: by wwan0", "link b: not ready now: x: y"],
+            ),
+            ("link a: /etc/bastion/bastion.toml: x\n", &["link a: /etc/bastion/bastion.toml: x"]),
+        ] {
+            assert_eq!(told(said, config).collect::<Vec<_>>(), want, "{said}");
+        }
     }
 
     #[test]

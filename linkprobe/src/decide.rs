@@ -77,6 +77,10 @@ const AT_LAST: f64 = 2.33;
 /// Bytes that any transfer may take before that.
 const ENOUGH_BYTES: f64 = 800_000.0;
 
+/// The same in round trips, where those are long: two for slow start, which doubles, and [`PACE`] for each that is then
+/// looked at.
+const ENOUGH_ROUND_TRIPS: f64 = 6.0;
+
 /// Longest time for a transfer, but for long round trips.
 const LONGEST_TEST: Duration = Duration::from_millis(3000);
 
@@ -138,7 +142,10 @@ impl Decision {
     pub fn new(question: Question) -> Self {
         let packets = Duration::from_secs_f64((PACKETS * SEGMENT / question.threshold).min(1.0));
         let length = question.round_trip.max(packets).clamp(SHORTEST, LONGEST);
-        let windows = Windows::new(length, GAP);
+        let mut windows = Windows::new(length, GAP);
+        if question.round_trip > length {
+            windows = windows.shorter_than_a_round_trip();
+        }
         Self {
             question,
             windows,
@@ -211,7 +218,8 @@ impl Decision {
     /// Bytes after which it is too near to tell.
     fn enough(&self) -> f64 {
         let enough = ENOUGH[usize::from(!self.question.is_first)];
-        let seconds = enough.max(PACE * self.question.at_least.as_secs_f64());
+        let round_trips = ENOUGH_ROUND_TRIPS * self.question.round_trip.as_secs_f64();
+        let seconds = enough.max(round_trips).max(PACE * self.question.at_least.as_secs_f64());
         (seconds * self.question.threshold).max(ENOUGH_BYTES)
     }
 

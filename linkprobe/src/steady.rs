@@ -50,6 +50,10 @@ const SHY: f64 = 6.0;
 /// By how many standard errors the beginning has to differ from the rest.
 const OTHER: f64 = 5.0;
 
+/// Where several windows are one round trip, the share of the rest's rate below which the beginning is a slow start:
+/// that doubles, takes most of the windows, and may be more than half of them.
+const RAMP: f64 = 0.5;
+
 /// Fewest windows of which anything is said.
 const FEWEST: usize = 4;
 
@@ -70,6 +74,8 @@ pub struct Windows {
     /// Longest time between two samples; beyond it we did not look, and what arrived in the meantime
     /// says as much about us as about the line.
     gap: Duration,
+    /// Whether they are shorter than a round trip.
+    are_short: bool,
     windows: Vec<Window>,
     /// Of the window that is not full yet: where it began.
     begun: Option<Sample>,
@@ -97,7 +103,13 @@ impl Windows {
     /// Windows of this length. Samples further apart than `gap` have nothing between them.
     #[must_use]
     pub fn new(length: Duration, gap: Duration) -> Self {
-        Self { length, gap, windows: Vec::new(), begun: None, last: None }
+        Self { length, gap, are_short: false, windows: Vec::new(), begun: None, last: None }
+    }
+
+    /// The same on a line whose round trip is longer than a window, as a satellite's is.
+    #[must_use]
+    pub fn shorter_than_a_round_trip(self) -> Self {
+        Self { are_short: true, ..self }
     }
 
     /// Takes the next sample; whether a window is full by it.
@@ -125,7 +137,7 @@ impl Windows {
     /// The steady part, if there are windows enough.
     #[must_use]
     pub fn steady(&self) -> Option<Steady> {
-        let windows = self.windows.get(beginning(&self.windows)..)?;
+        let windows = self.windows.get(beginning(&self.windows, self.are_short)..)?;
         (windows.len() >= FEWEST).then(|| judge(windows))
     }
 
@@ -154,9 +166,14 @@ impl Windows {
     }
 }
 
-/// How many windows belong to the beginning: at most half of them.
-fn beginning(windows: &[Window]) -> usize {
-    let most = (windows.len() / 2).min(windows.len().saturating_sub(FEWEST));
+/// How many windows belong to the beginning: at most half of them, but for a slow start of short ones.
+fn beginning(windows: &[Window], are_short: bool) -> usize {
+    let all = windows.len().saturating_sub(FEWEST);
+    let half = (windows.len() / 2).min(all);
+    let is_ramp = |from: usize| {
+        let (first, rest) = windows.split_at(from);
+        are_short && rate(first) < RAMP * rate(rest)
+    };
     let error = |from: usize| {
         let rest = windows.get(from..).unwrap_or_default();
         let mean = rate(rest);
@@ -165,7 +182,7 @@ fn beginning(windows: &[Window]) -> usize {
         squares.sum::<f64>() / count(rest).powi(2)
     };
     let mut best = (0, f64::INFINITY);
-    for from in 0..=most {
+    for from in (0..=all).filter(|from| *from <= half || is_ramp(*from)) {
         let error = error(from);
         if error < best.1 {
             best = (from, error);
@@ -176,7 +193,8 @@ fn beginning(windows: &[Window]) -> usize {
     let mean = rate(rest);
     let spread = spread(rest, mean).max(LEAST_SPREAD * mean);
     let usual = spread * (1.0 / count(first) + 1.0 / count(rest)).sqrt();
-    if (rate(first) - mean).abs() > OTHER * usual { best.0 } else { 0 }
+    let is_other = (rate(first) - mean).abs() > OTHER * usual;
+    if is_other || best.0 > half { best.0 } else { 0 }
 }
 
 impl Window {

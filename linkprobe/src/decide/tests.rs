@@ -158,6 +158,24 @@ fn who_begins_late_is_waited_for_and_who_sends_next_to_nothing_has_stalled() {
 }
 
 #[test]
+fn a_slow_start_over_a_satellite_is_no_slow_line() {
+    // Four flows of ten segments, which double each 600 ms, on a line that is wide enough.
+    let round_trip = Duration::from_millis(600);
+    let question =
+        Question { threshold: 1.25e6, round_trip, is_first: true, at_least: Duration::ZERO };
+    let ramp =
+        |ms: u64| 4.0 * 14_480.0 / 0.6 * f64::from(2_u32.pow(u32::try_from(ms / 600).unwrap()));
+    let mut decision = Decision::new(question);
+    let mut bytes = 0.0;
+    let told = (0..9000).step_by(5).find_map(|ms: u64| {
+        bytes += ramp(ms.min(6000)).min(1.6 * 1.25e6) * 0.005;
+        let answer = decision.learn(Sample { at: Duration::from_millis(ms), bytes: bytes as u64 });
+        (answer != Answer::Open).then_some((answer, ms))
+    });
+    assert!(matches!(told, Some((Answer::Has(_), 3000..6000))), "{told:?}");
+}
+
+#[test]
 fn more_flows_are_tried_as_long_as_they_bring_more() {
     let length = Duration::from_millis(300);
     let steady = |rate| Steady { rate, within: 1e4, error: 1e3, windows: 6, length, growth: 1.0 };

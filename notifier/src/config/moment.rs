@@ -31,7 +31,7 @@ pub fn write(unix_s: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Seconds since 1970 of a moment as [`write`] writes it; fractions of a second are left out.
+/// Seconds since 1970 of a moment as [`write()`] writes it; fractions of a second are left out.
 #[must_use]
 pub fn parse(text: &str) -> Option<i64> {
     unix_seconds(&text.parse().ok()?).filter(|seconds| (0..=LAST).contains(seconds))

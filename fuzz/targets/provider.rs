@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
             Judgement::Unknown { reason } => assert!(!reason.contains(hides)),
         }
-        assert!(client(&[identity]).is_some());
+        assert!(client(&[identity], &[]).is_some());
     }
     let servers = protocol.read_servers(body);
     assert!(servers.len() <= 10 && (kind == Kind::SpeedtestNet || servers.is_empty()));

@@ -74,7 +74,7 @@ struct Attempt {
     end: Option<Option<Duration>>,
 }
 
-/// Takes `samples` round trips to `to`, [`SPACING`] apart, and adds to `usage` what that cost.
+/// Takes `samples` round trips to `to`, 25 ms apart, and adds to `usage` what that cost.
 ///
 /// Where no connection can be tried at all, all are lost.
 pub fn sample(line: &Line, to: SocketAddr, samples: usize, usage: &mut Usage) -> Latency {

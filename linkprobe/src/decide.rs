@@ -350,7 +350,18 @@ pub fn next(tried: &[Tried], providers: usize, threshold: f64) -> Next {
     };
     let told = tried.iter().filter_map(|one| Some((one, one.answer.and_then(steady)?)));
     let told: Vec<(&Tried, Steady)> = told.collect();
+    let is_far = |now: Steady| now.rate * now.growth.max(1.0) < FAR * threshold;
     let give_up = || match told.last() {
+        // Whoever else was asked sent next to nothing: together they are slow.
+        Some((one, steady))
+            if matches!(one.answer, Some(Answer::HasNot(_)))
+                && is_far(*steady)
+                && tried.iter().any(|other| {
+                    other.provider != one.provider && other.answer == Some(Answer::Stalled)
+                }) =>
+        {
+            Next::Decided(Answer::HasNot(*steady))
+        }
         // It was slow with one, and nobody else could be asked: that is known no better.
         Some((_, steady)) => Next::Decided(Answer::Near(Some(*steady))),
         None if tried.iter().filter(|one| one.answer == Some(Answer::Stalled)).count() > 1 => {
@@ -404,7 +415,14 @@ pub fn next(tried: &[Tried], providers: usize, threshold: f64) -> Next {
     let says = |one: &Tried| one.answer.is_some_and(|answer| answer != Answer::Open);
     let is_alone =
         providers > 1 && tried.iter().all(|one| one.provider == last.provider || !says(one));
-    Next::Decided(if is_alone { Answer::Near(now) } else { answer })
+    // More flows have brought no more, and far too little: that the rate was restless, or seemed to grow, is no doubt
+    // about that.
+    let was_less = told.iter().any(|(one, _)| matches!(one.answer, Some(Answer::HasNot(_))));
+    Next::Decided(match answer {
+        _ if is_alone => Answer::Near(now),
+        Answer::Near(Some(now)) if was_less && is_far(now) => Answer::HasNot(now),
+        answer => answer,
+    })
 }
 
 /// Whether the provider did not do its part.

@@ -203,6 +203,19 @@ fn more_flows_are_tried_as_long_as_they_bring_more() {
             2,
             Next::Decided(Answer::Near(Some(steady(5e5)))),
         ),
+        // Restless as it was, far too little: on a line that a tariff throttles eight handshakes take all of it.
+        (
+            vec![tried(4, 0, has_not(7e3)), tried(8, 1, stalled), tried(8, 0, near(6e3))],
+            2,
+            decided(has_not(6e3)),
+        ),
+        (
+            vec![tried(4, 0, has_not(7e3)), tried(8, 1, stalled), tried(8, 0, stalled)],
+            2,
+            decided(has_not(7e3)),
+        ),
+        (vec![tried(4, 0, has_not(7e5)), tried(8, 1, near(75e4))], 2, decided(near(75e4))),
+        (vec![tried(4, 0, near(5e5)), tried(8, 1, near(5e5))], 2, decided(near(5e5))),
         // It has answered, and sent next to nothing: as slow.
         (
             vec![tried(4, 0, stalled), tried(4, 1, has_not(5e4)), tried(8, 1, has_not(5e4))],

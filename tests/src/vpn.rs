@@ -63,7 +63,9 @@ impl Vpn {
             (
                 inside,
                 jump,
-                format!("tls-client\nremote {JUMP} 1194\nnobind\nifconfig {NEAR} {FAR}"),
+                // From one port: a far side of two takes a new process for the old one, which left without a word, only if
+                // it comes from there, and else asks the old one for ten seconds.
+                format!("tls-client\nremote {JUMP} 1194\nlport 1195\nifconfig {NEAR} {FAR}"),
             ),
             (jump, inside, format!("tls-server\ndh none\nfloat\nifconfig {FAR} {NEAR}")),
         ] {

@@ -24,6 +24,10 @@ pub struct TcpInfo {
     pub received: u64,
     /// Segments with payload that have arrived, in whatever order (`tcpi_data_segs_in`).
     pub arrived: u32,
+    /// Those of them that came before their turn (`tcpi_rcv_ooopack`); 0 from a kernel before 5.4.
+    pub early: u32,
+    /// Payload of the segments that come, in bytes (`tcpi_rcv_mss`).
+    pub receive_mss: u32,
     /// Segments received and sent, acknowledgements among them (`tcpi_segs_in`, `tcpi_segs_out`).
     pub segments: [u32; 2],
 }
@@ -64,6 +68,8 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         acked: info.tcpi_bytes_acked,
         received: info.tcpi_bytes_received,
         arrived: info.tcpi_data_segs_in,
+        early: info.tcpi_rcv_ooopack,
+        receive_mss: info.tcpi_rcv_mss,
         segments: [info.tcpi_segs_in, info.tcpi_segs_out],
     })
 }

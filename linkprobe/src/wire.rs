@@ -218,7 +218,16 @@ fn used(stream: &TcpStream) -> Usage {
     let Some(info) = info(stream) else { return Usage::default() };
     let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let [came, went] = info.segments;
-    Usage::of_tcp(peer, Usage { sent: info.sent, received: info.received }, came, went)
+    let received = info.received + behind_a_hole(&info);
+    Usage::of_tcp(peer, Usage { sent: info.sent, received }, came, went)
+}
+
+/// What has arrived and waits for a segment that is missing, in bytes: `received` counts it when that has come, and
+/// in a test that ends before, never. No more than what came early, which may have had its turn since, and no more than
+/// what all the segments hold.
+fn behind_a_hole(info: &TcpInfo) -> u64 {
+    let bytes = |segments| u64::from(segments) * u64::from(info.receive_mss);
+    bytes(info.early).min(bytes(info.arrived).saturating_sub(info.received))
 }
 
 /// What the other end has sent already when a connection is reset: it goes over the line, and nobody counts it. As much
@@ -280,6 +289,30 @@ mod tests {
         assert!(wire.connect(&addresses, Duration::from_secs(5)).is_err(), "all is over");
         wire.begin(None);
         assert!(wire.connect(&addresses, Duration::from_secs(5)).is_ok());
+    }
+
+    #[test]
+    fn what_waits_for_a_missing_segment_has_come_over_the_line() {
+        let info = |received, arrived, early| TcpInfo {
+            received,
+            arrived,
+            early,
+            receive_mss: 1000,
+            ..TcpInfo::default()
+        };
+        for (info, waits) in [
+            (info(10_000, 10, 0), 0),
+            // Short segments, none of them early.
+            (info(4_000, 10, 0), 0),
+            (info(4_000, 10, 6), 6_000),
+            // Four of those that came early have had their turn.
+            (info(8_000, 10, 6), 2_000),
+            (info(10_000, 10, 6), 0),
+            // As received says when two thirds of the segments were merged.
+            (info(30_000, 10, 6), 0),
+        ] {
+            assert_eq!(behind_a_hole(&info), waits, "{info:?}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ fn held() -> (Rig, Draft) {
     let alert = Draft::login(1, "alice");
     rig.host.publish(&alert);
     rig.host.wait_syslog("bastion", "channel-trouble", 1);
-    let told = || queue(&rig.host, &["show", &alert.id]).text().contains("1 tries");
+    let told = || queue(&rig.host, &["show", &alert.id]).text().contains("1 try");
     assert!(wait_until(DEADLINE, told), "the state is written after the line");
     (rig, alert)
 }
@@ -78,7 +78,7 @@ fn list_and_show_tell_where_an_alert_stands() {
     assert_eq!(waiting.lines().count(), 1, "{waiting}");
     for id in [alert.id.clone(), format!("#{}", alert.id)] {
         let shown = row(&["show", &id]);
-        for part in ["(waits)", "user: alice", "sms to +15550101: waiting, 1 tries", "HTTP 401"] {
+        for part in ["(waits)", "user: alice", "sms to +15550101: waiting, 1 try", "HTTP 401"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }

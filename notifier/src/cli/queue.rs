@@ -162,9 +162,10 @@ impl Desk {
             for (recipient, leg) in legs {
                 let _ = write!(
                     text,
-                    "\n{channel} to {recipient}: {}, {} tries",
+                    "\n{channel} to {recipient}: {}, {} {}",
                     word(room, leg.phase),
-                    leg.tries
+                    leg.tries,
+                    if leg.tries == 1 { "try" } else { "tries" }
                 );
                 let last = visible(leg.last.as_bytes());
                 let _ = if last.is_empty() { writeln!(text) } else { writeln!(text, "\n  {last}") };

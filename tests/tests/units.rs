@@ -17,8 +17,13 @@ const RULES: &str = include_str!("../../packaging/debian/rules");
 const INSTALL: &str = include_str!("../../packaging/install");
 const POSTINST: &str = include_str!("../../packaging/debian/pam-bastion.postinst");
 
-/// A configuration that has all that any unit asks for.
-const ALL: &str = "[notify.channel.x]\n[[tunnel]]\n[[tunnel-watch]]\n[[link]]\n";
+/// What each service needs in the file, by the longest of these that its name begins with.
+const NEEDS: [(&str, &str); 4] = [
+    ("tunnelwatch-watch", "[[tunnel-watch]]\n"),
+    ("tunnelwatch", "[[tunnel]]\n"),
+    ("bastion", "[notify.channel.x]\n"),
+    ("linkprobe", "[[link]]\n"),
+];
 
 #[test]
 fn systemd_rates_each_service_as_hardened() {
@@ -68,8 +73,7 @@ fn systemd_understands_each_word_of_each_unit() {
 fn a_service_without_its_section_is_skipped_and_with_it_starts() {
     let dir = std::env::temp_dir().join(format!("bastion-conditions-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
-    let all = dir.join("all.toml");
-    fs::write(&all, ALL).unwrap();
+    let (all_but, alone) = (dir.join("all-but.toml"), dir.join("alone.toml"));
     for name in names(".service") {
         let service = section(&name, "Service");
         let condition = one(&name, &service, "ExecCondition");
@@ -81,10 +85,16 @@ fn a_service_without_its_section_is_skipped_and_with_it_starts() {
             one(&name, &service, "ExecStart").split(' ').next(),
             condition.split(' ').next()
         );
-        for (config, want) in [(etc("bastion.toml"), Some(1)), (all.clone(), Some(0))] {
+        let (own, need) = *NEEDS.iter().find(|(own, _)| name.starts_with(own)).expect("its need");
+        let others = NEEDS.iter().filter(|(other, _)| *other != own).map(|(_, need)| *need);
+        fs::write(&all_but, others.collect::<String>()).unwrap();
+        fs::write(&alone, need).unwrap();
+        for (config, want) in
+            [(&etc("bastion.toml"), Some(1)), (&all_but, Some(1)), (&alone, Some(0))]
+        {
             let output = Command::new(artefacts().join(program))
                 .arg("--config")
-                .arg(&config)
+                .arg(config)
                 .args(words.split(' '))
                 .output()
                 .unwrap_or_else(|error| panic!("{program}: {error}"));

@@ -167,7 +167,7 @@ fn both_names_of_the_one_program_are_there() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned()
         + &String::from_utf8_lossy(&output.stdout);
     fs::remove_dir_all(&dir).unwrap();
-    assert!(said.contains("notify.channel.mail.server"), "{said}");
+    assert!(said.contains("notify.channel.mail.host: is missing"), "{said}");
 }
 
 /// The package, the one of the lower version.

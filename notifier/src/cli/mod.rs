@@ -3,7 +3,6 @@
 mod allow;
 mod check;
 mod others;
-mod pam_line;
 mod queue;
 mod report;
 mod run;

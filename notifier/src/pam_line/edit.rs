@@ -35,6 +35,10 @@ pub struct Refusal {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edit {
     hunks: Vec<Hunk>,
+    /// The module of our line: its name, or its path.
+    pub module: String,
+    /// Where our line stands now, the first of them, from 1.
+    pub line: Option<usize>,
     /// What was wrong with a line that was there, and is mended by this.
     pub mended: Vec<String>,
 }
@@ -124,7 +128,9 @@ pub fn add(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> {
              \"@include common-session\" (Debian's) into it first, as in the file that openssh-server brings"
         )));
     }
-    let mut edit = Edit::default();
+    let module = ours.first().map_or("pam_bastion.so", |(_, rule)| rule.module.as_str());
+    let line = ours.first().map(|(line, _)| line.at + 1);
+    let mut edit = Edit { module: module.to_owned(), line, ..Edit::default() };
     let wanted = match ours.first() {
         None => LINE.to_owned(),
         Some((line, rule)) => {
@@ -193,7 +199,8 @@ pub fn remove(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> 
              \"session required pam_permit.so\" below it, and try again"
         )));
     }
-    let mut edit = Edit::default();
+    let line = ours.first().map(|(line, _)| line.at + 1);
+    let mut edit = Edit { line, ..Edit::default() };
     for (line, _) in &ours {
         file.check_jumps(line)?;
         edit.hunks.push(file.without(line));

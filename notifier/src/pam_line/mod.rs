@@ -89,6 +89,25 @@ impl<'a> Flat<'a> {
     }
 }
 
+/// Where libpam looks for a module that is named without a path, by distribution.
+const MODULE_DIRS: [&str; 7] = [
+    "/lib/x86_64-linux-gnu/security",
+    "/lib/aarch64-linux-gnu/security",
+    "/lib/arm-linux-gnueabihf/security",
+    "/lib/security",
+    "/lib64/security",
+    "/usr/lib/security",
+    "/usr/lib64/security",
+];
+
+/// The file of a module, named as in a line; `None` when it is not where libpam looks.
+#[must_use]
+pub fn module_file(module: &str) -> Option<PathBuf> {
+    let mut dirs = MODULE_DIRS.iter().map(|dir| Path::new(dir).join(module));
+    // A whole path takes the place of the directory.
+    dirs.find(|path| path.is_file())
+}
+
 /// Whether a line loads our module, by its name or by its path.
 fn is_ours(module: &str) -> bool {
     module.rsplit('/').next() == Some("pam_bastion.so")

@@ -134,11 +134,7 @@ fn a_line_by_hand_stays_or_is_mended() {
         assert_eq!(add_to(&text), Ok(want.clone()), "{text}");
         assert_eq!(add("sshd", text.as_bytes(), &load).unwrap().mended.len(), mended, "{text}");
         let without = remove_from(&text).unwrap();
-        assert!(
-            !without.contains("pam_bastion") && without.contains(rest.trim())
-                || without.contains("common"),
-            "{without}"
-        );
+        assert!(!without.contains("pam_bastion"), "{without}");
     }
 }
 

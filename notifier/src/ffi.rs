@@ -441,3 +441,72 @@ pub fn signal_group(leader: u32, signal: libc::c_int) -> io::Result<()> {
     cerr(unsafe { libc::kill(-leader, signal) })?;
     Ok(())
 }
+
+/// Loads a PAM module as libpam does and looks for the hook of a session (dlopen(3), dlsym(3)). It stays loaded:
+/// to be called by a program that ends soon, with a file of root's, as it may run what is in it.
+///
+/// # Errors
+///
+/// What the loader said.
+#[cfg(feature = "deliver")]
+pub fn load_pam_module(path: &Path) -> Result<(), String> {
+    let said = |what: &str| {
+        // SAFETY: takes nothing; answers null, or a text that stays until the next call of its kind.
+        let text = unsafe { libc::dlerror() };
+        if text.is_null() {
+            return what.to_owned();
+        }
+        // SAFETY: it is not null, so it is a text that ends with a NUL.
+        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    };
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
+    // SAFETY: the path ends with a NUL and outlives the call.
+    let module = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
+    if module.is_null() {
+        return Err(said("it cannot be loaded"));
+    }
+    // SAFETY: the module is open, and the name ends with a NUL.
+    let hook = unsafe { libc::dlsym(module, c"pam_sm_open_session".as_ptr()) };
+    if hook.is_null() { Err(said("it is no PAM module for sessions")) } else { Ok(()) }
+}
+
+/// Most bytes that the names of a file's attributes have, and one of them (xattr(7)).
+#[cfg(feature = "deliver")]
+const MAX_ATTRIBUTES: usize = 65_536;
+
+/// Gives a file the extended attributes of another: SELinux's label, ACLs (xattr(7)). Those that vouch for the content
+/// are left out.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "deliver")]
+pub fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
+    let size =
+        |result: libc::ssize_t| usize::try_from(result).map_err(|_| io::Error::last_os_error());
+    let mut names = vec![0_u8; MAX_ATTRIBUTES];
+    // SAFETY: the descriptor is open, and the pointer and the length are those of one vector of ours.
+    let listed =
+        unsafe { libc::flistxattr(from.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
+    match size(listed) {
+        Ok(length) => names.truncate(length),
+        Err(error) if error.raw_os_error() == Some(libc::ENOTSUP) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    for name in names.split_inclusive(|byte| *byte == 0) {
+        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+        if [c"security.ima", c"security.evm"].contains(&name) {
+            continue;
+        }
+        let mut value = vec![0_u8; MAX_ATTRIBUTES];
+        // SAFETY: as above, and the name ends with a NUL.
+        let got = size(unsafe {
+            libc::fgetxattr(from.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
+        })?;
+        // SAFETY: as above; `got` bytes of the vector are filled.
+        cerr(unsafe {
+            libc::fsetxattr(to.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), got, 0)
+        })?;
+    }
+    Ok(())
+}

@@ -31,4 +31,6 @@ pub mod deliver;
 #[cfg(feature = "deliver")]
 pub mod message;
 #[cfg(feature = "deliver")]
+pub mod pam_line;
+#[cfg(feature = "deliver")]
 pub mod text;

@@ -360,7 +360,7 @@ fn describe(line: Line, rule: &Rule) -> Line {
 
 /// Who asks: whom sudo names, or the uid. What sudo names is believed, since only root gets here;
 /// it is cut to what a log line has room for.
-fn caller() -> String {
+pub(super) fn caller() -> String {
     let sudo = std::env::var_os("SUDO_USER");
     match sudo.as_deref().and_then(OsStr::to_str).filter(|name| !name.is_empty()) {
         Some(name) => visible(name.as_bytes()).chars().take(64).collect(),

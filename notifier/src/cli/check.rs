@@ -4,15 +4,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Options, others, pam_line};
+use super::{Options, others};
 use crate::channel::Secrets;
 use crate::config::{self, allowances};
 use crate::deliver::lock::Lock;
 use crate::deliver::outbox::books;
 use crate::deliver::settings::Settings;
 use crate::exit::{Failure, print};
-use crate::ffi;
 use crate::spool::Spool;
+use crate::{ffi, pam_line};
 
 pub(super) const HELP: &str = "
 

@@ -2,9 +2,10 @@
 
 mod allow;
 mod check;
+mod enable;
 mod is_configured;
 mod others;
-mod pam_line;
+mod pam_file;
 mod queue;
 mod report;
 mod run;
@@ -63,6 +64,18 @@ pub const COMMANDS: &[Command] = &[
         summary: "what the weekly report would say now",
         help: report::HELP,
         run: report::run,
+    },
+    Command {
+        name: "enable",
+        summary: "put the line into /etc/pam.d/sshd, so that logins are told",
+        help: enable::HELP,
+        run: enable::run,
+    },
+    Command {
+        name: "disable",
+        summary: "take the line out again, which is an alert itself",
+        help: enable::HELP_DISABLE,
+        run: enable::run_disable,
     },
     Command {
         name: "check",

@@ -1,10 +1,19 @@
-//! Whether the PAM line is in place: reads /etc/pam.d as libpam would, for the session stack.
+//! The PAM line: whether it is in place, and how it gets there and away ([`edit`]). Reads /etc/pam.d as
+//! libpam would, for the session stack.
+
+pub mod edit;
+pub mod parse;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use parse::Says;
+
 /// How deep `@include` may go; libpam stops at 32 as well.
 const MAX_DEPTH: usize = 32;
+
+/// Most files that are read for one stack: two that include each other twice would be 2^32.
+const MAX_FILES: usize = 1000;
 
 /// A line of a session stack (pam.conf(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,60 +33,90 @@ pub struct StackLine {
 }
 
 /// The session stack of `service`, with everything it includes, in order. A file that is
-/// not there is an empty one.
+/// not there is an empty one, and what libpam would not understand is left out.
 #[must_use]
 pub fn session_stack(pam_d: &Path, service: &str) -> Vec<StackLine> {
-    let mut stack = Vec::new();
-    include(pam_d, &pam_d.join(service), 0, &mut stack);
-    stack
+    let read = |name: &str| fs::read(pam_d.join(name)).ok();
+    let mut flat = Flat::new(pam_d, &read);
+    flat.include(service, 0);
+    flat.lines
 }
 
-fn include(pam_d: &Path, file: &Path, depth: usize, stack: &mut Vec<StackLine>) {
-    let Ok(text) = fs::read_to_string(file) else { return };
-    if depth > MAX_DEPTH {
-        return;
+/// Reads a file and all that it includes into one stack.
+struct Flat<'a> {
+    pam_d: &'a Path,
+    load: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    lines: Vec<StackLine>,
+    /// Whether a part of it is a `substack`, which counts as one line for a jump.
+    has_substack: bool,
+    files: usize,
+}
+
+impl<'a> Flat<'a> {
+    fn new(pam_d: &'a Path, load: &'a dyn Fn(&str) -> Option<Vec<u8>>) -> Self {
+        Self { pam_d, load, lines: Vec::new(), has_substack: false, files: 0 }
     }
-    let text = text.replace("\\\n", " ");
-    for (index, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if let Some(name) = line.strip_prefix("@include") {
-            include(pam_d, &pam_d.join(name.trim()), depth + 1, stack);
-            continue;
+
+    fn include(&mut self, name: &str, depth: usize) {
+        self.files += 1;
+        if depth > MAX_DEPTH || self.files > MAX_FILES {
+            return;
         }
-        let Some((kind, rest)) = line.split_once(char::is_whitespace) else { continue };
-        if !matches!(kind.to_ascii_lowercase().as_str(), "session" | "-session") {
-            continue;
+        if let Some(text) = (self.load)(name) {
+            self.read(name, &text, depth);
         }
-        let rest = rest.trim_start();
-        let (control, rest) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
-            Some((inside, rest)) => (format!("[{inside}]"), rest),
-            None => match rest.split_once(char::is_whitespace) {
-                Some((control, rest)) => (control.to_ascii_lowercase(), rest),
-                None => continue,
-            },
-        };
-        let mut words = rest.split_whitespace().map(str::to_owned);
-        let Some(module) = words.next() else { continue };
-        if matches!(control.as_str(), "include" | "substack") {
-            include(pam_d, &pam_d.join(module), depth + 1, stack);
-            continue;
-        }
-        stack.push(StackLine {
-            file: file.to_owned(),
-            number: index + 1,
-            quiet: kind.starts_with('-'),
-            control,
-            module,
-            arguments: words.collect(),
-        });
     }
+
+    fn read(&mut self, name: &str, text: &[u8], depth: usize) {
+        for line in parse::read(text).0 {
+            match line.says {
+                Says::Include(other) => self.include(&other, depth + 1),
+                Says::Rule(rule) if rule.kind != "session" => {}
+                Says::Rule(rule) if rule.includes() => {
+                    self.has_substack |= rule.control == "substack";
+                    self.include(&rule.module, depth + 1);
+                }
+                Says::Rule(rule) => self.lines.push(StackLine {
+                    file: self.pam_d.join(name),
+                    number: line.at + 1,
+                    quiet: rule.quiet,
+                    control: rule.control,
+                    module: rule.module,
+                    arguments: rule.arguments,
+                }),
+            }
+        }
+    }
+}
+
+/// Where libpam looks for a module that is named without a path, by distribution.
+const MODULE_DIRS: [&str; 7] = [
+    "/lib/x86_64-linux-gnu/security",
+    "/lib/aarch64-linux-gnu/security",
+    "/lib/arm-linux-gnueabihf/security",
+    "/lib/security",
+    "/lib64/security",
+    "/usr/lib/security",
+    "/usr/lib64/security",
+];
+
+/// The file of a module, named as in a line; `None` when it is not where libpam looks.
+#[must_use]
+pub fn module_file(module: &str) -> Option<PathBuf> {
+    let mut dirs = MODULE_DIRS.iter().map(|dir| Path::new(dir).join(module));
+    // A whole path takes the place of the directory.
+    dirs.find(|path| path.is_file())
+}
+
+/// Whether a line loads our module, by its name or by its path.
+fn is_ours(module: &str) -> bool {
+    module.rsplit('/').next() == Some("pam_bastion.so")
 }
 
 /// What is wrong with the place of our line in a stack, each with what to do. Pure.
 #[must_use]
 pub fn judge(service: &str, stack: &[StackLine], config: &Path) -> Vec<String> {
-    let ours = |line: &&StackLine| line.module.rsplit('/').next() == Some("pam_bastion.so");
-    let mut found: Vec<&StackLine> = stack.iter().filter(ours).collect();
+    let mut found: Vec<&StackLine> = stack.iter().filter(|line| is_ours(&line.module)).collect();
     let Some(line) = found.pop() else {
         return vec![format!(
             "/etc/pam.d/{service} has no pam_bastion line, so no login is told; \

@@ -48,6 +48,8 @@ _bastion() {
         [[ -n $command ]] || words+=' --version'
         ;;
     esac
+    # Options are offered to who has begun one.
+    [[ $cur == -* ]] || words=$(tr -s ' ' '\n' <<<"$words" | grep -v '^-')
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 

@@ -48,7 +48,10 @@ _linkprobe() {
         ((behind > 0)) || words+=" $(_linkprobe_names "$config")"
         ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$words --config --state-dir --run-dir --help" -- "$cur")
+    words+=' --config --state-dir --run-dir --help'
+    # Options are offered to who has begun one.
+    [[ $cur == -* ]] || words=$(tr -s ' ' '\n' <<<"$words" | grep -v '^-')
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 
 # The names in [[link]] of the file $1.

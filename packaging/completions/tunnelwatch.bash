@@ -31,7 +31,10 @@ _tunnelwatch() {
     enroll) words="--host-key $(_tunnelwatch_names "$config")" ;;
     status) words='--json' ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$words --config --run-dir --help" -- "$cur")
+    words+=' --config --run-dir --help'
+    # Options are offered to who has begun one.
+    [[ $cur == -* ]] || words=$(tr -s ' ' '\n' <<<"$words" | grep -v '^-')
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 
 # The names in [[tunnel]] of the file $1.

@@ -10,6 +10,13 @@ function __linkprobe_names
         here && /^[ \t]*name[ \t]*=/ { split($0, part, "\""); print part[2] }' $config 2>/dev/null
 end
 
+# Whether the name stands there: files follow.
+function __linkprobe_imports
+    set -l words (commandline -opc)
+    set -l at (contains -i -- import $words)
+    and test (count $words) -gt $at
+end
+
 set -l commands check check-config measure watch status report import
 set -l none "not __fish_seen_subcommand_from $commands"
 
@@ -28,7 +35,8 @@ complete -c linkprobe -n $none -a status -d 'how they are'
 complete -c linkprobe -n $none -a report -d 'what the history says'
 complete -c linkprobe -n $none -a import -d 'take measurements of other tools'
 
-complete -c linkprobe -n '__fish_seen_subcommand_from check measure status report import' -a '(__linkprobe_names)' -d link
+complete -c linkprobe -n '__fish_seen_subcommand_from check measure status report' -a '(__linkprobe_names)' -d link
+complete -c linkprobe -n '__fish_seen_subcommand_from import; and not __linkprobe_imports' -a '(__linkprobe_names)' -d link
 complete -c linkprobe -n '__fish_seen_subcommand_from check measure status report' -l json -d 'as JSON'
 complete -c linkprobe -n '__fish_seen_subcommand_from check measure' -l quiet -d 'print nothing'
 complete -c linkprobe -n '__fish_seen_subcommand_from check' -l long -d 'look longer'
@@ -38,4 +46,4 @@ complete -c linkprobe -n '__fish_seen_subcommand_from report' -l since -x -a '1d
 complete -c linkprobe -n '__fish_seen_subcommand_from report' -l svg -r -F -d 'a picture'
 complete -c linkprobe -n '__fish_seen_subcommand_from report' -l html -r -F -d 'a page with the pictures'
 complete -c linkprobe -n '__fish_seen_subcommand_from report' -l csv -r -F -d 'a line for each record'
-complete -c linkprobe -n '__fish_seen_subcommand_from import' -F
+complete -c linkprobe -n __linkprobe_imports -F

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
+use bastion_tests::host::artefacts;
 use bastion_tests::manual::help::{self, Help};
 use bastion_tests::manual::shell::Shell;
 use bastion_tests::manual::{PROGRAMS, files, has};
@@ -13,19 +16,33 @@ use bastion_tests::manual::{PROGRAMS, files, has};
 const CONFIG: &str = "[notify.channel.pager]\ntype = \"exec\"\n[[tunnel]]\nname = \"home\"\n\
                       [[tunnel-watch]]\nname = \"other\"\n[[link]]\nname = \"backup\"\n";
 
-fn scratch(shell: Shell) -> PathBuf {
+/// A directory with a configuration and a spool, and the id of the alert that waits there.
+fn scratch(shell: Shell) -> (PathBuf, String) {
     let dir = format!("bastion-{}-{}", shell.program(), std::process::id());
     let dir = std::env::temp_dir().join(dir);
-    fs::create_dir_all(&dir).unwrap();
-    fs::write(dir.join("there.toml"), CONFIG).unwrap();
-    dir
+    for (name, mode) in [("drop", 0o3730), ("queue", 0o700), ("failed", 0o700), ("sent", 0o700)] {
+        let path = dir.join("spool").join(name);
+        fs::create_dir_all(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let at = dir.display();
+    let host = format!("[host]\nspool = \"{at}/spool\"\nstate = \"{at}\"\nsyslog = \"{at}/log\"\n");
+    fs::write(dir.join("there.toml"), host + CONFIG).unwrap();
+    let sent = Command::new(artefacts().join("bastion"))
+        .arg("--config")
+        .arg(dir.join("there.toml"))
+        .args(["send", "an alert that waits"])
+        .output()
+        .unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    (dir, String::from_utf8(sent.stdout).unwrap().trim().to_owned())
 }
 
 fn tried(shell: Shell) {
     if !has(&[shell.program()], "completions are not tried") {
         return;
     }
-    let dir = scratch(shell);
+    let (dir, id) = scratch(shell);
     let file = dir.join("there.toml").to_string_lossy().into_owned();
     let begun = file.strip_suffix("e.toml").unwrap();
     let helps: Vec<(&str, Help)> = PROGRAMS.map(|program| (program, help::of(program))).into();
@@ -57,7 +74,11 @@ fn tried(shell: Shell) {
     let none = || Some(BTreeSet::new());
     let severities = set(&["info", "warning", "critical"]);
     table.push((vec!["bastion", "send", "--severity", ""], severities, none()));
-    table.push((vec!["bastion", "queue", "retry", "a"], set(&["all"]), none()));
+    // Of an alert that waits nothing can be retried.
+    for (word, wanted) in [("show", &*id), ("drop", &*id), ("retry", "all")] {
+        let line = vec!["bastion", "--config", &*file, "queue", word, ""];
+        table.push((line, set(&[wanted]), none()));
+    }
     table.push((vec!["bastion", "--config", &file, "test", ""], set(&["pager"]), none()));
     table.push((vec!["tunnelwatch", "--config", &file, "enroll", ""], set(&["home"]), none()));
     for command in ["check", "measure", "status", "report", "import"] {

@@ -19,6 +19,9 @@ pub enum Shell {
     Fish,
 }
 
+/// How long a shell may take for all lines, in seconds: zsh is started anew for each.
+const MOST: &str = "180";
+
 /// Asks for all lines on standard input, each with its words apart by tabs; an answer is candidates, each on a line, and an
 /// empty line.
 const BASH: &str = r#"
@@ -103,7 +106,8 @@ impl Shell {
     /// When the shell says something else than answers.
     #[must_use]
     pub fn complete(self, lines: &[Vec<&str>], scratch: &Path) -> Vec<BTreeSet<String>> {
-        let mut command = Command::new(self.program());
+        let mut command = Command::new("timeout");
+        command.args([MOST, self.program()]);
         match self {
             Self::Bash => command.args(["--norc", "--noprofile", "-c", BASH, "bash"]),
             Self::Zsh => command.args(["-f", "-c", ZSH, "zsh"]),

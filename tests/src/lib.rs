@@ -51,6 +51,7 @@ pub mod lines;
 pub mod link;
 pub mod login;
 pub mod mail;
+pub mod manual;
 pub mod pam;
 pub mod process;
 pub mod provider;

@@ -1,0 +1,46 @@
+# Completion of tunnelwatch(8) for bash. shellcheck shell=bash
+
+_tunnelwatch() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local command='' config=/etc/bastion/bastion.toml words='' word i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        case $word in
+        --config) ((++i < COMP_CWORD)) && config=${COMP_WORDS[i]} ;;
+        --run-dir | --host-key) ((++i)) ;;
+        -*) ;;
+        *) [[ -n $command ]] || command=$word ;;
+        esac
+    done
+    COMPREPLY=()
+    case $prev in
+    --config)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    --run-dir)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        return
+        ;;
+    --host-key) return ;;
+    esac
+    case $command in
+    '') words='run enroll check watch release status retry --version' ;;
+    enroll) words="--host-key $(_tunnelwatch_names "$config")" ;;
+    status) words='--json' ;;
+    esac
+    words+=' --config --run-dir --help'
+    # Options are offered to who has begun one.
+    [[ $cur == -* ]] || words=$(tr -s ' ' '\n' <<<"$words" | grep -v '^-')
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+# The names in [[tunnel]] of the file $1.
+_tunnelwatch_names() {
+    awk '/^[ \t]*\[/ { here = /^[ \t]*\[\[tunnel\]\]/ }
+        here && /^[ \t]*name[ \t]*=/ { split($0, part, "\""); print part[2] }' "$1" 2>/dev/null
+}
+
+complete -F _tunnelwatch tunnelwatch

@@ -113,6 +113,12 @@ impl Failure {
         Self { code: 1, text: reason.to_string() }
     }
 
+    /// This exit code, of a command that has printed all there is to say.
+    #[must_use]
+    pub fn said(code: u8) -> Self {
+        Self { code, text: String::new() }
+    }
+
     /// Nothing is wrong: the text was asked for.
     #[must_use]
     pub fn printed(text: &str) -> Self {

@@ -1,8 +1,13 @@
 //! The sender, `bastion run`, and the configuration that tests give it.
 
+use std::time::Duration;
+
 use crate::host::{CONFIG, Host, require};
 use crate::process::Daemon;
 use crate::provider::{ACCOUNT_SID, AUTH_TOKEN, Provider};
+
+/// How long a start may take, all told.
+const TAKEN_UP: Duration = Duration::from_secs(60);
 
 /// `[login]` with two known-good places; [`crate::host::KNOWN`] is one of them.
 pub const LOGIN: &str = "[host]\nname = \"jump\"\n\n[login]\nknown-good = [\"203.0.113.0/29\", \
@@ -126,7 +131,8 @@ impl Rig {
     pub fn start_again(&mut self) {
         let before = self.host.events("sender-started");
         self.sender = self.host.spawn_sender();
-        self.host.wait_syslog("bastion", "sender-started", before + 1);
+        // With a full queue it has ten thousand files to take up before.
+        self.host.wait_syslog_for("bastion", "sender-started", before + 1, TAKEN_UP);
     }
 }
 

@@ -38,6 +38,9 @@ fn scratch(shell: Shell) -> (PathBuf, String) {
     (dir, String::from_utf8(sent.stdout).unwrap().trim().to_owned())
 }
 
+/// What is asked, what has to be among the answers, and what else may be; anything, where nothing is said.
+type Row<'a> = (Vec<&'a str>, BTreeSet<String>, Option<BTreeSet<String>>);
+
 fn tried(shell: Shell) {
     if !has(&[shell.program()], "completions are not tried") {
         return;
@@ -50,8 +53,7 @@ fn tried(shell: Shell) {
     let dashes = |options: &BTreeSet<String>| -> BTreeSet<String> {
         options.iter().map(|option| format!("--{option}")).collect()
     };
-    // What is asked, what has to be among the answers, and what else may be.
-    let mut table: Vec<(Vec<&str>, BTreeSet<String>, Option<BTreeSet<String>>)> = Vec::new();
+    let mut table: Vec<Row<'_>> = Vec::new();
     for (program, help) in &helps {
         let names: BTreeSet<String> = help.commands.keys().cloned().collect();
         table.push((vec![program, ""], names, Some(BTreeSet::new())));

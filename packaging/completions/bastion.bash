@@ -27,7 +27,7 @@ _bastion() {
     --key | --down | --up | --tally | --remove) return ;;
     *)
         case $command in
-        '') words='run send test queue report check allow why' ;;
+        '') words='run send test queue report enable disable check allow why is-configured' ;;
         run) words='--stderr' ;;
         send) words='--severity --down --up --tally' ;;
         test) words=$(sed -n 's/^[[:space:]]*\[notify\.channel\.\([A-Za-z0-9_-]*\)\].*/\1/p' "$config" 2>/dev/null) ;;
@@ -41,6 +41,8 @@ _bastion() {
             list) words='--failed --sent' ;;
             esac
             ;;
+        enable | disable) words='--dry-run' ;;
+        check) words='--online --json' ;;
         allow) words='--for --user --key --list --remove' ;;
         why) words='--user --key' ;;
         esac

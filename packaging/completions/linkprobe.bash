@@ -30,7 +30,7 @@ _linkprobe() {
         ;;
     esac
     case $command in
-    '') words='check check-config measure watch status report import --version' ;;
+    '') words='check check-config measure watch status report import is-configured --version' ;;
     check) words='--json --quiet --long' ;;
     measure) words='--json --quiet --no-download --no-upload' ;;
     status) words='--json' ;;

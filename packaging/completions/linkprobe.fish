@@ -17,7 +17,7 @@ function __linkprobe_imports
     and test (count $words) -gt $at
 end
 
-set -l commands check check-config measure watch status report import
+set -l commands check check-config measure watch status report import is-configured
 set -l none "not __fish_seen_subcommand_from $commands"
 
 complete -c linkprobe -f
@@ -34,6 +34,7 @@ complete -c linkprobe -n $none -a watch -d 'see whether the lines are up'
 complete -c linkprobe -n $none -a status -d 'how they are'
 complete -c linkprobe -n $none -a report -d 'what the history says'
 complete -c linkprobe -n $none -a import -d 'take measurements of other tools'
+complete -c linkprobe -n $none -a is-configured -d 'for the units'
 
 complete -c linkprobe -n '__fish_seen_subcommand_from check measure status report' -a '(__linkprobe_names)' -d link
 complete -c linkprobe -n '__fish_seen_subcommand_from import; and not __linkprobe_imports' -a '(__linkprobe_names)' -d link

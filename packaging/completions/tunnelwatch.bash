@@ -27,9 +27,10 @@ _tunnelwatch() {
     --host-key) return ;;
     esac
     case $command in
-    '') words='run enroll check watch release status retry --version' ;;
+    '') words='run enroll check watch release status retry is-configured --version' ;;
     enroll) words="--host-key $(_tunnelwatch_names "$config")" ;;
     status) words='--json' ;;
+    is-configured) words='run watch' ;;
     esac
     words+=' --config --run-dir --help'
     # Options are offered to who has begun one.

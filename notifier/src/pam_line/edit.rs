@@ -82,13 +82,13 @@ impl Edit {
         let lines = parse::physical(text);
         let path = path.display();
         let mut out = format!("--- {path}\n+++ {path}\n");
-        let mut moved = 0_isize;
+        let (mut came, mut went) = (0, 0);
         for hunk in &self.hunks {
             let new: Vec<&str> = hunk.new.lines().collect();
             // A side without a line is named by the one before it.
-            let begin = |at: isize, count: usize| if count == 0 { at } else { at + 1 };
-            let at = hunk.at.cast_signed();
-            let (old_at, new_at) = (begin(at, hunk.gone), begin(at + moved, new.len()));
+            let begin = |at: usize, count: usize| if count == 0 { at } else { at + 1 };
+            let (old_at, new_at) =
+                (begin(hunk.at, hunk.gone), begin(hunk.at - went + came, new.len()));
             let _ = writeln!(out, "@@ -{old_at},{} +{new_at},{} @@", hunk.gone, new.len());
             for line in &lines[hunk.at..hunk.at + hunk.gone] {
                 let _ = writeln!(out, "-{}", String::from_utf8_lossy(line).trim_end_matches('\n'));
@@ -96,7 +96,7 @@ impl Edit {
             for line in &new {
                 let _ = writeln!(out, "+{line}");
             }
-            moved += new.len().cast_signed() - hunk.gone.cast_signed();
+            (came, went) = (came + new.len(), went + hunk.gone);
         }
         out
     }
@@ -123,10 +123,8 @@ pub fn add(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> {
     let file = File::read(name, text, load)?;
     let ours = file.ours()?;
     if file.stack.len() == ours.len() {
-        return Err(file.refuse(0, format!(
-            "has no session line but ours, so that libpam takes those of /etc/pam.d/other; write \
-             \"@include common-session\" (Debian's) into it first, as in the file that openssh-server brings"
-        )));
+        return Err(file.refuse(0, "has no session line but ours, so that libpam takes those of /etc/pam.d/other; write \
+             \"@include common-session\" (Debian's) into it first, as in the file that openssh-server brings"));
     }
     let module = ours.first().map_or("pam_bastion.so", |(_, rule)| rule.module.as_str());
     let line = ours.first().map(|(line, _)| line.at + 1);
@@ -143,7 +141,7 @@ pub fn add(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> {
                     )));
                 }
                 if normal(rule).contains('\u{fffd}') {
-                    return Err(file.refuse(other.at + 1, "is not UTF-8; write it anew".into()));
+                    return Err(file.refuse(other.at + 1, "is not UTF-8; write it anew"));
                 }
                 if normal(rule) != wanted {
                     return Err(file.refuse(
@@ -194,10 +192,8 @@ pub fn remove(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> 
     let file = File::read(name, text, load)?;
     let ours = file.ours()?;
     if let Some((line, _)) = ours.first().filter(|_| ours.len() == file.stack.len()) {
-        return Err(file.refuse(line.at + 1, format!(
-            "is the only session line: without it libpam takes those of /etc/pam.d/other, which may let nobody in; write \
-             \"session required pam_permit.so\" below it, and try again"
-        )));
+        return Err(file.refuse(line.at + 1, "is the only session line: without it libpam takes those of /etc/pam.d/other, which may let nobody in; write \
+             \"session required pam_permit.so\" below it, and try again"));
     }
     let line = ours.first().map(|(line, _)| line.at + 1);
     let mut edit = Edit { line, ..Edit::default() };
@@ -265,8 +261,8 @@ impl<'a> File<'a> {
         Ok(Self { name, lines, physical: parse::physical(text), stack, bring, has_substack })
     }
 
-    fn refuse(&self, line: usize, text: String) -> Refusal {
-        Refusal { file: self.name.into(), line, text }
+    fn refuse(&self, line: usize, text: impl Into<String>) -> Refusal {
+        Refusal { file: self.name.into(), line, text: text.into() }
     }
 
     /// The lines of this file that load our module.
@@ -359,7 +355,7 @@ impl<'a> File<'a> {
         if ours != wanted || self.others() != after.others() {
             return Err(self.refuse(
                 0,
-                "cannot be changed without changing more than our line; do it by hand".into(),
+                "cannot be changed without changing more than our line; do it by hand",
             ));
         }
         Ok(())

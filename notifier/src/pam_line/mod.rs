@@ -119,8 +119,11 @@ pub fn judge(service: &str, stack: &[StackLine], config: &Path) -> Vec<String> {
     let mut found: Vec<&StackLine> = stack.iter().filter(|line| is_ours(&line.module)).collect();
     let Some(line) = found.pop() else {
         return vec![format!(
-            "/etc/pam.d/{service} has no pam_bastion line, so no login is told; \
-             add as its first session line: -session optional pam_bastion.so"
+            "/etc/pam.d/{service} has no pam_bastion line, so no login is told; {}",
+            match service {
+                "sshd" => "run: bastion enable",
+                _ => "add as its first session line: -session optional pam_bastion.so",
+            }
         )];
     };
     let at = format!("{}:{}", line.file.display(), line.number);

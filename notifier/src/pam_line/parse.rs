@@ -58,11 +58,13 @@ pub struct Fault {
 }
 
 /// The lines of a file with their ends, the last perhaps without.
+#[must_use]
 pub fn physical(text: &[u8]) -> Vec<&[u8]> {
     text.split_inclusive(|byte| *byte == b'\n').collect()
 }
 
 /// Whether libpam passes over a line: an empty one, or a comment.
+#[must_use]
 pub fn is_idle(line: &[u8]) -> bool {
     line.iter().find(|byte| !is_blank(**byte)).is_none_or(|byte| *byte == b'#')
 }

@@ -147,7 +147,7 @@ fn what_is_not_understood_is_refused_with_its_line() {
         ("\nsession required x.so \\\n".into(), "sshd:2: goes on behind"),
         ("@include nosuch\nsession required x.so\n".into(), "sshd:1: includes nosuch"),
         (
-            format!("session required x.so\nauth optional pam_bastion.so\n"),
+            "session required x.so\nauth optional pam_bastion.so\n".into(),
             "sshd:2: pam_bastion is for sessions",
         ),
         ("session required x.so\n\n@include ours\n".into(), "ours:2: this file is included"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use lexopt::{Arg, Parser, ValueExt};
 use notifier::config::DEFAULT_PATH;
+use notifier::config::configured::{Need, is_configured};
 use notifier::exit::{self, Failure};
 use notifier::ffi::geteuid;
 
@@ -42,6 +43,7 @@ commands:
   import NAME FILE...
                    takes measurements of speedtest-cli, librespeed-cli and Ookla's speedtest into
                    the history, from what they print as JSON (- is standard input)
+  is-configured    for the units: exit code 0 if the file has a [[link]], or cannot be understood; 1 if not
 
 options of every command:
   --config PATH    the configuration file (default /etc/bastion/bastion.toml)
@@ -53,6 +55,9 @@ options of every command:
 exit codes but those of check and status: 0 done, 64 usage, 65 data, 69 unavailable, 73 cannot create,
 75 try again later, 77 permission, 78 configuration
 ";
+
+/// What each unit has to have in the file.
+const LINK: Need = Need { section: "link", key: None };
 
 /// Runs the command line and answers the exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -95,6 +100,7 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
             let options = check::Options { name: name.first().copied(), json, quiet, long };
             check::check(&writing()?, places, options)
         }
+        ["is-configured"] => is_configured(&line.config, LINK).map(|()| 0),
         ["check-config"] => check_config(&line.config),
         ["measure", name @ ..] if name.len() < 2 => {
             let name = name.first().copied();
@@ -129,9 +135,10 @@ fn dispatch(parser: Parser) -> Result<u8, Failure> {
         ["import", ..] => {
             Err(Failure::usage("of which line, and what? linkprobe import NAME FILE..."))
         }
-        ["check" | "check-config" | "measure" | "watch" | "status" | "report", ..] => {
-            Err(Failure::usage("there are words too many"))
-        }
+        [
+            "check" | "check-config" | "measure" | "watch" | "status" | "report" | "is-configured",
+            ..,
+        ] => Err(Failure::usage("there are words too many")),
         [other, ..] => Err(Failure::usage(format!("there is no command {other:?}"))),
         [] => Err(Failure::usage("a command is missing")),
     }

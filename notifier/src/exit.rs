@@ -108,6 +108,11 @@ impl Failure {
         code.map_or(Ok(()), |code| Err(Self { code, text: texts.join("\n") }))
     }
 
+    /// The answer to a question is no, and why: exit code 1.
+    pub fn no(reason: impl Display) -> Self {
+        Self { code: 1, text: reason.to_string() }
+    }
+
     /// Nothing is wrong: the text was asked for.
     #[must_use]
     pub fn printed(text: &str) -> Self {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt};
 use notifier::config::DEFAULT_PATH;
+use notifier::config::configured::{Need, is_configured};
 use notifier::exit::{self, Failure};
 
 use crate::connect::{self, Binding};
@@ -31,6 +32,9 @@ commands:
                    of the same user that holds one of these ports and whose client is gone
   status [--json]  on the internal host: how they are; exit code 0 up, 1 one of several down, 2 down, 3 unknown
   retry            try now: after a repair, or when the line is back
+  is-configured run|watch
+                   for the units: exit code 0 if the file has a [[tunnel]] (run) or a [[tunnel-watch]] (watch), or
+                   cannot be understood; 1 if not
 
 options of every command:
   --config PATH    the configuration file (default /etc/bastion/bastion.toml)
@@ -41,6 +45,12 @@ options of every command:
 exit codes but those of status: 0 done, 64 usage, 69 unavailable, 73 cannot create, 75 try again later,
 77 permission, 78 configuration
 ";
+
+/// What `run` has to have in the file.
+const TUNNEL: Need = Need { section: "tunnel", key: None };
+
+/// What `watch` has to have in the file.
+const WATCH: Need = Need { section: "tunnel-watch", key: None };
 
 /// Runs the command line and answers the exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -99,6 +109,9 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
         }
         (Some("status"), []) => status::status(&run_dir, json),
         (Some("retry"), []) => status::retry(&run_dir).map(|()| 0),
+        (Some("is-configured"), ["run"]) => is_configured(&config, TUNNEL).map(|()| 0),
+        (Some("is-configured"), ["watch"]) => is_configured(&config, WATCH).map(|()| 0),
+        (Some("is-configured"), _) => Err(Failure::usage("of which unit? is-configured run|watch")),
         (Some("connect"), words) => hand_over(words, unix.as_deref(), &binding).map(|()| 0),
         (Some(other), []) => Err(Failure::usage(format!("there is no command {other:?}"))),
         (Some(_), _) => Err(Failure::usage("there are words too many")),

@@ -2,6 +2,7 @@
 
 mod allow;
 mod check;
+mod is_configured;
 mod others;
 mod pam_line;
 mod queue;
@@ -80,6 +81,12 @@ pub const COMMANDS: &[Command] = &[
         summary: "say whether a login would be told, and why",
         help: why::HELP,
         run: why::run,
+    },
+    Command {
+        name: "is-configured",
+        summary: "for the unit: whether the sender has a channel; exit code 0 or 1",
+        help: is_configured::HELP,
+        run: is_configured::run,
     },
 ];
 

@@ -9,6 +9,8 @@
 //! reader alone, so that a mistake in one cannot change what another says.
 
 pub mod allowances;
+#[cfg(feature = "daemon")]
+pub mod configured;
 mod document;
 pub mod duration;
 pub mod host;

@@ -160,6 +160,12 @@ impl Machine {
         self.seen_around(&shared().join("at/client"))
     }
 
+    /// The path of a file in [`Self::client_dir`] as a command in [`Self::outside`] sees it.
+    #[must_use]
+    pub fn seen_by_client(&self, name: &str) -> String {
+        shared().join("at/client").join(name).to_string_lossy().into_owned()
+    }
+
     /// `path` of the real machine as the processes around this machine see it.
     fn seen_around(&self, path: &Path) -> PathBuf {
         let path = path.strip_prefix("/").expect("an absolute path");
@@ -288,9 +294,8 @@ impl Machine {
 
     /// The words of a client `ssh` in the network of the machine, with alice's key.
     fn ssh_words(&self, args: &[&str]) -> Vec<String> {
-        let dir = shared().join("at/client");
-        let identity = dir.join("id").to_string_lossy().into_owned();
-        let known = format!("UserKnownHostsFile={}", dir.join("known").display());
+        let identity = self.seen_by_client("id");
+        let known = format!("UserKnownHostsFile={}", self.seen_by_client("known"));
         let options = [&known, "IdentitiesOnly=yes", "BatchMode=yes", "ConnectTimeout=20"];
         let mut words: Vec<String> =
             ["ssh", "-F", "none", "-i", &identity].map(str::to_owned).to_vec();

@@ -31,6 +31,17 @@ pub const OFFICE: &str = "203.0.113.9";
 const PACKAGES: &str = "ca-certificates,dbus,iproute2,libpam-runtime,libpam-systemd,openssh-client,\
                         openssh-server,rsyslog,sudo,systemd,systemd-sysv";
 
+/// What a client does not ask a person about.
+const SSH_CONFIG: &str = "    IdentitiesOnly yes
+    BatchMode yes
+    ConnectTimeout 20
+    StrictHostKeyChecking accept-new
+    LogLevel ERROR
+";
+
+/// What a session runs that stays: it says back each line.
+pub(super) const ECHO: &str = "echo in; while read -r line; do echo \"heard $line\"; done";
+
 /// Which Debian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
@@ -261,7 +272,6 @@ impl Machine {
     /// # Panics
     ///
     /// When it fails.
-    #[expect(clippy::must_use_candidate, reason = "often called for what it does")]
     pub fn sh(&self, script: &str) -> String {
         self.run_with(DEADLINE * 2, &["bash", "-euo", "pipefail", "-c", script], b"").ok().text()
     }
@@ -292,46 +302,40 @@ impl Machine {
         String::from_utf8_lossy(&fs::read(self.path(path)).unwrap_or_default()).into_owned()
     }
 
-    /// The words of a client `ssh` in the network of the machine, with alice's key.
-    fn ssh_words(&self, args: &[&str]) -> Vec<String> {
-        let identity = self.seen_by_client("id");
-        let known = format!("UserKnownHostsFile={}", self.seen_by_client("known"));
-        let options = [&known, "IdentitiesOnly=yes", "BatchMode=yes", "ConnectTimeout=20"];
-        let mut words: Vec<String> =
-            ["ssh", "-F", "none", "-i", &identity].map(str::to_owned).to_vec();
-        let more = ["StrictHostKeyChecking=accept-new", "LogLevel=ERROR"];
-        for option in options.iter().map(|option| &**option).chain(more) {
-            words.extend(["-o".to_owned(), option.to_owned()]);
-        }
-        words.extend(args.iter().map(|arg| (*arg).to_owned()));
-        words
-    }
-
-    /// Runs `ssh ARGS` in the network of the machine: `["-b", STRANGER, "alice@192.0.2.1", "true"]`.
+    /// Runs `ssh ARGS` in the network of the machine, with alice's key:
+    /// `["-b", STRANGER, "alice@192.0.2.1", "true"]`.
     #[must_use]
     pub fn ssh(&self, args: &[&str]) -> Output {
         let seconds = DEADLINE.as_secs().to_string();
-        let ssh = self.ssh_words(args);
-        let mut words = vec!["timeout", "--signal=KILL", seconds.as_str()];
-        words.extend(ssh.iter().map(String::as_str));
+        let config = self.ssh_config();
+        let mut words = vec!["timeout", "--signal=KILL", &seconds, "ssh", "-F", &config];
+        words.extend(args);
         finish(&mut self.outside(&words), b"")
     }
 
-    /// Logs in and stays: the session says back each line that it is told ([`Daemon::say`]).
+    /// What a client's configuration has for all hosts: alice's key.
+    #[must_use]
+    pub fn ssh_defaults(&self) -> String {
+        let (id, known) = (self.seen_by_client("id"), self.seen_by_client("known"));
+        format!("Host *\n    IdentityFile {id}\n    UserKnownHostsFile {known}\n{SSH_CONFIG}")
+    }
+
+    /// The client's configuration, as a command in [`Self::outside`] sees it.
+    fn ssh_config(&self) -> String {
+        fs::write(self.client_dir().join("config"), self.ssh_defaults()).expect("a file in memory");
+        self.seen_by_client("config")
+    }
+
+    /// Logs in and stays: see [`Session`].
     ///
     /// # Panics
     ///
     /// When nobody is let in.
     #[must_use]
-    pub fn session(&self) -> Daemon {
-        let echo = "echo in; while read -r line; do echo \"heard $line\"; done";
-        let target = format!("alice@{ADDRESS}");
-        let words = self.ssh_words(&["-b", STRANGER, &target, echo]);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let session = self.spawn_outside(&words);
-        let inside = wait_until(DEADLINE, || session.output().starts_with("in\n"));
-        assert!(inside, "no way in: {}", session.output());
-        session
+    pub fn session(&self) -> Session {
+        let (config, target) = (self.ssh_config(), format!("alice@{ADDRESS}"));
+        let words = ["ssh", "-F", &config, "-b", STRANGER, &target, ECHO];
+        Session::of(self.spawn_outside(&words))
     }
 
     /// What the journal has of a program, the oldest first, without times.
@@ -346,7 +350,6 @@ impl Machine {
     /// # Panics
     ///
     /// When it has not within [`DEADLINE`].
-    #[expect(clippy::must_use_candidate, reason = "often called for the waiting alone")]
     pub fn wait_journal(&self, ident: &str, start: &str, count: usize) -> Vec<String> {
         let find = || {
             let mut lines = self.journal(ident);
@@ -377,6 +380,34 @@ impl Machine {
     #[must_use]
     pub fn main_pid(&self, unit: &str) -> u32 {
         self.property(unit, "MainPID").parse().expect("a process id")
+    }
+}
+
+/// A login that stays: it says back each line that it is told, until it is told that there are no more.
+pub struct Session(Daemon);
+
+impl Session {
+    /// The one of a client that runs [`ECHO`].
+    pub(super) fn of(client: Daemon) -> Self {
+        let inside = wait_until(DEADLINE, || client.output().starts_with("in\n"));
+        assert!(inside, "no way in: {}", client.output());
+        Self(client)
+    }
+
+    /// Whether it lives still, from end to end.
+    pub fn answers(&mut self, line: &str) -> bool {
+        self.0.say(line);
+        wait_until(DEADLINE, || self.0.output().contains(&format!("heard {line}\n")))
+    }
+
+    /// Logs out.
+    ///
+    /// # Panics
+    ///
+    /// When that takes no end, or it had been ended before.
+    pub fn ends(mut self) {
+        self.0.hush();
+        assert_eq!(self.0.wait(DEADLINE), Some(0), "{}", self.0.output());
     }
 }
 

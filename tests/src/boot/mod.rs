@@ -5,5 +5,7 @@
 //! with a wire between. They take root, debootstrap, systemd-container, and for the first of each
 //! release Debian's archive.
 
+pub mod leftovers;
 pub mod machine;
 pub mod package;
+pub mod tunnel;

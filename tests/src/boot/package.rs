@@ -26,11 +26,18 @@ const CA: &str = "/usr/local/share/provider-ca.pem";
 /// Where the provider listens. Each machine has a network of its own.
 const LISTEN: &str = "127.0.0.1:8443";
 
-/// Each unit of the package that an administrator sees run, with the program behind it.
-pub const DAEMONS: [&str; 4] = [
+/// What runs all the time, when it is configured.
+pub const DAEMONS: [&str; 4] = ["bastion", "tunnelwatch", "tunnelwatch-watch", "linkprobe-watch"];
+
+/// All units of the package.
+pub const UNITS: [&str; 8] = [
     "bastion.service",
     "tunnelwatch.service",
     "tunnelwatch-watch.service",
+    "linkprobe.service",
+    "linkprobe.timer",
+    "linkprobe-measure.service",
+    "linkprobe-measure.timer",
     "linkprobe-watch.service",
 ];
 
@@ -61,12 +68,12 @@ pub struct Deb {
 pub fn debs() -> (Deb, Deb) {
     let how = "build two, the second with packaging/build-deb --version 999.0 --no-build, and name their \
                directory in BASTION_DEBS; ./dev test --package does";
-    let dir = std::env::var_os("BASTION_DEBS").unwrap_or_else(|| panic!("no packages: {how}"));
+    let dir = std::env::var("BASTION_DEBS").unwrap_or_else(|_| panic!("no packages: {how}"));
     let field = |path: &Path, name: &str| {
         finish(Command::new("dpkg-deb").arg("--field").arg(path).arg(name), b"").ok().text()
     };
     let arch = finish(Command::new("dpkg").arg("--print-architecture"), b"").ok().text();
-    let entries = fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    let entries = fs::read_dir(&dir).unwrap_or_else(|e| panic!("{dir}: {e}"));
     let mut found: Vec<Deb> = entries
         .flatten()
         .map(|entry| entry.path())
@@ -81,7 +88,7 @@ pub fn debs() -> (Deb, Deb) {
     found.sort_by(|a, b| if lower(a, b) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater });
     match <[Deb; 2]>::try_from(found) {
         Ok([old, new]) if lower(&old, &new) => (old, new),
-        found => panic!("{found:?} in {}: {how}", dir.display()),
+        found => panic!("{found:?} in {dir}: {how}"),
     }
 }
 
@@ -131,7 +138,6 @@ impl Server {
     /// # Panics
     ///
     /// When apt does.
-    #[expect(clippy::must_use_candidate, reason = "often called for what it does")]
     pub fn install(&mut self, deb: &Deb) -> Output {
         self.fetch(deb);
         self.types("cd && sudo apt install --yes ./pam-bastion_*.deb", "").ok()

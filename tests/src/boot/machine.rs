@@ -171,6 +171,16 @@ impl Machine {
         self.seen_around(&shared().join("at/client"))
     }
 
+    /// A file in [`Self::client_dir`].
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[must_use]
+    pub fn read_client(&self, name: &str) -> String {
+        fs::read_to_string(self.client_dir().join(name)).expect("a file of the client's")
+    }
+
     /// The path of a file in [`Self::client_dir`] as a command in [`Self::outside`] sees it.
     #[must_use]
     pub fn seen_by_client(&self, name: &str) -> String {

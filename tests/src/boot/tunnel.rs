@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
-use super::machine::{ECHO, Machine, STRANGER, Session};
+use super::machine::{ECHO, Machine, Session};
 use super::package::Server;
 use crate::host::DEADLINE;
 use crate::process::{Daemon, Output, finish};
@@ -14,8 +14,10 @@ use crate::wait::wait_for;
 pub const JUMP: &str = "10.9.0.1";
 /// The internal host's.
 pub const INSIDE: &str = "10.9.0.2";
-/// The jump host's to the world, in which the laptop is [`STRANGER`].
-pub const PUBLIC: &str = "198.51.100.1";
+/// The jump host's to the world.
+pub const PUBLIC: &str = "198.18.0.1";
+/// The laptop's there.
+pub const LAPTOP: &str = "198.18.0.7";
 
 /// One step of what `enroll` prints.
 #[derive(Debug, PartialEq)]
@@ -152,7 +154,7 @@ impl<'a> Laptop<'a> {
         wait_for("a network", DEADLINE, || own(network.id()).filter(|one| Some(one) != here.as_ref()));
         wire(
             (jump.around(), "world0", &format!("{PUBLIC}/24")),
-            (network.id(), "laptop0", &format!("{STRANGER}/24")),
+            (network.id(), "laptop0", &format!("{LAPTOP}/24")),
         );
         let config = config.replace("YOU", "alice").replace(JUMP, PUBLIC);
         let config = format!("{config}\n{}", jump.ssh_defaults());

@@ -79,7 +79,7 @@ pub fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a 
     match (links.is_empty(), name) {
         (false, _) => Ok(links),
         (true, None) => Err(Failure::config(
-            "there is no [[link]] in the configuration file; add one, as /usr/share/doc/bastion/bastion.toml has it",
+            "there is no [[link]] in the configuration file; add one, as /usr/share/doc/pam-bastion/examples/bastion.toml has it",
         )),
         (true, Some(name)) => {
             let names: Vec<&str> = settings.links.iter().map(|link| link.name.as_str()).collect();

@@ -132,7 +132,7 @@ impl Report {
 }
 
 /// Where packages put the example of the file.
-const EXAMPLE: &str = "/usr/share/doc/bastion/bastion.toml";
+const EXAMPLE: &str = "/usr/share/doc/pam-bastion/examples/bastion.toml";
 
 /// Before this no machine has written a record: its clock was not set.
 const FIRST_S: i64 = 1_420_070_400;

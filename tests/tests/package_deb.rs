@@ -1,0 +1,218 @@
+//! The Debian package as a file: its size, what is in it, and where. What it does when it is installed is for a machine
+//! that boots to tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Most that the package may weigh, in bytes.
+const MAX_PACKAGE: u64 = 3_000_000;
+
+/// Most that it may take installed, in KB, as dpkg counts.
+const MAX_INSTALLED: u64 = 8_000;
+
+/// What an administrator or systemd looks for, and its mode; `MULTIARCH` is the architecture's directory.
+const FILES: [(&str, &str); 18] = [
+    ("etc/bastion/bastion.toml", "-rw-r--r--"),
+    ("usr/bin/bastion", "-rwxr-xr-x"),
+    ("usr/bin/linkprobe", "lrwxrwxrwx"),
+    ("usr/bin/tunnelwatch", "-rwxr-xr-x"),
+    ("usr/lib/MULTIARCH/security/pam_bastion.so", "-rw-r--r--"),
+    ("usr/lib/sysusers.d/bastion.conf", "-rw-r--r--"),
+    ("usr/lib/tmpfiles.d/bastion.conf", "-rw-r--r--"),
+    ("lib/systemd/system/bastion.service", "-rw-r--r--"),
+    ("lib/systemd/system/linkprobe.service", "-rw-r--r--"),
+    ("lib/systemd/system/linkprobe.timer", "-rw-r--r--"),
+    ("lib/systemd/system/linkprobe-measure.service", "-rw-r--r--"),
+    ("lib/systemd/system/linkprobe-measure.timer", "-rw-r--r--"),
+    ("lib/systemd/system/linkprobe-watch.service", "-rw-r--r--"),
+    ("lib/systemd/system/tunnelwatch.service", "-rw-r--r--"),
+    ("lib/systemd/system/tunnelwatch-watch.service", "-rw-r--r--"),
+    ("usr/share/doc/pam-bastion/README.md", "-rw-r--r--"),
+    ("usr/share/doc/pam-bastion/copyright", "-rw-r--r--"),
+    ("usr/share/doc/pam-bastion/crates.gz", "-rw-r--r--"),
+];
+
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn it_is_small_as_a_file_and_installed() {
+    let deb = deb();
+    let size = fs::metadata(&deb).expect("it was just there").len();
+    let installed: u64 = field(&deb, "Installed-Size").parse().expect("a number");
+    println!("{}: {size} bytes, {installed} KB installed", deb.display());
+    assert!(size <= MAX_PACKAGE, "{size} bytes, more than {MAX_PACKAGE}");
+    assert!(installed <= MAX_INSTALLED, "{installed} KB installed, more than {MAX_INSTALLED}");
+}
+
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn each_file_is_where_it_is_looked_for() {
+    let (deb, multiarch) = (deb(), multiarch());
+    let listed = files(&deb);
+    for (name, mode) in FILES {
+        let name = name.replace("MULTIARCH", &multiarch);
+        // Debian 13's debhelper has units in usr/.
+        let found = listed.get(&name).or_else(|| listed.get(&format!("usr/{name}")));
+        assert_eq!(found.map(String::as_str), Some(mode), "{name} in {listed:#?}");
+    }
+    let ours: BTreeSet<String> =
+        FILES.iter().map(|(name, _)| name.replace("MULTIARCH", &multiarch)).collect();
+    for (name, mode) in listed.iter().filter(|(_, mode)| !mode.starts_with('d')) {
+        assert!(
+            !name.starts_with("etc/") || ours.contains(name),
+            "of another's, or a secret: {name}"
+        );
+        assert!(!mode.contains('s') && mode != "-rw-rw-rw-", "{mode} {name}");
+    }
+}
+
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn what_is_to_be_copied_is_there_as_in_the_sources() {
+    let listed = files(&deb());
+    let etc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc");
+    let mut missing = Vec::new();
+    for entry in fs::read_dir(&etc).expect("etc/") {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        // These are in their places.
+        let placed = ["sysusers.d", "tmpfiles.d"].contains(&name.as_str())
+            || name.ends_with(".service")
+            || name.ends_with(".timer");
+        let path = format!("usr/share/doc/pam-bastion/examples/{name}");
+        if !placed && !listed.contains_key(&path) {
+            missing.push(name);
+        }
+    }
+    assert!(missing.is_empty(), "not in packaging/debian/pam-bastion.examples: {missing:?}");
+}
+
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn one_file_is_the_administrators_and_none_is_of_pam() {
+    let conffiles = control(&deb(), "conffiles");
+    assert_eq!(conffiles.trim(), "/etc/bastion/bastion.toml");
+    for script in ["preinst", "postinst", "prerm", "postrm"] {
+        let text = control(&deb(), script);
+        let writes = text.lines().filter(|line| {
+            let line = line.trim_start();
+            line.contains("pam.d") && !line.starts_with('#') && !line.contains("grep")
+        });
+        assert_eq!(writes.collect::<Vec<_>>(), [""; 0], "{script}");
+        assert!(!text.contains("pam-auth-update"), "{script}");
+    }
+}
+
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn the_tunnel_outlives_an_upgrade() {
+    // It may be the way in of who upgrades: no script starts, restarts or stops it but at removal.
+    let deb = deb();
+    for script in ["preinst", "postinst", "prerm", "postrm"] {
+        let text = control(&deb, script);
+        let named = text.lines().filter(|line| {
+            let of_it = line
+                .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '.'))
+                .any(|word| word == "tunnelwatch.service");
+            of_it && (line.contains("deb-systemd-invoke") || line.contains("systemctl "))
+        });
+        let named: Vec<&str> =
+            named.map(str::trim).filter(|line| !line.contains("--property MainPID")).collect();
+        match script {
+            "prerm" => assert!(named.iter().all(|line| line.contains("invoke stop")), "{named:?}"),
+            _ => assert_eq!(named, [""; 0], "{script}"),
+        }
+        assert_eq!(script == "prerm", !named.is_empty(), "{script}: {named:?}");
+    }
+    let postinst = control(&deb, "postinst");
+    assert!(postinst.contains("deb-systemd-helper enable 'tunnelwatch.service'"), "{postinst}");
+}
+
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn it_asks_for_what_it_links_and_has_libpam_from_the_system() {
+    let deb = deb();
+    let depends = field(&deb, "Depends");
+    for library in ["libc6 (>= 2.36)", "libgcc-s1 ", "libpam0g "] {
+        assert!(depends.contains(library), "{library} in {depends}");
+    }
+    let dir = std::env::temp_dir().join(format!("bastion-deb-{}", std::process::id()));
+    run(Command::new("dpkg-deb").arg("--extract").args([&deb, &dir]));
+    let module = dir.join("usr/lib").join(multiarch()).join("security/pam_bastion.so");
+    let needed = run(Command::new("readelf").args(["-d", "-W"]).arg(&module));
+    fs::remove_dir_all(&dir).unwrap();
+    assert!(needed.contains("[libpam.so.0]"), "a libpam of its own is linked into it: {needed}");
+}
+
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn both_names_of_the_one_program_are_there() {
+    let dir = std::env::temp_dir().join(format!("bastion-deb-names-{}", std::process::id()));
+    run(Command::new("dpkg-deb").arg("--extract").args([&deb(), &dir]));
+    let version = env!("CARGO_PKG_VERSION");
+    for name in ["bastion", "linkprobe", "tunnelwatch"] {
+        let said = run(Command::new(dir.join("usr/bin").join(name)).arg("--version"));
+        assert_eq!(said, format!("{name} {version}\n"));
+    }
+    // With mail, which a build of linkprobe by itself has not.
+    let config = dir.join("mail.toml");
+    fs::write(&config, "[notify.channel.mail]\ntype = \"smtp\"\n").unwrap();
+    let output = Command::new(dir.join("usr/bin/bastion"))
+        .arg("--config")
+        .arg(&config)
+        .arg("check")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    fs::remove_dir_all(&dir).unwrap();
+    assert!(said.contains("notify.channel.mail.host: is missing"), "{said}");
+}
+
+/// The package, the one of the lower version.
+fn deb() -> PathBuf {
+    let dir = std::env::var_os("BASTION_DEBS").expect("BASTION_DEBS: run ./dev test --package");
+    let arch = run(Command::new("dpkg").arg("--print-architecture"));
+    let version = env!("CARGO_PKG_VERSION");
+    let path = Path::new(&dir).join(format!("pam-bastion_{version}_{}.deb", arch.trim()));
+    assert!(path.exists(), "there is no {}: run ./dev test --package", path.display());
+    path
+}
+
+fn multiarch() -> String {
+    run(Command::new("dpkg-architecture").args(["-q", "DEB_HOST_MULTIARCH"])).trim().to_owned()
+}
+
+fn field(deb: &Path, name: &str) -> String {
+    run(Command::new("dpkg-deb").arg("--field").arg(deb).arg(name)).trim().to_owned()
+}
+
+/// A file of the package's own, as a script; empty when it has none.
+fn control(deb: &Path, name: &str) -> String {
+    let output = Command::new("dpkg-deb").arg("--info").arg(deb).arg(name).output();
+    String::from_utf8_lossy(&output.expect("dpkg-deb").stdout).into_owned()
+}
+
+/// All files, each with its mode.
+fn files(deb: &Path) -> BTreeMap<String, String> {
+    let listing = run(Command::new("dpkg-deb").arg("--contents").arg(deb));
+    let file = |line: &str| {
+        let (mode, rest) = line.split_once(' ')?;
+        let name = rest.split_once(" ./")?.1;
+        let name = name.split(" -> ").next()?.trim_end_matches('/');
+        Some((name.to_owned(), mode.to_owned()))
+    };
+    let files: BTreeMap<String, String> = listing.lines().filter_map(file).collect();
+    assert!(files.len() > FILES.len(), "{listing}");
+    files
+}
+
+/// Standard output of a command that has to succeed.
+fn run(command: &mut Command) -> String {
+    let output =
+        command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}

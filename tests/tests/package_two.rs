@@ -3,7 +3,7 @@
 
 use bastion_tests::boot::machine::{Machine, Release};
 use bastion_tests::boot::package::{ALERT, Server, debs};
-use bastion_tests::boot::tunnel::{INSIDE, JUMP, LAPTOP, Laptop, enroll, wait_up, wire};
+use bastion_tests::boot::tunnel::{INSIDE, JUMP, LAPTOP, Laptop, enroll, wait_spoken_to, wait_up, wire};
 use bastion_tests::wait::wait_until;
 
 #[test]
@@ -38,10 +38,12 @@ fn a_login_through_the_tunnel_is_told_by_both_hosts(release: Release) {
     let key = jump.machine.read_client("id.pub");
     inside.machine.sh(&format!("echo '{key}' >>/home/alice/.ssh/authorized_keys"));
 
+    wait_spoken_to(&jump.machine);
     told_by_both(&laptop, &jump, &inside);
 
     inside.machine.reboot();
     wait_up(&inside.machine);
+    wait_spoken_to(&jump.machine);
     told_by_both(&laptop, &jump, &inside);
 
     // An upgrade over the tunnel leaves the tunnel, and who does it, alone.

@@ -8,7 +8,7 @@ use super::machine::{ECHO, Machine, Session};
 use super::package::Server;
 use crate::host::DEADLINE;
 use crate::process::{Daemon, Output, finish};
-use crate::wait::wait_for;
+use crate::wait::{wait_for, wait_until};
 
 /// The jump host's address on the wire to the internal host.
 pub const JUMP: &str = "10.9.0.1";
@@ -101,12 +101,25 @@ pub fn enroll(inside: &Server, jump: &Server) -> String {
 /// When it does not come up.
 pub fn wait_up(inside: &Machine) {
     let mut said = String::new();
-    let up = crate::wait::wait_until(DEADLINE * 2, || {
+    let up = wait_until(DEADLINE * 2, || {
         let output = inside.run(&["tunnelwatch", "status"]);
         said = output.text();
         output.code == Some(0)
     });
     assert!(up, "{said}{:#?}", inside.journal("tunnelwatch"));
+}
+
+/// Waits until the internal host's sshd speaks to who comes through the tunnel. Since OpenSSH 9.8 it has enough,
+/// for some seconds, of an address from which several connections came that did not try to log in: those of
+/// `enroll`, which asks for its host keys. All that come through the tunnel are from 127.0.0.1.
+///
+/// # Panics
+///
+/// When it does not.
+pub fn wait_spoken_to(jump: &Machine) {
+    let banner = "exec 3<>/dev/tcp/127.0.0.1/2222; read -r -t 5 line <&3; [[ $line == SSH-* ]]";
+    let spoken = || jump.run(&["bash", "-c", banner]).code == Some(0);
+    assert!(wait_until(DEADLINE * 2, spoken), "nobody answers at the jump host's port 2222");
 }
 
 /// Joins two networks by a cable, each given by a process in it.

@@ -2,7 +2,10 @@
 //!
 //! They take two packages (`BASTION_DEBS`), which is why they are ignored elsewhere.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 
 use bastion_tests::boot::leftovers::Files;
 use bastion_tests::boot::machine::{ADDRESS, Machine, OFFICE, Release};
@@ -144,7 +147,7 @@ fn upgrade_while_somebody_is_in(server: &mut Server, new: &Deb) {
     };
     let before = logouts(server);
     let module = module(&server.machine);
-    let inode = |server: &Server| std::fs::metadata(server.machine.path(&module)).unwrap().ino();
+    let inode = |server: &Server| fs::metadata(server.machine.path(&module)).unwrap().ino();
     let (old_module, old_sender) = (inode(server), server.machine.main_pid("bastion"));
 
     server.install(new);
@@ -197,7 +200,9 @@ fn all_daemons_together_are_small_and_hardened(release: Release) {
         println!("{release:?} {unit}: {memory:?}");
         (unit, memory)
     });
-    for (role, without) in [("internal host", "tunnelwatch-watch"), ("jump host", "tunnelwatch"), ("both", "")] {
+    for (role, without) in
+        [("internal host", "tunnelwatch-watch"), ("jump host", "tunnelwatch"), ("both", "")]
+    {
         let sum = idle.iter().filter(|(unit, _)| *unit != without).map(|(_, memory)| *memory);
         let sum = sum.fold(Memory::default(), Memory::plus);
         println!("{release:?} {role}: {sum:?}");
@@ -257,7 +262,9 @@ fn journal_and_syslog_show_the_same_lines(release: Release) {
     server.told_login();
     server.machine.ssh(&["-b", OFFICE, &format!("alice@{ADDRESS}"), "true"]).ok();
     server.machine.wait_journal("pam_bastion", "login verdict=known-good", 1);
-    server.machine.sh("bastion send 'a \"quoted\" word, a \\ and a tab\there'; systemctl reload bastion");
+    server
+        .machine
+        .sh("bastion send 'a \"quoted\" word, a \\ and a tab\there'; systemctl reload bastion");
     server.machine.wait_journal("bastion", "config-reloaded", 1);
     for ident in IDENTS {
         let (mut journal, mut syslog) = (Vec::new(), Vec::new());
@@ -290,14 +297,17 @@ fn secrets_are_for_the_sender_alone(release: Release) {
     let machine = &server.machine;
     let pid = machine.main_pid("bastion");
     // As the sender itself, in its own mount namespace.
-    let as_sender = format!("nsenter --target {pid} --mount --setuid $(id -u _bastion) --setgid $(id -g _bastion)");
+    let as_sender = format!(
+        "nsenter --target {pid} --mount --setuid $(id -u _bastion) --setgid $(id -g _bastion)"
+    );
     let credential = "/run/credentials/bastion.service/secrets_twilio-token";
     assert_eq!(machine.sh(&format!("{as_sender} cat {credential}")), format!("{AUTH_TOKEN}\n"));
     let denied = format!("! {as_sender} cat /etc/bastion/secrets/twilio-token");
     machine.sh(&denied);
     for user in ["alice", "_tunnelwatch", "_linkprobe", "nobody"] {
         for path in ["/etc/bastion/secrets/twilio-token", credential] {
-            machine.sh(&format!("! setpriv --reuid {user} --regid nogroup --clear-groups cat {path}"));
+            machine
+                .sh(&format!("! setpriv --reuid {user} --regid nogroup --clear-groups cat {path}"));
         }
     }
     let shown = machine.sh("systemctl show bastion; systemctl status bastion; journalctl -b");
@@ -333,6 +343,59 @@ fn an_upgrade_keeps_what_was_edited_and_what_waits(release: Release) {
     assert_eq!(server.logins().len(), told + WAIT + 1);
 }
 
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn a_killed_test_leaves_nothing_behind() {
+    let mut test = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "is_killed_by_another_test", "--nocapture"])
+        .env(KILLED, "yes")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(test.stdout.take().unwrap());
+    let pids: Vec<u32> = output
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("machine ").map(|(_, pids)| pids.to_owned()))
+        .expect("the other test boots a machine")
+        .split(' ')
+        .map(|pid| pid.parse().unwrap())
+        .collect();
+    // A zombie waits for an init that is slow to reap.
+    let stat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat"));
+    let lives = |pid: u32| stat(pid).is_ok_and(|line| !line.contains(") Z "));
+    assert!(pids.iter().all(|pid| lives(*pid)), "{pids:?}");
+    assert!(groups().iter().any(|group| group.ends_with(&pids[0].to_string())), "{:?}", groups());
+    test.kill().unwrap();
+    test.wait().unwrap();
+    let gone = || !pids.iter().any(|pid| lives(*pid));
+    assert!(wait_until(DEADLINE, gone), "{pids:?}");
+    assert!(!groups().iter().any(|group| group.ends_with(&pids[0].to_string())), "{:?}", groups());
+    assert!(!fs::read_to_string("/proc/mounts").unwrap().contains("bastion-test"));
+}
+
+/// Set in the environment of a test that is started to be killed.
+const KILLED: &str = "BASTION_TEST_KILLED";
+
+#[test]
+#[ignore = "started, and killed, by a_killed_test_leaves_nothing_behind"]
+fn is_killed_by_another_test() {
+    if std::env::var_os(KILLED).is_some() {
+        let machine = Machine::boot(Release::Bookworm, "killed");
+        println!("machine {} {} {}", machine.holder(), machine.around(), machine.leader());
+        let _ = wait_until(DEADLINE, || false);
+    }
+}
+
+/// The cgroups of booted machines, wherever cgroup2 is mounted.
+fn groups() -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let at = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).unwrap();
+    let entries = fs::read_dir(at.split(' ').nth(1).unwrap()).unwrap();
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("bastion-boot-")).collect()
+}
+
 /// What is there after the end and was not before, or is another, and why that is right.
 const STAYS: [&str; 11] = [
     // Users and groups: a file of theirs may be about, and another must not get it by getting their number.
@@ -363,8 +426,11 @@ fn nothing_is_left(server: &Server, before: &Files, stack: &str) {
     machine.sh("rm /root/pam-bastion_*.deb");
     let left = Files::of(machine).changes_since(before, stays);
     assert!(left.is_empty(), "left: {left:#?}");
-    let without: String =
-        machine.read(STACK).split_inclusive('\n').filter(|line| !line.contains("bastion")).collect();
+    let without: String = machine
+        .read(STACK)
+        .split_inclusive('\n')
+        .filter(|line| !line.contains("bastion"))
+        .collect();
     assert_eq!(without, stack, "more than the line has changed in {STACK}");
     assert!(!machine.read("/var/lib/dpkg/status").contains("pam-bastion"));
     let names = "find /run /tmp -name '*bastion*' -o -name '*tunnelwatch*' -o -name '*linkprobe*'";

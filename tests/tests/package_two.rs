@@ -3,7 +3,9 @@
 
 use bastion_tests::boot::machine::{Machine, Release};
 use bastion_tests::boot::package::{ALERT, Server, debs};
-use bastion_tests::boot::tunnel::{INSIDE, JUMP, LAPTOP, Laptop, enroll, wait_spoken_to, wait_up, wire};
+use bastion_tests::boot::tunnel::{
+    INSIDE, JUMP, LAPTOP, Laptop, enroll, wait_spoken_to, wait_up, wire,
+};
 use bastion_tests::wait::wait_until;
 
 #[test]
@@ -70,7 +72,9 @@ fn told_by_both(laptop: &Laptop, jump: &Server, inside: &Server) {
         let accepted = server.provider.accepted();
         let host = format!("{}: ", server.machine.name());
         let bodies = accepted.iter().map(|record| record.body());
-        bodies.filter(|body| body.starts_with(&host) && words.iter().all(|word| body.contains(word))).count()
+        bodies
+            .filter(|body| body.starts_with(&host) && words.iter().all(|word| body.contains(word)))
+            .count()
     };
     let by_jump = || told(jump, &[&from_world]);
     let by_inside = || told(inside, &["login alice", "via tunnel"]);

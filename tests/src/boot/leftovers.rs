@@ -43,10 +43,12 @@ impl Files {
     #[must_use]
     pub fn changes_since(&self, before: &Self, expected: impl Fn(&str) -> bool) -> Vec<String> {
         let none = String::new();
-        let paths = before.0.keys().chain(self.0.keys().filter(|path| !before.0.contains_key(*path)));
+        let paths =
+            before.0.keys().chain(self.0.keys().filter(|path| !before.0.contains_key(*path)));
         let mut changes = Vec::new();
         for path in paths {
-            let (old, new) = (before.0.get(path).unwrap_or(&none), self.0.get(path).unwrap_or(&none));
+            let (old, new) =
+                (before.0.get(path).unwrap_or(&none), self.0.get(path).unwrap_or(&none));
             if old != new && !expected(path) {
                 changes.push(format!("{path}: {old:?} -> {new:?}"));
             }

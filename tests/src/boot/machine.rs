@@ -159,6 +159,18 @@ impl Machine {
         self.around
     }
 
+    /// The process that ends it with the test, whose number its cgroup bears.
+    #[must_use]
+    pub fn holder(&self) -> u32 {
+        self.holder.id()
+    }
+
+    /// Its systemd.
+    #[must_use]
+    pub fn leader(&self) -> u32 {
+        self.leader.get()
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -196,7 +208,8 @@ impl Machine {
     /// Waits until another systemd than `old` is there, and has come to rest.
     fn wait_booted(&self, old: u32) {
         let leader = wait_for("the machine to boot", BOOT, || {
-            let nspawn = children(self.around).into_iter().find(|pid| is(*pid, "systemd-nspawn"))?;
+            let nspawn =
+                children(self.around).into_iter().find(|pid| is(*pid, "systemd-nspawn"))?;
             children(nspawn).into_iter().find(|pid| *pid != old && is(*pid, "systemd"))
         });
         self.leader.set(leader);

@@ -41,8 +41,6 @@ pub const UNITS: [&str; 8] = [
     "linkprobe-watch.service",
 ];
 
-const ENABLE: &str = "sudo sed -i '0,/^session\\|^@include common-session/s//-session optional pam_bastion.so\\n&/' /etc/pam.d/sshd";
-
 /// `[host]` and `[login]` of a machine; [`super::machine::OFFICE`] is a known-good place.
 #[must_use]
 pub fn login(name: &str) -> String {
@@ -78,14 +76,18 @@ pub fn debs() -> (Deb, Deb) {
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .filter(|path| field(path, "Architecture") == arch && field(path, "Package") == "pam-bastion\n")
+        .filter(|path| {
+            field(path, "Architecture") == arch && field(path, "Package") == "pam-bastion\n"
+        })
         .map(|path| Deb { version: field(&path, "Version").trim().to_owned(), path })
         .collect();
     let lower = |a: &Deb, b: &Deb| {
         let words = ["--compare-versions", &a.version, "lt", &b.version];
         finish(Command::new("dpkg").args(words), b"").code == Some(0)
     };
-    found.sort_by(|a, b| if lower(a, b) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater });
+    found.sort_by(
+        |a, b| if lower(a, b) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater },
+    );
     match <[Deb; 2]>::try_from(found) {
         Ok([old, new]) if lower(&old, &new) => (old, new),
         found => panic!("{found:?} in {dir}: {how}"),
@@ -166,12 +168,13 @@ impl Server {
     /// When a step fails.
     pub fn sets_up(&mut self, more: &str) {
         let token = format!("{AUTH_TOKEN}\n");
-        self.types("sudo install -m 0600 /dev/stdin /etc/bastion/secrets/twilio-token", &token).ok();
+        self.types("sudo install -m 0600 /dev/stdin /etc/bastion/secrets/twilio-token", &token)
+            .ok();
         self.edits(more);
         let said = self.types("sudo bastion test", "").ok();
         assert!(said.text().contains("sms"), "{said:?}");
         self.types("sudo systemctl restart bastion", "").ok();
-        self.types(ENABLE, "").ok();
+        self.types("sudo bastion enable", "").ok();
     }
 
     /// A machine on which everything is as the manual leaves it, and one login was told.
@@ -194,7 +197,8 @@ impl Server {
     ///
     /// When she is not let in.
     pub fn logs_in(&self) {
-        let said = self.machine.ssh(&["-b", STRANGER, &format!("alice@{ADDRESS}"), "echo hello"]).ok();
+        let said =
+            self.machine.ssh(&["-b", STRANGER, &format!("alice@{ADDRESS}"), "echo hello"]).ok();
         assert_eq!(said.text(), "hello\n", "{said:?}");
     }
 
@@ -259,6 +263,10 @@ impl Server {
             state = self.machine.property(unit, "ActiveState");
             state == "active"
         });
-        assert!(active, "{unit} is {state}: {:?}", self.machine.run(&["systemctl", "status", unit]));
+        assert!(
+            active,
+            "{unit} is {state}: {:?}",
+            self.machine.run(&["systemctl", "status", unit])
+        );
     }
 }

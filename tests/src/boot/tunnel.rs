@@ -133,7 +133,9 @@ pub fn wire(one: (u32, &str, &str), two: (u32, &str, &str)) {
     let peer = ["peer", "name", two.1, "netns", &pids[1]];
     finish(Command::new("ip").args(words).args(peer), b"").ok();
     for (pid, name, address) in [one, two] {
-        let script = format!("ip address add {address} dev {name}; ip link set {name} up; ip link set lo up");
+        let script = format!(
+            "ip address add {address} dev {name}; ip link set {name} up; ip link set lo up"
+        );
         let pid = pid.to_string();
         let words = ["--target", &pid, "--net", "--", "bash", "-euc", &script];
         finish(Command::new("nsenter").args(words), b"").ok();
@@ -164,7 +166,9 @@ impl<'a> Laptop<'a> {
             .expect("unshare (package util-linux) can be run");
         let own = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let here = own(std::process::id());
-        wait_for("a network", DEADLINE, || own(network.id()).filter(|one| Some(one) != here.as_ref()));
+        wait_for("a network", DEADLINE, || {
+            own(network.id()).filter(|one| Some(one) != here.as_ref())
+        });
         wire(
             (jump.around(), "world0", &format!("{PUBLIC}/24")),
             (network.id(), "laptop0", &format!("{LAPTOP}/24")),

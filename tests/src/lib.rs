@@ -37,6 +37,7 @@
 #![deny(unsafe_code)]
 
 pub mod alert;
+pub mod boot;
 pub mod certificates;
 pub mod clock;
 pub mod disk;

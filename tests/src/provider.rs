@@ -2,6 +2,7 @@
 //! wrong, asked what arrived. The process itself is `src/bin/provider.rs`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -136,14 +137,22 @@ impl Provider {
         if tls {
             words.extend(["--tls", "/run/provider/cert.pem", "/run/provider/key.pem"]);
         }
-        let daemon = host.spawn(&words);
+        Self::of(host.spawn(&words), &host.path(log), tls)
+    }
+
+    /// The one that `daemon` has just started, on whatever machine; `log` is its log.
+    ///
+    /// # Panics
+    ///
+    /// When it does not listen.
+    #[must_use]
+    pub fn of(daemon: Daemon, log: &Path, tls: bool) -> Self {
         let address = wait_for("the provider to listen", DEADLINE, || {
             let output = daemon.output();
             let (_, rest) = output.split_once("listening on ")?;
             rest.split_once('\n').map(|(address, _)| address.to_owned())
         });
-        let log = host.path(log).to_string_lossy().into_owned();
-        Self { daemon, address, log, tls, said: 0 }
+        Self { daemon, address, log: log.to_string_lossy().into_owned(), tls, said: 0 }
     }
 
     /// Its address and port.

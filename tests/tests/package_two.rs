@@ -1,0 +1,86 @@
+//! A jump host and an internal host, both of the package, and the tunnel between them as `tunnelwatch enroll`
+//! says to make it: `./dev test --package`.
+
+use bastion_tests::boot::machine::{Machine, Release};
+use bastion_tests::boot::package::{ALERT, Server, debs};
+use bastion_tests::boot::tunnel::{
+    INSIDE, JUMP, LAPTOP, Laptop, enroll, wait_spoken_to, wait_up, wire,
+};
+use bastion_tests::wait::wait_until;
+
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn a_login_through_the_tunnel_is_told_by_both_hosts_on_debian_12() {
+    a_login_through_the_tunnel_is_told_by_both_hosts(Release::Bookworm);
+}
+
+#[test]
+#[ignore = "takes packages: run ./dev test --package"]
+fn a_login_through_the_tunnel_is_told_by_both_hosts_on_debian_13() {
+    a_login_through_the_tunnel_is_told_by_both_hosts(Release::Trixie);
+}
+
+const TUNNEL: &str = "
+[[tunnel]]
+name = \"home\"
+jump = \"tunnel@10.9.0.1\"
+remote-ports = [2222, 2223]
+";
+
+fn a_login_through_the_tunnel_is_told_by_both_hosts(release: Release) {
+    let (old, new) = debs();
+    let (jump, inside) = (Machine::boot(release, "jump"), Machine::boot(release, "inside"));
+    wire(
+        (jump.around(), "inside0", &format!("{JUMP}/24")),
+        (inside.around(), "jump0", &format!("{INSIDE}/24")),
+    );
+    let jump = Server::set_up(jump, &old, "");
+    let mut inside = Server::set_up(inside, &old, TUNNEL);
+    let laptop = Laptop::of(&jump.machine, &enroll(&inside, &jump));
+    let key = jump.machine.read_client("id.pub");
+    inside.machine.sh(&format!("echo '{key}' >>/home/alice/.ssh/authorized_keys"));
+
+    wait_spoken_to(&jump.machine);
+    told_by_both(&laptop, &jump, &inside);
+
+    inside.machine.reboot();
+    wait_up(&inside.machine);
+    wait_spoken_to(&jump.machine);
+    told_by_both(&laptop, &jump, &inside);
+
+    // An upgrade over the tunnel leaves the tunnel, and who does it, alone.
+    let mut session = laptop.session("home");
+    let keeper = inside.machine.main_pid("tunnelwatch");
+    inside.install(&new);
+    inside.wait_active("bastion");
+    assert_eq!(inside.machine.main_pid("tunnelwatch"), keeper);
+    assert!(session.answers("still here"));
+    session.ends();
+    told_by_both(&laptop, &jump, &inside);
+
+    // The tunnel's own logins, one after each boot and try, have rung no phone.
+    let of_tunnel = jump.provider.accepted();
+    let of_tunnel = of_tunnel.iter().find(|record| record.body().contains("login tunnel"));
+    assert!(of_tunnel.is_none(), "{of_tunnel:?}");
+}
+
+/// Logs in from the laptop to the internal host, as its configuration of one word has it: an alert each,
+/// from the jump host, which sees where from, and the internal host, which sees the tunnel.
+fn told_by_both(laptop: &Laptop, jump: &Server, inside: &Server) {
+    let from_world = format!("login alice from {LAPTOP}");
+    let told = |server: &Server, words: &[&str]| {
+        let accepted = server.provider.accepted();
+        let host = format!("{}: ", server.machine.name());
+        let bodies = accepted.iter().map(|record| record.body());
+        bodies
+            .filter(|body| body.starts_with(&host) && words.iter().all(|word| body.contains(word)))
+            .count()
+    };
+    let by_jump = || told(jump, &[&from_world]);
+    let by_inside = || told(inside, &["login alice", "via tunnel"]);
+    let before = (by_jump(), by_inside());
+    let said = laptop.ssh(&["home", "hostname"]).ok();
+    assert_eq!(said.text(), "inside\n");
+    let both = wait_until(ALERT, || by_jump() > before.0 && by_inside() > before.1);
+    assert!(both, "{:#?}\n{:#?}", jump.provider.accepted(), inside.provider.accepted());
+}

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::http::{Answer, Client, DEADLINE, wrong};
-use super::outcome::Outcome;
+use super::outcome::{Asked, Outcome};
 use super::{Channel, Kick, Message, Reader, Secrets, address, rfc3339};
 use crate::clock::millis;
 use crate::config::{Section, duration};
@@ -144,6 +144,19 @@ fn check_label(name: &str, value: &str) -> Result<(), String> {
 impl Channel for Alertmanager {
     fn recipients(&self) -> &[String] {
         &self.names
+    }
+
+    fn ask(&mut self) -> Asked {
+        let mut last = Asked::NotAsked("there is no member");
+        for member in &self.members {
+            let status = member.url.replace("/api/v2/alerts", "/api/v2/status");
+            last = self.client.ask(&status, "urls, and what stands between here and there");
+            // One that takes the alerts is enough.
+            if matches!(last, Asked::Knows(_)) {
+                break;
+            }
+        }
+        last
     }
 
     fn kick(&self) -> Option<Kick> {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::address::SecretUrl;
 use super::http::{self, Answer, Client, wrong};
-use super::outcome::Outcome;
+use super::outcome::{Asked, Outcome};
 use super::{Channel, Kick, Message, Secrets, chat};
 use crate::config::Section;
 
@@ -40,6 +40,14 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
 impl Channel for Discord {
     fn recipients(&self) -> &[String] {
         &self.host
+    }
+
+    fn ask(&mut self) -> Asked {
+        // "Get Webhook with Token".
+        self.client.ask(
+            self.url.url.expose(),
+            "url-file, and the webhook in Discord, then restart the sender",
+        )
     }
 
     fn kick(&self) -> Option<Kick> {

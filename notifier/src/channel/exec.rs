@@ -9,9 +9,11 @@
 
 mod process;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use super::outcome::{Fault, Outcome};
+use super::http::wrong;
+use super::outcome::{Asked, Fault, Outcome};
 use super::{Channel, Message, Secrets};
 use crate::config::{Section, duration};
 use crate::event::{Key, Login, What};
@@ -84,6 +86,20 @@ fn parse_recipient(text: &str) -> Result<String, String> {
 impl Channel for Exec {
     fn recipients(&self) -> &[String] {
         &self.to
+    }
+
+    fn ask(&mut self) -> Asked {
+        let path = std::path::Path::new(&self.program.path);
+        let may_run =
+            |meta: &std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o111 != 0;
+        match path.metadata() {
+            Ok(meta) if may_run(&meta) => Asked::NotAsked("its program is there, and is not run"),
+            Ok(_) => Asked::Bad(wrong(
+                &format!("{} is no program that may be run", path.display()),
+                "command",
+            )),
+            Err(error) => Asked::Bad(wrong(&format!("{}: {error}", path.display()), "command")),
+        }
     }
 
     /// Takes `timeout` at most, and the four seconds that a program has to be gone after it.

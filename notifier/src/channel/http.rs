@@ -20,7 +20,7 @@ use ureq::{Agent, Body, Error, Timeout};
 
 use super::connect::{Connect, Kick};
 use super::lookup::Lookup;
-use super::outcome::{Fault, Outcome};
+use super::outcome::{Asked, Fault, Outcome};
 pub use super::redact::Redactor;
 use super::secret::Secret;
 use super::tls;
@@ -297,6 +297,35 @@ impl Client {
         }
         let result = request.call();
         self.answer(result, most)
+    }
+
+    /// GETs what a provider answers only to who may use it, and which sends nothing; `keys` are those to be
+    /// checked when it does not know us.
+    pub fn ask(&mut self, url: &str, keys: &str) -> Asked {
+        let answer = match self.get(url, &[], MAX_ANSWER) {
+            Ok(answer) => answer,
+            Err(outcome) => return Asked::Bad(outcome),
+        };
+        let why = answer.why(&answer.said());
+        match answer.status {
+            200..=299 => Asked::Knows(format!("{} answers, and knows us", self.peer)),
+            _ => Asked::Bad(answer.usual(&why).unwrap_or_else(|| wrong(&why, keys))),
+        }
+    }
+
+    /// Whether a server answers where `url` is, whatever it says; asked of its root, with no credential.
+    pub fn reach(&mut self, url: &str) -> Asked {
+        match self.head(url) {
+            Ok(()) => Asked::Reached(format!("{} answers", self.peer)),
+            Err(outcome) => Asked::Bad(outcome),
+        }
+    }
+
+    fn head(&mut self, url: &str) -> Result<(), Outcome> {
+        let of_url = |uri: Uri| Some(format!("{}://{}/", uri.scheme_str()?, uri.authority()?));
+        let root = url.parse().ok().and_then(of_url).unwrap_or_default();
+        let result = self.agent(&root)?.head(&root).call();
+        self.answer(result, MAX_ANSWER).map(|_| ())
     }
 
     /// The agent, made anew where there is none. Nothing has been sent when this returns.

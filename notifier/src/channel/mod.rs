@@ -26,7 +26,7 @@ use crate::config::Section;
 use crate::event::AlertId;
 pub use crate::message::Message;
 pub use connect::Kick;
-pub use outcome::{Fault, Followed, Found, Outcome};
+pub use outcome::{Asked, Fault, Followed, Found, Outcome};
 pub use secret::Secrets;
 
 /// A configured way out. It lives in a thread of its own, so that a slow provider holds up
@@ -43,6 +43,9 @@ pub trait Channel: Send {
     fn find(&mut self, _id: AlertId, _recipient: &str) -> Found {
         Found::CannotLook
     }
+
+    /// Asks the provider something that sends nothing, and is answered if a message would get out.
+    fn ask(&mut self) -> Asked;
 
     /// What ends the wait of a connection attempt that is under way.
     fn kick(&self) -> Option<Kick> {

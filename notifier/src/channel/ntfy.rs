@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::http::{self, Answer, Client, wrong};
-use super::outcome::Outcome;
+use super::outcome::{Asked, Outcome};
 use super::{Channel, Kick, Message, Secrets, address, chat};
 use crate::config::Section;
 use crate::event::Severity;
@@ -27,6 +27,8 @@ const BAD_TOPIC: [u32; 2] = [40009, 40010];
 /// `type = "ntfy"`.
 pub struct Ntfy {
     client: Client,
+    /// With a token.
+    signs: bool,
     base_url: String,
     topic: [String; 1],
 }
@@ -41,11 +43,12 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
     if section.findings() > found {
         return None;
     }
+    let signs = token.is_some();
     let client = match token {
         Some(token) => client.bearer(&token.value),
         None => client,
     };
-    Some(Box::new(Ntfy { client, base_url, topic: [topic?.value] }))
+    Some(Box::new(Ntfy { client, signs, base_url, topic: [topic?.value] }))
 }
 
 /// A topic as ntfy takes it: 1 to 64 letters, digits, `_` and `-`.
@@ -61,6 +64,13 @@ fn parse_topic(text: &str) -> Result<String, &'static str> {
 impl Channel for Ntfy {
     fn recipients(&self) -> &[String] {
         &self.topic
+    }
+
+    fn ask(&mut self) -> Asked {
+        // Who shows a token is told whether it is known; anybody else, whether the server is well.
+        let what = if self.signs { "account" } else { "health" };
+        let keys = "token-file and base-url, then restart the sender";
+        self.client.ask(&format!("{}/v1/{what}", self.base_url), keys)
     }
 
     fn kick(&self) -> Option<Kick> {

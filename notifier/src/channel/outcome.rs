@@ -85,6 +85,21 @@ pub enum Followed {
     NotAsked(Outcome),
 }
 
+/// What came of a question that sends nothing: whether the provider can be reached, and knows us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// It answers and knows us; what it said, in words.
+    Knows(String),
+    /// It can be reached, and nothing more could be asked without sending a message.
+    Reached(String),
+    /// There is nothing to ask; why not.
+    NotAsked(&'static str),
+    /// It did not answer; why not.
+    Unanswered(String),
+    /// A message would not get out either, for this reason.
+    Bad(Outcome),
+}
+
 impl Outcome {
     /// A doubtful outcome of which the provider has said nothing.
     #[must_use]

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where secrets are, unless systemd hands them over.
-const DIRECTORY: &str = "/etc/bastion/secrets";
+const DIRECTORY: &str = crate::config::SECRETS;
 
 /// Longest secret, in bytes. Twilio's are 32, the longest tokens of others some hundreds.
 const MAX_BYTES: u64 = 4096;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::address::SecretUrl;
 use super::http::{Answer, Client, wrong};
-use super::outcome::Outcome;
+use super::outcome::{Asked, Outcome};
 use super::{Channel, Kick, Message, Secrets, chat};
 use crate::config::Section;
 
@@ -30,6 +30,10 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
 impl Channel for Slack {
     fn recipients(&self) -> &[String] {
         &self.host
+    }
+
+    fn ask(&mut self) -> Asked {
+        self.client.reach(self.url.url.expose())
     }
 
     fn kick(&self) -> Option<Kick> {

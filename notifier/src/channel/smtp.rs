@@ -19,7 +19,7 @@ mod verdict;
 use lettre::Address;
 use lettre::message::Mailbox;
 
-use super::outcome::{Fault, Outcome};
+use super::outcome::{Asked, Fault, Outcome};
 use super::{Channel, Kick, Message};
 use dialog::Server;
 pub use settings::read;
@@ -51,6 +51,14 @@ impl Channel for Smtp {
             },
         }
     }
+
+    fn ask(&mut self) -> Asked {
+        match dialog::ask(&self.server, &self.kick) {
+            Ok(()) => Asked::Knows(format!("{} answers, and lets us in", self.server.names.host)),
+            Err(outcome) => Asked::Bad(outcome),
+        }
+    }
+
     fn kick(&self) -> Option<Kick> {
         Some(self.kick.clone())
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::http::{self, Answer, Client, wrong};
-use super::outcome::{Fault, Outcome};
+use super::outcome::{Asked, Fault, Outcome};
 use super::secret::Secret;
 use super::{Channel, Kick, Message, Secrets, address, chat};
 use crate::config::Section;
@@ -88,6 +88,11 @@ fn parse_chat(text: &str) -> Result<String, String> {
 impl Channel for Telegram {
     fn recipients(&self) -> &[String] {
         &self.to
+    }
+
+    fn ask(&mut self) -> Asked {
+        let url = format!("{}/bot{}/getMe", self.base_url, self.token.expose());
+        self.client.ask(&url, "token-file, then restart the sender")
     }
 
     fn kick(&self) -> Option<Kick> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::http::{self, Answer, Client, Redactor, wrong};
-use super::outcome::{Fault, Followed, Found, Outcome};
+use super::outcome::{Asked, Fault, Followed, Found, Outcome};
 use super::secret::Secret;
 use super::{Channel, Kick, Limits, Message, Secrets, address};
 use crate::config::Section;
@@ -38,6 +38,8 @@ pub const LIMITS: Limits = Limits {
 /// `type = "twilio"`.
 pub struct Twilio {
     client: Client,
+    /// With an API key, and not with the account's own token.
+    signs_with_key: bool,
     base_url: String,
     account_sid: String,
     sender: Sender,
@@ -74,6 +76,7 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Box<dyn 
     let client = Client::read(section, http::BASE_URL);
     let (account_sid, (user, secret)) = (account_sid?.value, key?);
     Some(Box::new(Twilio {
+        signs_with_key: user.is_some(),
         client: client.basic(user.as_deref().unwrap_or(&account_sid), &secret),
         base_url,
         account_sid,
@@ -179,6 +182,15 @@ impl Channel for Twilio {
 
     fn most_segments(&self) -> u32 {
         u32::try_from(self.max_segments).unwrap_or(u32::MAX)
+    }
+
+    fn ask(&mut self) -> Asked {
+        let account = format!("{}/2010-04-01/Accounts/{}", self.base_url, self.account_sid);
+        // An API key may not read the account, and may read the list of messages.
+        match self.signs_with_key {
+            true => self.client.ask(&format!("{account}/Messages.json?PageSize=1"), SIGNED_WITH),
+            false => self.client.ask(&format!("{account}.json"), SIGNED_WITH),
+        }
     }
 
     fn kick(&self) -> Option<Kick> {

@@ -27,7 +27,7 @@ use hmac_sha256::HMAC;
 use serde_json::{Value, json};
 
 use super::http::{Answer, Client, wrong};
-use super::outcome::Outcome;
+use super::outcome::{Asked, Outcome};
 use super::secret::Secret;
 use super::{Channel, Kick, Message, Reader, Secrets, address, rfc3339};
 use crate::config::Section;
@@ -128,6 +128,10 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
 impl Channel for Webhook {
     fn recipients(&self) -> &[String] {
         &self.host
+    }
+
+    fn ask(&mut self) -> Asked {
+        self.client.reach(&self.url)
     }
 
     fn kick(&self) -> Option<Kick> {

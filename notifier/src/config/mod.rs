@@ -9,6 +9,7 @@
 //! reader alone, so that a mistake in one cannot change what another says.
 
 pub mod allowances;
+pub mod check;
 mod document;
 pub mod duration;
 pub mod host;
@@ -29,12 +30,16 @@ use crate::ffi;
 /// Where the file is unless `--config` or `config=` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/bastion/bastion.toml";
 
+/// Where secrets are, each in a file of its own.
+pub const SECRETS: &str = "/etc/bastion/secrets";
+
 /// Largest file read, in bytes. 10,000 known-good entries are some 200 KB; a login must
 /// not wait for more than that to be parsed.
 pub const MAX_BYTES: u64 = 256 * 1024;
 
 /// The sections of the file. Each program reads its own, and leaves the others to theirs.
-pub const SECTIONS: &[&str] = &["host", "login", "notify", "tunnel", "tunnel-watch", "link"];
+pub const SECTIONS: &[&str] =
+    &["host", "login", "notify", "check", "tunnel", "tunnel-watch", "link"];
 
 /// Something in the file that is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

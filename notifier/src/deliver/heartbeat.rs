@@ -5,9 +5,9 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::channel::Secrets;
 use crate::channel::address::SecretUrl;
 use crate::channel::http::{Client, MAX_ANSWER};
+use crate::channel::{Asked, Secrets};
 use crate::config::{Section, duration};
 use crate::syslog::{Level, Line, Log};
 
@@ -37,6 +37,13 @@ pub fn read(section: &mut Section<'_, '_>, secrets: &Secrets) -> Option<Settings
     });
     let url = url?;
     Some(Settings { client: client.hiding(&url.secrets()), url, every })
+}
+
+impl Settings {
+    /// Whether its server answers. The address itself is not asked: that would be a ping.
+    pub fn reach(&mut self) -> Asked {
+        self.client.reach(self.url.url.expose())
+    }
 }
 
 /// A thread that pings.

@@ -325,6 +325,9 @@ mod tests {
             self.sent += 1;
             Outcome::Delivered { id: None, answer: "sent".into() }
         }
+        fn ask(&mut self) -> crate::channel::Asked {
+            crate::channel::Asked::NotAsked("it is nobody")
+        }
         fn find(&mut self, id: AlertId, _: &str) -> Found {
             self.asked = Some(id);
             self.found.clone()

@@ -77,6 +77,18 @@ pub(super) fn run(server: &Server, letter: &Letter, kick: &Kick) -> Outcome {
     }
 }
 
+/// Signs in and leaves again, with no mail.
+pub(super) fn ask(server: &Server, kick: &Kick) -> Result<(), Outcome> {
+    let mut step = Step::Connect;
+    let mut connection = None;
+    let result = greet(server, kick, &mut step, &mut connection);
+    if let Some(mut connection) = connection {
+        connection.line().hurry(FAREWELL);
+        let _ = connection.ask(&Quit, &[221..=221]);
+    }
+    result.map_err(|failure| judge(step, &failure, &server.names, &server.display))
+}
+
 /// The last answer, or why it stopped; `step` says where. The connection is left in `open`, once
 /// it is as safe as it has to be.
 ///
@@ -89,6 +101,26 @@ fn converse(
     step: &mut Step,
     open: &mut Option<Connection>,
 ) -> Result<Response, Failure> {
+    greet(server, kick, step, open)?;
+    let Some(connection) = open else { return Err(Failure::Nonsense("it is gone".into())) };
+    *step = Step::Mail;
+    connection.ask(&Mail::new(letter.envelope_from.clone(), Vec::new()), &[250..=250])?;
+    *step = Step::Rcpt;
+    connection.ask(&Rcpt::new(letter.to.clone(), Vec::new()), &[250..=252])?;
+    *step = Step::Data;
+    connection.ask(&Data, &[354..=354])?;
+    *step = Step::Content;
+    connection.say(&transparent(&letter.bytes))?;
+    connection.answer(&[200..=299])
+}
+
+/// All that is said before a mail: who we are, in safety, and that we may send.
+fn greet(
+    server: &Server,
+    kick: &Kick,
+    step: &mut Step,
+    open: &mut Option<Connection>,
+) -> Result<(), Failure> {
     let Names { host, port, .. } = &server.names;
     // A CA store that cannot be read is told before anybody is called.
     let (config, credentials) = match &server.security {
@@ -119,15 +151,7 @@ fn converse(
         *step = Step::Auth;
         sign_in(connection, &offers, credentials)?;
     }
-    *step = Step::Mail;
-    connection.ask(&Mail::new(letter.envelope_from.clone(), Vec::new()), &[250..=250])?;
-    *step = Step::Rcpt;
-    connection.ask(&Rcpt::new(letter.to.clone(), Vec::new()), &[250..=252])?;
-    *step = Step::Data;
-    connection.ask(&Data, &[354..=354])?;
-    *step = Step::Content;
-    connection.say(&transparent(&letter.bytes))?;
-    connection.answer(&[200..=299])
+    Ok(())
 }
 
 /// EHLO, and what the server offers.

@@ -146,6 +146,7 @@ fn a_message_is_followed_by_its_id_and_only_by_one() {
                                     {\"status\":\"delivered\"}"]]);
     let mut twilio = Twilio {
         client: client(),
+        signs_with_key: false,
         base_url: url,
         account_sid: "AC1".into(),
         sender: Sender::From("+15550100".into()),

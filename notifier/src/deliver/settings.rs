@@ -10,7 +10,8 @@ use super::route::{Route, Stop};
 use super::weekly::Weekly;
 use crate::channel::{self, Channel, Reader, Secrets};
 use crate::config::{
-    self, ConfigError, Document, Finding, SECTIONS, Section, duration, host::Host, login::Login,
+    self, ConfigError, Document, Finding, SECTIONS, Section, check::Check, duration, host::Host,
+    login::Login,
 };
 use crate::event::Severity;
 
@@ -31,8 +32,10 @@ pub struct Settings {
     pub login: Login,
     /// `[notify]`.
     pub notify: Notify,
-    /// What is wrong in `[login]`: the module leaves it out and tells more, so it does not keep
-    /// the sender from starting.
+    /// `[check]`, which `bastion check` minds.
+    pub check: Check,
+    /// What is wrong in `[login]` or `[check]`: the module leaves it out and tells more, as does
+    /// the check, so it does not keep the sender from starting.
     pub login_findings: Vec<Finding>,
 }
 
@@ -78,13 +81,15 @@ impl Settings {
         let login = config::login::read(&mut document);
         let notify =
             document.table("notify", |section| notify(section, secrets)).unwrap_or_default();
+        let check = config::check::read(&mut document);
         let broken = document.is_broken();
         let findings = document.finish(SECTIONS);
-        let of_login = |finding: &Finding| finding.key.split('.').next() == Some("login");
+        let of_login =
+            |finding: &Finding| matches!(finding.key.split('.').next(), Some("login" | "check"));
         if broken || !findings.iter().all(of_login) {
             return Err(findings);
         }
-        Ok(Self { host, login, notify, login_findings: findings })
+        Ok(Self { host, login, notify, check, login_findings: findings })
     }
 }
 

@@ -100,6 +100,7 @@ fn every_key_that_is_read_stands_in_the_example_and_no_other() {
     let mut document = Document::parse(&text);
     config::host::read(&mut document);
     config::login::read(&mut document);
+    config::check::read(&mut document);
     document.table("notify", |section| notify(section, &secrets));
     fs::remove_dir_all(dir).unwrap();
     for known in document.known_keys() {

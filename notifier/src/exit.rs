@@ -108,6 +108,12 @@ impl Failure {
         code.map_or(Ok(()), |code| Err(Self { code, text: texts.join("\n") }))
     }
 
+    /// This exit code, of a command that has printed all there is to say.
+    #[must_use]
+    pub fn said(code: u8) -> Self {
+        Self { code, text: String::new() }
+    }
+
     /// Nothing is wrong: the text was asked for.
     #[must_use]
     pub fn printed(text: &str) -> Self {

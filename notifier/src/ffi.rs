@@ -327,6 +327,39 @@ pub fn wait_for_either(
     })
 }
 
+/// What is left on a disk, for who is not root (statvfs(3)).
+#[cfg(feature = "daemon")]
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
+    /// Files that there can be in all; 0 where they are not counted.
+    pub all_files: u64,
+}
+
+/// What is left on the disk that `path` is on.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "daemon")]
+#[allow(clippy::useless_conversion, reason = "the numbers have 32 bits on some machines")]
+pub fn room_on_disk(path: &Path) -> io::Result<Room> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut all = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path is NUL-ended, and the other pointer is to a value of ours, which the call fills.
+    cerr(unsafe { libc::statvfs(path.as_ptr(), all.as_mut_ptr()) })?;
+    // SAFETY: the call did not fail, so it has filled it.
+    let all = unsafe { all.assume_init() };
+    Ok(Room {
+        bytes: u64::from(all.f_bavail).saturating_mul(u64::from(all.f_frsize)),
+        files: all.f_favail.into(),
+        all_files: all.f_files.into(),
+    })
+}
+
 /// Locks a file for this process alone, without waiting (flock(2)); `false` when another
 /// process has it. The lock goes with the descriptor.
 ///

@@ -29,6 +29,8 @@ pub mod cli;
 #[cfg(feature = "deliver")]
 pub mod deliver;
 #[cfg(feature = "deliver")]
+pub mod doctor;
+#[cfg(feature = "deliver")]
 pub mod message;
 #[cfg(feature = "deliver")]
 pub mod text;

@@ -3,7 +3,7 @@
 mod allow;
 mod check;
 mod others;
-mod pam_line;
+pub(crate) mod pam_line;
 mod queue;
 mod report;
 mod run;
@@ -65,7 +65,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "check",
-        summary: "find what is wrong with the settings",
+        summary: "find what is wrong on this host, with what to do",
         help: check::HELP,
         run: check::run,
     },
@@ -97,7 +97,7 @@ options of every command:
   --version      the version
 
 exit codes: 0 done, 64 usage, 65 data, 69 the provider refused, 70 a fault in the program,
-73 cannot create, 75 try again later, 77 permission, 78 configuration
+73 cannot create, 75 try again later, 77 permission, 78 configuration; check has its own, of monitoring plugins
 ";
 
 /// What a subcommand gets: the common options, and the parser with the rest.

@@ -3,14 +3,20 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::config::{self, Document};
-use crate::exit::print;
+use crate::doctor::finding::{Finding, Severity};
+use crate::doctor::programs::{self, Answer};
+use crate::foreign;
 
 /// A program that minds sections of the file.
 struct Other {
     name: &'static str,
+    /// What its findings are called.
+    id: &'static str,
     sections: &'static [&'static str],
     /// Has it say what is wrong.
     command: &'static str,
@@ -18,46 +24,88 @@ struct Other {
 
 /// All of them.
 const OTHERS: [Other; 2] = [
-    Other { name: "tunnelwatch", sections: &["tunnel", "tunnel-watch"], command: "check" },
+    Other {
+        name: "tunnelwatch",
+        id: "tunnelwatch-check",
+        sections: &["tunnel", "tunnel-watch"],
+        command: "check",
+    },
     // Its `check` would test the lines, which costs data.
-    Other { name: "linkprobe", sections: &["link"], command: "check-config" },
+    Other {
+        name: "linkprobe",
+        id: "linkprobe-check",
+        sections: &["link"],
+        command: "check-config",
+    },
 ];
 
 /// Where they are when they are not beside this one.
 const DIRS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
-/// What is wrong with what others mind in a file; nothing where it has none of that. What they say of how it
-/// is now is printed.
-pub(super) fn check(config: &Path) -> Vec<String> {
+/// Longest time for one of them: a tunnel's jump host is asked for half a minute, and more where it does not
+/// answer at once.
+const MOST: Duration = Duration::from_secs(60);
+
+/// What they say.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// How it is now.
+    pub told: Vec<String>,
+}
+
+/// What is wrong with what others mind in a file; nothing where it has none of that. `known` are mistakes in the
+/// file that are told already.
+pub(super) fn check(config: &Path, known: &[String]) -> Said {
     let text = config::read_file(config).map(|source| source.text).unwrap_or_default();
-    OTHERS.iter().flat_map(|other| other.check(config, &text)).collect()
+    let all = thread::scope(|scope| {
+        let ask = |other: &'static Other| scope.spawn(|| other.check(config, &text, known));
+        OTHERS.each_ref().map(ask).map(|thread| thread.join().unwrap_or_default())
+    });
+    let mut said = Said::default();
+    for one in all {
+        said.findings.extend(one.findings);
+        said.told.extend(one.told);
+    }
+    said
 }
 
 impl Other {
-    fn check(&self, config: &Path, text: &str) -> Vec<String> {
-        let Some(section) = self.section(text) else { return Vec::new() };
+    fn check(&self, config: &Path, text: &str, known: &[String]) -> Said {
+        let Some(section) = self.section(text) else { return Said::default() };
         let own = std::env::current_exe().ok();
         let beside = own.as_deref().and_then(Path::parent);
         let name = self.name;
+        let one = |finding| Said { findings: vec![finding], told: Vec::new() };
         let Some(program) = self.find(beside.into_iter().chain(DIRS.map(Path::new))) else {
+            let text = format!("there is a [[{section}]], and no {name} that minds it");
             let fix = "install it, or remove the section";
-            return vec![format!(
-                "{}: there is a [[{section}]], and no {name} that minds it; {fix}",
-                config.display()
-            )];
+            let file = config.display().to_string();
+            return one(Finding::new(Severity::Critical, self.id, file, text, fix));
         };
         let mut command = Command::new(&program);
         command.args([OsStr::new("--config"), config.as_os_str(), OsStr::new(self.command)]);
-        let output = command.env_clear().stdin(Stdio::null()).output();
-        let program = program.display();
-        match output {
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stdout);
-                told(&said, config).for_each(|line| print(&format!("{line}\n")));
-                let said = String::from_utf8_lossy(&output.stderr);
-                self.findings(output.status.code(), &said, &format!("{program} {}", self.command))
+        let program = format!("{} {}", program.display(), self.command);
+        match programs::hear(command, MOST) {
+            Answer::Said { code, out, err } => {
+                let lines = self.findings(code, &err, &program);
+                let new = lines.iter().filter(|line| !known.contains(line));
+                let finding = |line: &String| Finding::told(Severity::Critical, self.id, "", line);
+                Said {
+                    findings: new.map(finding).collect(),
+                    told: told(&out, config)
+                        .map(|line| foreign::visible(line.as_bytes()))
+                        .collect(),
+                }
             }
-            Err(error) => vec![format!("{program} cannot be run: {error}")],
+            Answer::Missing => {
+                one(Finding::unknown(self.id, &program, "is not there any more", ""))
+            }
+            Answer::Unheard(why) => {
+                let fix = format!("run it by hand: {program}");
+                one(Finding::unknown(self.id, &program, &why, &fix))
+            }
         }
     }
 

@@ -1,0 +1,388 @@
+//! The doctor of the whole host, `bastion check`: what would keep an alert from getting out, or leaves the door
+//! open, each with what to do.
+//!
+//! A subject is a file, and in it a pure judge of what programs and files say. Looking is here, and thin: all
+//! programs are asked at once, none for long, and nothing on the host is changed and nothing sent.
+
+pub mod channels;
+pub mod clock;
+pub mod file;
+pub mod finding;
+pub mod logs;
+pub mod modes;
+pub mod pam;
+pub mod ports;
+pub mod programs;
+pub mod sessions;
+pub mod spool;
+pub mod sshd;
+pub mod units;
+pub mod updates;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use crate::clock::unix_ms;
+use crate::config::{self, Document, host::Host};
+use crate::deliver::lock::Lock;
+use crate::ffi;
+use crate::spool::Spool;
+use crate::spool::owner;
+use file::Read as ConfigRead;
+use finding::{Finding, Severity};
+use modes::Kind;
+use programs::{Answer, ask};
+use units::{Sections, Units};
+
+/// What a host is, by what is configured on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The whole internet sees it, and tunnels end on it (`[[tunnel-watch]]`).
+    Jump,
+    /// It keeps a tunnel (`[[tunnel]]`).
+    Internal,
+    /// Neither is configured.
+    Other,
+}
+
+/// Says that systemd is at work (sd_booted(3)).
+const SYSTEMD: &str = "/run/systemd/system";
+
+/// Where journals are, that which outlives a reboot first.
+const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
+
+/// Where syslog daemons write who came in: Debian's, and that of the others.
+const AUTH_LOGS: [&str; 2] = ["/var/log/auth.log", "/var/log/secure"];
+
+/// Most that is read of such a file, from its end, in bytes.
+const MAX_LOG: u64 = 8 * 1024 * 1024;
+
+/// Most that is read of a file of rsyslog's, in bytes.
+const MAX_SETTINGS: u64 = 256 * 1024;
+
+/// How far back logins are looked at.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Whose the tunnels are by the manual. Of him tunnelwatch asks sshd.
+const TUNNEL_USER: &str = "tunnel";
+
+/// What the programs of the system say.
+struct Answers {
+    sshd: Answer,
+    sshd_of_root: Answer,
+    ss: Answer,
+    apt: Answer,
+    /// `None`: no systemd is at work here.
+    units: Option<Answer>,
+    clock: Option<Answer>,
+    journal: Option<Answer>,
+}
+
+/// What is to be known before anybody is asked.
+struct Patient<'a> {
+    config: &'a Path,
+    read: &'a ConfigRead,
+    root: bool,
+    systemd: bool,
+    sections: Sections,
+    now_ms: u64,
+}
+
+/// Looks at everything on this host.
+#[must_use]
+pub fn examine(config: &Path, read: &ConfigRead) -> Vec<Finding> {
+    let patient = Patient {
+        config,
+        read,
+        root: ffi::geteuid() == 0,
+        systemd: Path::new(SYSTEMD).is_dir(),
+        sections: sections(config, read),
+        now_ms: unix_ms(),
+    };
+    let (mut findings, module) = patient.look_at_pam();
+    let since_ms = patient.guarded_since_ms(module.as_deref());
+    let answers = patient.ask(since_ms);
+    findings.extend(patient.look_at_sender());
+    findings.extend(patient.look_at_modes(module.as_deref()));
+    findings.extend(patient.judge(&answers, since_ms));
+    findings
+}
+
+/// What is configured, whatever is wrong in the file.
+fn sections(config: &Path, read: &ConfigRead) -> Sections {
+    let source = config::read_file(config).map(|source| source.text).unwrap_or_default();
+    let mut document = Document::parse(&source);
+    let mut has = |name: &str| !document.tables(name, |_, section| section.leave_rest()).is_empty();
+    Sections {
+        notify: read.settings.as_ref().is_none_or(|settings| !settings.notify.channels.is_empty()),
+        tunnel: has("tunnel"),
+        tunnel_watch: has("tunnel-watch"),
+        link: has("link"),
+    }
+}
+
+impl Patient<'_> {
+    fn role(&self) -> Role {
+        match self.sections {
+            Sections { tunnel_watch: true, .. } => Role::Jump,
+            Sections { tunnel: true, .. } => Role::Internal,
+            _ => Role::Other,
+        }
+    }
+
+    fn host(&self) -> &Host {
+        &self.read.host
+    }
+
+    /// Asks all programs at once.
+    fn ask(&self, since_ms: Option<u64>) -> Answers {
+        let journal = sessions::arguments(since_ms.unwrap_or(self.now_ms));
+        let journal: Vec<&str> = journal.iter().map(String::as_str).collect();
+        let has_journal = JOURNALS.iter().any(|dir| Path::new(dir).is_dir());
+        let asks_journal = self.root && since_ms.is_some() && has_journal;
+        // sshd's keys are root's, and who listens is said to root alone.
+        let Self { root, systemd, .. } = *self;
+        let as_root = |program, arguments: &[&str]| match root {
+            true => ask(program, arguments),
+            false => Answer::Missing,
+        };
+        thread::scope(|scope| {
+            let sshd = scope.spawn(|| as_root("sshd", &sshd::FOR_ANYBODY));
+            let sshd_of_root = scope.spawn(|| as_root("sshd", &sshd::FOR_ROOT));
+            let ss = scope.spawn(|| as_root("ss", &ports::ARGUMENTS));
+            let apt = scope.spawn(|| ask("apt-config", &["dump"]));
+            let units = scope.spawn(|| systemd.then(|| ask("systemctl", &units::arguments())));
+            let clock = scope.spawn(|| systemd.then(|| ask("timedatectl", &clock::ARGUMENTS)));
+            let journal = scope.spawn(|| asks_journal.then(|| ask("journalctl", &journal)));
+            let died = || Answer::Unheard("the look at it died".into());
+            Answers {
+                sshd: sshd.join().unwrap_or_else(|_| died()),
+                sshd_of_root: sshd_of_root.join().unwrap_or_else(|_| died()),
+                ss: ss.join().unwrap_or_else(|_| died()),
+                apt: apt.join().unwrap_or_else(|_| died()),
+                units: units.join().unwrap_or_else(|_| Some(died())),
+                clock: clock.join().unwrap_or_else(|_| Some(died())),
+                journal: journal.join().unwrap_or_else(|_| Some(died())),
+            }
+        })
+    }
+
+    fn judge(&self, answers: &Answers, since_ms: Option<u64>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if self.root {
+            let tunnel_user = matches!(owner::user(TUNNEL_USER), Ok(Some(_)));
+            let (anybody, root) = (&answers.sshd, &answers.sshd_of_root);
+            findings.extend(sshd::judge(anybody, root, self.role(), tunnel_user));
+            let ports = match anybody.good() {
+                Some(text) => sshd::Effective::new(text).ports(),
+                None => vec![22],
+            };
+            let accepted =
+                self.read.settings.as_ref().map(|settings| &settings.check.open_ports[..]);
+            findings.extend(ports::judge(&answers.ss, &ports, accepted.unwrap_or_default()));
+        } else {
+            let text = "not run by root, so sshd's settings, who listens, secrets, what waits in the spool and the \
+                        logins of the last day are not looked at";
+            findings.push(Finding::unknown(
+                "not-root",
+                "bastion check",
+                text,
+                "sudo bastion check",
+            ));
+        }
+        match &answers.units {
+            Some(answer) => findings.extend(units::judge(answer, self.sections)),
+            None => {
+                let text = "is not at work here, so it is not known who starts what after a reboot";
+                let fix =
+                    "see that bastion run is started with the machine, and again when it ends";
+                findings.push(Finding::new(Severity::Note, "no-systemd", "systemd", text, fix));
+            }
+        }
+        let units = answers.units.as_ref().and_then(Answer::good).map(Units::parse);
+        findings.extend(updates::judge(
+            &answers.apt,
+            &updates::Facts {
+                has_program: programs::find("unattended-upgrade").is_some(),
+                reboot_for: age(Path::new("/run/reboot-required")),
+                units: units.as_ref(),
+            },
+        ));
+        let facts = logs::Facts {
+            rsyslog: programs::find("rsyslogd").map(|_| rsyslog_settings()),
+            keeps_journal: self.systemd.then(|| Path::new(JOURNALS[0]).is_dir()),
+            units: units.as_ref(),
+        };
+        findings.extend(logs::judge(&facts, self.role()));
+        findings.extend(answers.clock.as_ref().and_then(clock::judge));
+        if let (true, Some(since_ms)) = (self.root, since_ms) {
+            findings.extend(self.judge_sessions(answers.journal.as_ref(), since_ms));
+        }
+        findings
+    }
+
+    /// PAM's files for each service, and the module that sshd's loads.
+    fn look_at_pam(&self) -> (Vec<Finding>, Option<PathBuf>) {
+        let (mut findings, mut of_sshd) = (Vec::new(), None);
+        for service in &self.read.services {
+            let (wrong, module) = pam::look(service, self.config);
+            findings.extend(wrong);
+            if service == "sshd" {
+                of_sshd = module;
+            }
+        }
+        (findings, of_sshd)
+    }
+
+    /// Since when each login over ssh has to have a record: a day at most. Before the line or the module was put
+    /// in place there was nobody to make one.
+    fn guarded_since_ms(&self, module: Option<&Path>) -> Option<u64> {
+        let ms = |seconds: i64| u64::try_from(seconds).unwrap_or_default().saturating_add(1) * 1000;
+        let line = fs::metadata(Path::new(pam::PAM_D).join("sshd")).ok()?;
+        // A package brings the times of its build along, so of the module it is that of its inode that counts.
+        let module = fs::metadata(module?).ok()?;
+        let day_ago = self.now_ms.saturating_sub(u64::try_from(A_DAY.as_millis()).ok()?);
+        Some(ms(line.mtime()).max(ms(module.ctime())).max(day_ago))
+    }
+
+    fn judge_sessions(&self, journal: Option<&Answer>, since_ms: u64) -> Option<Finding> {
+        if let Some(unheard) =
+            journal.and_then(|answer| answer.unheard("sessions-unheard", "journalctl"))
+        {
+            return Some(unheard);
+        }
+        let of_journal = match journal {
+            // It ends with 1 when nothing is to be found.
+            Some(Answer::Said { out, err, .. }) if err.trim().is_empty() => {
+                Some(sessions::of_journal(out))
+            }
+            _ => None,
+        };
+        let files: Vec<String> =
+            AUTH_LOGS.iter().filter_map(|path| tail(Path::new(path)).ok()).collect();
+        match (&of_journal, journal) {
+            _ if !files.is_empty() => {}
+            (None, None) => {
+                let text = "there is neither a journal nor /var/log/auth.log, so whether each login was told \
+                            cannot be seen";
+                let fix = "apt install rsyslog";
+                return Some(Finding::new(
+                    Severity::Note,
+                    "sessions-no-log",
+                    "sessions",
+                    text,
+                    fix,
+                ));
+            }
+            (None, Some(answer)) => {
+                let text = format!("the journal cannot be read: {}", answer.first_words());
+                let fix = "run it by hand: journalctl -t sshd";
+                return Some(Finding::unknown("sessions-unheard", "journalctl", &text, fix));
+            }
+            _ => {}
+        }
+        // With rsyslog beside it a journal may be short, as it is where it is kept in memory.
+        let of_files =
+            || files.iter().flat_map(|text| sessions::of_file(text, self.now_ms)).collect();
+        let lines = of_journal.filter(|lines| !lines.is_empty()).unwrap_or_else(of_files);
+        sessions::judge(&lines, since_ms, self.now_ms)
+    }
+
+    fn look_at_sender(&self) -> Vec<Finding> {
+        let spool = Spool::new(&self.host().spool);
+        let mut findings = spool::look(&spool, self.now_ms, self.root);
+        let state = &self.host().state;
+        if !state.is_dir() {
+            let fix = "systemd-tmpfiles --create bastion.conf";
+            let subject = state.display().to_string();
+            findings.push(Finding::new(
+                Severity::Critical,
+                "state-missing",
+                subject,
+                "is missing",
+                fix,
+            ));
+        }
+        // What may not be looked at is told where it is.
+        if let Ok(false) = Lock::is_held(&spool.queue()) {
+            let text = "the sender does not run, so no alert gets out";
+            let fix =
+                "systemctl enable --now bastion; if it ends again: journalctl -u bastion -n 20";
+            findings.push(Finding::new(
+                Severity::Critical,
+                "sender-not-running",
+                "bastion",
+                text,
+                fix,
+            ));
+        }
+        findings
+    }
+
+    fn look_at_modes(&self, module: Option<&Path>) -> Vec<Finding> {
+        let mut paths: Vec<(PathBuf, Kind)> = Vec::new();
+        let mut trusted = |path: &Path| paths.push((path.to_owned(), Kind::Trusted));
+        if let Some(dir) = self.config.parent() {
+            trusted(dir);
+        }
+        for path in module.into_iter().flat_map(|module| [Some(module), module.parent()]).flatten()
+        {
+            trusted(path);
+        }
+        trusted(Path::new(pam::PAM_D));
+        for service in &self.read.services {
+            trusted(&Path::new(pam::PAM_D).join(service));
+        }
+        if let Ok(own) = std::env::current_exe() {
+            trusted(&own);
+        }
+        if self.root {
+            // What keeps the file from being understood has been told of.
+            let is_told = |path: &Path| {
+                let name = format!("{}: ", path.display());
+                self.read.mistakes.iter().any(|mistake| mistake.contains(&name))
+            };
+            let secrets = modes::secrets(Path::new(config::SECRETS));
+            paths.extend(secrets.into_iter().filter(|(path, _)| !is_told(path)));
+        }
+        let sender =
+            fs::metadata(Spool::new(&self.host().spool).queue()).ok().map(|meta| meta.uid());
+        let judge =
+            |(path, kind): &(PathBuf, Kind)| modes::judge(path, *kind, modes::look(path)?, sender);
+        paths.iter().filter_map(judge).collect()
+    }
+}
+
+/// For how long a file has been there.
+fn age(path: &Path) -> Option<Duration> {
+    let since = fs::metadata(path).ok()?.modified().ok()?;
+    Some(SystemTime::now().duration_since(since).unwrap_or_default())
+}
+
+/// All of rsyslog's settings, in one text.
+fn rsyslog_settings() -> String {
+    let read = |path: PathBuf| {
+        let mut text = Vec::new();
+        let _ = File::open(path).ok()?.take(MAX_SETTINGS).read_to_end(&mut text);
+        Some(String::from_utf8_lossy(&text).into_owned() + "\n")
+    };
+    let more =
+        fs::read_dir("/etc/rsyslog.d").into_iter().flatten().flatten().map(|entry| entry.path());
+    let more =
+        more.filter(|path| path.extension().is_some_and(|end| end == "conf") && path.is_file());
+    std::iter::once("/etc/rsyslog.conf".into()).chain(more).filter_map(read).collect()
+}
+
+/// The end of a file.
+fn tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let begin = file.metadata()?.len().saturating_sub(MAX_LOG);
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LOG).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

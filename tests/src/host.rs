@@ -315,7 +315,8 @@ impl Host {
         self.sshd.as_ref()
     }
 
-    pub(crate) fn end_sshd(&mut self) {
+    /// Ends the sshd that [`Host::start_sshd`] has started.
+    pub fn end_sshd(&mut self) {
         self.sshd = None;
     }
 

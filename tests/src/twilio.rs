@@ -69,7 +69,12 @@ impl Account {
         if !self.authorized(request) {
             return error(401, 20003, "Authenticate");
         }
-        let account = format!("/2010-04-01/Accounts/{}/Messages", self.sid);
+        let own = format!("/2010-04-01/Accounts/{}", self.sid);
+        if request.method == "GET" && request.path == format!("{own}.json") {
+            let body = json!({ "sid": self.sid, "status": "active", "type": "Full" });
+            return Answer { status: 200, body, accepted: None };
+        }
+        let account = format!("{own}/Messages");
         let rest = request.path.strip_prefix(&account).and_then(|rest| rest.strip_suffix(".json"));
         match rest.map(|rest| rest.strip_prefix('/')) {
             Some(Some(sid)) if request.method == "GET" => return self.fetch(sid),

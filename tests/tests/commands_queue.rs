@@ -1,14 +1,13 @@
-//! `bastion queue` and `bastion check`: what an administrator sees and does, beside a running
-//! sender.
+//! `bastion queue`: what an administrator sees and does, beside a running sender.
 
 use std::time::Duration;
 
 use bastion_tests::alert::Draft;
 use bastion_tests::fault::{Act, Fault};
-use bastion_tests::host::{CONFIG, DEADLINE, Host, MODULE, SPOOL, require};
-use bastion_tests::process::{Daemon, Output};
+use bastion_tests::host::{DEADLINE, Host};
+use bastion_tests::process::Output;
 use bastion_tests::rows::each_row;
-use bastion_tests::sender::{LOGIN, Rig, TOKEN_FILE};
+use bastion_tests::sender::{LOGIN, Rig};
 use bastion_tests::wait::wait_until;
 
 const ARRIVAL: Duration = Duration::from_secs(60);
@@ -209,98 +208,5 @@ fn hostile_names_in_an_alert_are_shown_on_one_line() {
         let line = output.text().lines().filter(|line| line.contains("127.0.0.1")).count();
         assert!(line == 1 && !output.stdout.contains(&0x1b), "{output:?}");
         assert!(output.text().contains("a\\x0aroot"), "{output:?}");
-    }
-}
-
-/// A machine on which there is nothing to complain of, and its sender.
-fn in_order() -> (Host, Daemon) {
-    require("libpam_bastion.so");
-    let host = Host::new();
-    host.configure("http://127.0.0.1:9");
-    host.sh(&format!("ln -s {MODULE} /srv/pam_bastion.so"));
-    let line = "-session optional /srv/pam_bastion.so config=/etc/bastion/bastion.toml\n";
-    host.write("/etc/pam.d/sshd", format!("{line}session required pam_permit.so\n"), 0o644);
-    let sender = host.spawn_sender();
-    host.wait_syslog("bastion", "sender-started", 1);
-    (host, sender)
-}
-
-fn check(host: &Host) -> Output {
-    host.run(&["/artefacts/bastion", "check"])
-}
-
-#[test]
-fn check_finds_nothing_where_nothing_is_wrong() {
-    let (host, _sender) = in_order();
-    let output = check(&host).ok();
-    assert_eq!(output.text(), format!("{CONFIG}: nothing is wrong\n"), "{output:?}");
-    assert_eq!(output.errors(), "");
-}
-
-#[test]
-fn check_tells_each_fault_and_what_to_do() {
-    // After each, one part of what is told, and a part of the remedy.
-    let table = [
-        ("sed -i 's/^from = .*/from = \"0\"/' CONFIG", "line ", "+15550101"),
-        ("echo 'x = 1' >>CONFIG", "line ", "there are:"),
-        ("echo '[nosuch]' >>CONFIG", "nosuch", "there are: "),
-        ("rm CONFIG", "bastion.toml", "No such file"),
-        ("chmod 666 CONFIG", "0666", "chmod go-w"),
-        ("chown alice CONFIG", "uid 2001", "chown root"),
-        ("sed -i '/notify/,$d' CONFIG", "no channel", "nowhere else"),
-        ("chmod 644 TOKEN", "TOKEN", "chmod 0600"),
-        ("rm TOKEN", "TOKEN", "put the secret into that file"),
-        ("chown alice SPOOL", "SPOOL: ", "chown root /var/spool"),
-        ("chmod 777 SPOOL", "SPOOL: ", "chmod 0755 /var/spool"),
-        ("chmod 755 SPOOL/queue", "SPOOL/queue", "chmod 0700"),
-        ("chown alice SPOOL/failed", "SPOOL/failed", "chown _bastion"),
-        ("chmod 1777 SPOOL/drop", "mode 3777", "chmod 3730"),
-        ("chmod 00730 SPOOL/drop", "mode 0730", "chmod 3730"),
-        ("chown alice SPOOL/drop", "uid 2001", "chown _bastion"),
-        ("rm -r SPOOL/drop", "SPOOL/drop", "systemd-tmpfiles"),
-        ("rm -r SPOOL/sent", "SPOOL/sent", "systemd-tmpfiles"),
-        ("rm -r SPOOL/sent; : >SPOOL/sent", "SPOOL/sent", "directory"),
-        ("rm -r SPOOL", "SPOOL: ", "systemd-tmpfiles"),
-        ("chown -R root SPOOL/queue", "runs as root", "chown _bastion"),
-        ("rm -r /var/lib/bastion", "/var/lib/bastion", "systemd-tmpfiles --create bastion.conf"),
-        ("rm /etc/pam.d/sshd", "no login is told", "-session optional pam_bastion.so"),
-        ("sed -i /bastion/d PAM", "no login is told", "-session optional pam_bastion.so"),
-        ("sed -i s/optional/required/ PAM", "nobody could log in", "-session optional"),
-        ("sed -i s/^-// PAM", "fills the log", "-session optional"),
-        ("sed -i 's/config=.*//; s/^/# /' PAM", "no login is told", "-session optional"),
-        ("sed -i p PAM", "twice", "remove one"),
-        ("sed -i s/config=.*/config=x/ PAM", "reads x", "not the /etc/bastion"),
-        ("rm /srv/pam_bastion.so", "there is no /srv/pam_bastion.so", "install it"),
-        ("sed -i 's/LOGIN/LOGIN\\nservices = [\"sshd\", \"login\"]/' CONFIG", "pam.d/login", "add"),
-    ];
-    each_row(&table, |(script, told, remedy)| {
-        let (host, _sender) = in_order();
-        let place = |text: &str| {
-            let text = text.replace("CONFIG", CONFIG).replace("SPOOL", SPOOL);
-            let text = text.replace("TOKEN", TOKEN_FILE).replace("PAM", "/etc/pam.d/sshd");
-            text.replace("LOGIN", "\\[login\\]")
-        };
-        host.sh(&place(script));
-        let output = check(&host);
-        assert_eq!(output.code, Some(78), "{script}: {output:?}");
-        let said = output.errors();
-        let line = said.lines().find(|line| line.contains(&place(told)));
-        assert!(line.is_some_and(|line| line.contains(remedy)), "{script}: {said}");
-        assert!(said.lines().all(|line| line.starts_with("bastion: ")), "{script}: {said}");
-        assert_eq!(output.text(), "", "{script}");
-    });
-}
-
-#[test]
-fn check_tells_that_the_sender_does_not_run_and_all_faults_at_once() {
-    let (host, sender) = in_order();
-    drop(sender);
-    let output = check(&host);
-    assert_eq!((output.code, output.errors().lines().count()), (Some(78), 1), "{output:?}");
-    assert!(output.errors().contains("systemctl enable --now bastion"), "{output:?}");
-    host.sh(&format!("chmod 644 {TOKEN_FILE}; chmod 755 {SPOOL}/sent; rm /etc/pam.d/sshd"));
-    let said = check(&host).errors();
-    for part in ["chmod 0600", "chmod 0700", "no login is told", "systemctl enable --now"] {
-        assert_eq!(said.matches(part).count(), 1, "{part}: {said}");
     }
 }

@@ -5,6 +5,7 @@ use bastion_tests::host::{CONFIG, Host, require};
 use bastion_tests::lines::{AS_LINKPROBE, Lines, backup};
 use bastion_tests::process::Output;
 use bastion_tests::rows::each_row;
+use serde_json::Value;
 
 /// A line that this machine has, as far as the file says.
 const GOOD: &str =
@@ -20,16 +21,34 @@ fn check_config(host: &Host) -> Output {
     host.run(&["/artefacts/linkprobe", "--config", CONFIG, "check-config"])
 }
 
-/// What `bastion check` says of the lines.
+/// `bastion check`, for a program.
+fn bastion(host: &Host, program: &str) -> Value {
+    let output = host.run(&[program, "check", "--json"]);
+    serde_json::from_str(&output.text()).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+/// What `bastion check` finds wrong with the lines, and where else it speaks of them.
 fn findings(host: &Host, program: &str) -> Vec<String> {
-    let said = host.run(&[program, "check"]).errors();
-    said.lines().filter(|line| line.contains("link")).map(str::to_owned).collect()
+    let said = bastion(host, program);
+    let all = said["findings"].as_array().cloned().unwrap_or_default();
+    let line = |one: &Value| {
+        let part = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        let parts = [part("subject"), part("text"), part("fix")];
+        let of_line = one["id"] == "linkprobe-check" || parts[1].contains("link.1");
+        let (subject, rest) = parts.split_first()?;
+        let rest: Vec<&str> =
+            rest.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+        let start = if subject.is_empty() { String::new() } else { format!("{subject}: ") };
+        of_line.then(|| start + &rest.join("; "))
+    };
+    all.iter().filter_map(line).collect()
 }
 
 /// What `bastion check` says of each line as it is now.
 fn now(host: &Host) -> Vec<String> {
-    let said = host.run(&["/artefacts/bastion", "check"]).text();
-    said.lines().filter(|line| line.starts_with("link ")).map(str::to_owned).collect()
+    let said = bastion(host, "/artefacts/bastion");
+    let lines = said["told"].as_array().cloned().unwrap_or_default();
+    lines.iter().filter_map(|line| line.as_str()).map(str::to_owned).collect()
 }
 
 #[test]
@@ -116,15 +135,14 @@ fn each_mistake_in_a_link_is_told_by_both_commands_at_once() {
     {
         assert!(said.contains(part), "no {part}: {said}");
     }
-    let ours: Vec<String> =
-        said.lines().map(|line| line.replacen("linkprobe", "bastion", 1)).collect();
+    let ours: Vec<String> = said.lines().map(|line| line.replacen("linkprobe: ", "", 1)).collect();
     assert_eq!(findings(&host, "/artefacts/bastion"), ours);
     // What the file alone does not show.
     host.write_config(&GOOD.replace("\"lo\"", "\"wwan0\""));
     let lines = findings(&host, "/artefacts/bastion");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
-        lines[0].starts_with("bastion: link backup: interface: there is no interface wwan0"),
+        lines[0].starts_with("link backup: interface: there is no interface wwan0"),
         "{lines:?}"
     );
     assert_eq!(now(&host), Vec::<String>::new(), "it is not there, so there is no more to say");

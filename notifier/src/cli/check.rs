@@ -51,7 +51,7 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     findings.extend(other.findings);
     let mut told = other.told;
     if online {
-        let (more, well) = ask_providers(&config, read)?;
+        let (more, well) = ask_providers(&config, read);
         findings.extend(more);
         told.extend(well);
     }
@@ -63,19 +63,28 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     }
 }
 
-fn ask_providers(config: &Path, read: Read) -> Result<(Vec<Finding>, Vec<String>), Failure> {
+fn ask_providers(config: &Path, read: Read) -> (Vec<Finding>, Vec<String>) {
     let Some(settings) = read.settings else {
         let text = "the providers are not asked: the file is not understood";
         let fix = "mend it, then: bastion check --online";
         let file = config.display().to_string();
-        return Ok((vec![Finding::unknown("channels-not-asked", &file, text, fix)], Vec::new()));
+        return (vec![Finding::unknown("channels-not-asked", &file, text, fix)], Vec::new());
     };
     // The secrets are read; what talks to the network need not be root.
-    super::run::step_down(&settings.host)?;
+    if let Err(failure) = super::run::step_down(&settings.host) {
+        let text = format!("the providers are not asked: {}", failure.text());
+        let finding = Finding::unknown(
+            "channels-not-asked",
+            "bastion check",
+            &text,
+            "sudo bastion check --online",
+        );
+        return (vec![finding], Vec::new());
+    }
     let mut questions: Vec<Question> =
         settings.notify.channels.into_iter().map(channels::question).collect();
     if let Some(mut heartbeat) = settings.notify.heartbeat {
         questions.push(("heartbeat".into(), Box::new(move || heartbeat.reach())));
     }
-    Ok(channels::judge(&channels::ask(questions)))
+    channels::judge(&channels::ask(questions))
 }

@@ -69,6 +69,7 @@ impl Finding {
     }
 
     /// A finding of which text and remedy come as one, `text; remedy`, as other parts of the project say it.
+    #[must_use]
     pub fn told(severity: Severity, id: &'static str, subject: &str, said: &str) -> Self {
         match said.rsplit_once("; ") {
             Some((text, fix)) => Self::new(severity, id, subject, text, fix),
@@ -77,6 +78,7 @@ impl Finding {
     }
 
     /// It could not be looked at, for this reason.
+    #[must_use]
     pub fn unknown(id: &'static str, subject: &str, text: &str, fix: &str) -> Self {
         Self::new(Severity::Unknown, id, subject, text, fix)
     }

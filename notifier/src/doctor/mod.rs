@@ -255,27 +255,40 @@ impl Patient<'_> {
         {
             return Some(unheard);
         }
-        let mut lines = match journal {
+        let of_journal = match journal {
             // It ends with 1 when nothing is to be found.
             Some(Answer::Said { out, err, .. }) if err.trim().is_empty() => {
-                sessions::of_journal(out)
+                Some(sessions::of_journal(out))
             }
-            _ => Vec::new(),
+            _ => None,
         };
-        let files = || AUTH_LOGS.iter().filter_map(|path| tail(Path::new(path)).ok());
-        if lines.is_empty() {
-            lines = files().flat_map(|text| sessions::of_file(&text, self.now_ms)).collect();
+        let files: Vec<String> =
+            AUTH_LOGS.iter().filter_map(|path| tail(Path::new(path)).ok()).collect();
+        match (&of_journal, journal) {
+            _ if !files.is_empty() => {}
+            (None, None) => {
+                let text = "there is neither a journal nor /var/log/auth.log, so whether each login was told \
+                            cannot be seen";
+                let fix = "apt install rsyslog";
+                return Some(Finding::new(
+                    Severity::Note,
+                    "sessions-no-log",
+                    "sessions",
+                    text,
+                    fix,
+                ));
+            }
+            (None, Some(answer)) => {
+                let text = format!("the journal cannot be read: {}", answer.first_words());
+                let fix = "run it by hand: journalctl -t sshd";
+                return Some(Finding::unknown("sessions-unheard", "journalctl", &text, fix));
+            }
+            _ => {}
         }
-        if lines.is_empty() && journal.is_none() && files().next().is_none() {
-            let text = "there is neither a journal nor /var/log/auth.log, so whether each login was told cannot be seen";
-            return Some(Finding::new(
-                Severity::Note,
-                "sessions-no-log",
-                "sessions",
-                text,
-                "apt install rsyslog",
-            ));
-        }
+        // With rsyslog beside it a journal may be short, as it is where it is kept in memory.
+        let of_files =
+            || files.iter().flat_map(|text| sessions::of_file(text, self.now_ms)).collect();
+        let lines = of_journal.filter(|lines| !lines.is_empty()).unwrap_or_else(of_files);
         sessions::judge(&lines, since_ms, self.now_ms)
     }
 
@@ -328,7 +341,13 @@ impl Patient<'_> {
             trusted(&own);
         }
         if self.root {
-            paths.extend(modes::secrets(Path::new(config::SECRETS)));
+            // What keeps the file from being understood has been told of.
+            let is_told = |path: &Path| {
+                let name = format!("{}: ", path.display());
+                self.read.mistakes.iter().any(|mistake| mistake.contains(&name))
+            };
+            let secrets = modes::secrets(Path::new(config::SECRETS));
+            paths.extend(secrets.into_iter().filter(|(path, _)| !is_told(path)));
         }
         let sender =
             fs::metadata(Spool::new(&self.host().spool).queue()).ok().map(|meta| meta.uid());

@@ -49,7 +49,8 @@ pub fn judge(path: &Path, kind: Kind, found: Owned, sender: Option<u32>) -> Opti
             let text = format!("mode {mode:04o}: it is root's alone");
             told(Warning, "secrets-mode", text, format!("chmod 0700 {name}"))
         }
-        Kind::Secret if !is_dir && mode & 0o077 != 0 => {
+        // A group may read it: that of the sender, who is started by hand.
+        Kind::Secret if !is_dir && mode & 0o027 != 0 => {
             let text = format!("mode {mode:04o} shows the secret to others");
             told(Critical, "secret-mode", text, format!("chmod 0600 {name}"))
         }
@@ -93,7 +94,8 @@ mod tests {
             (Secret, 0, 0o100_400, ""),
             (Secret, 2901, 0o100_600, ""),
             (Secret, 2902, 0o100_600, "critical wrong-owner chown root /x"),
-            (Secret, 0, 0o100_640, "critical secret-mode chmod 0600 /x"),
+            (Secret, 0, 0o100_640, ""),
+            (Secret, 0, 0o100_660, "critical secret-mode chmod 0600 /x"),
             (Secret, 0, 0o100_604, "critical secret-mode chmod 0600 /x"),
         ];
         for (kind, uid, mode, want) in table {

@@ -15,7 +15,7 @@ use crate::ffi;
 const APART: Duration = Duration::from_secs(120);
 
 /// Logins younger than this are left for the next look: their record is being written.
-const FRESH: Duration = Duration::from_secs(30);
+const FRESH: Duration = Duration::from_secs(10);
 
 /// How many of them are named.
 const NAMED: usize = 5;
@@ -249,7 +249,7 @@ mod tests {
             // Another program's words.
             &[line(0, "cron", 7, CAME)],
             // Its record is being written.
-            &[line(3590, "sshd", 7, CAME)],
+            &[line(3595, "sshd", 7, CAME)],
         ];
         for lines in fine {
             assert_eq!(untold(lines), None, "{lines:?}");

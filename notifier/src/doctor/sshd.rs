@@ -123,7 +123,7 @@ pub fn judge(anybody: &Answer, root: &Answer, role: Role, tunnel_user: bool) -> 
         let text = "lets users put this host on their network (PermitTunnel)";
         wrong(Warning, "sshd-permit-tunnel", text, "PermitTunnel no");
     }
-    if matches!(all.get("loglevel"), "QUIET" | "FATAL" | "ERROR") {
+    if matches!(all.get("loglevel"), "SILENT" | "QUIET" | "FATAL" | "ERROR") {
         let text = "logs no logins, so one without a record cannot be found";
         wrong(Warning, "sshd-log-level", text, "LogLevel VERBOSE");
     }
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(plain(Other, "permittunnel yes"), ["warning sshd-permit-tunnel"]);
         assert_eq!(plain(Internal, "gatewayports yes"), ["warning sshd-gateway-ports"]);
         assert_eq!(plain(Internal, "gatewayports clientspecified"), ["warning sshd-gateway-ports"]);
-        assert_eq!(plain(Other, "loglevel QUIET"), ["warning sshd-log-level"]);
+        assert_eq!(plain(Other, "loglevel SILENT"), ["warning sshd-log-level"]);
         assert_eq!(plain(Other, "permitrootlogin yes"), [""; 0], "by a key, on no jump host");
         assert_eq!(plain(Other, "kbdinteractiveauthentication yes"), ["warning sshd-passwords"]);
         assert_eq!(

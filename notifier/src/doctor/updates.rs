@@ -60,9 +60,9 @@ fn judge_apt(said: &str, facts: &Facts<'_>) -> Option<Finding> {
     }
     // The last line counts: apt prints the value that holds.
     let is_on = |key: &str| {
-        let values =
+        let mut values =
             said.lines().filter_map(|line| line.strip_prefix(key)?.trim().strip_suffix(';'));
-        let value = values.last().map(|value| value.trim_matches('"'));
+        let value = values.next_back().map(|value| value.trim_matches('"'));
         value.is_some_and(|value| !value.is_empty() && value != "0")
     };
     let is_off = said.lines().any(|line| line == "APT::Periodic::Enable \"0\";");

@@ -1,0 +1,754 @@
+//! `bastion check`, the doctor of the whole host: nothing where nothing is wrong, each fault with its id and
+//! what to do, and that this mends it; beside programs of the system that hang, flood or are not there.
+
+use std::time::{Duration, Instant};
+
+use bastion_tests::disk;
+use bastion_tests::fault::{Act, Fault};
+use bastion_tests::host::{CONFIG, DEADLINE, Host, JUMP, MODULE, SPOOL, UNKNOWN, require};
+use bastion_tests::like::Like;
+use bastion_tests::mail::MailRig;
+use bastion_tests::process::{Daemon, Output};
+use bastion_tests::provider::Provider;
+use bastion_tests::rows::each_row;
+use bastion_tests::sender::{LOGIN, Rig, TOKEN_FILE};
+use bastion_tests::wait::wait_until;
+use serde_json::Value;
+
+/// The program, at a place that root alone may write to, whoever has built it.
+const BASTION: &str = "/srv/bastion";
+
+/// An sshd that takes keys alone.
+const SSHD: &str = "HostKey /etc/ssh/ssh_host_ed25519_key\nPort 22\nUsePAM yes\nPermitRootLogin no\n\
+                    PasswordAuthentication no\nKbdInteractiveAuthentication no\nGatewayPorts no\nPermitTunnel no\n\
+                    LogLevel VERBOSE\nAllowTcpForwarding yes\nClientAliveInterval 15\nClientAliveCountMax 3\n";
+
+/// What is told of each of these machines: they have no systemd, no log server and no journal.
+const NOTES: [&str; 3] = ["no-systemd", "logs-not-forwarded", "sessions-no-log"];
+
+/// A machine on which there is nothing to complain of, and its sender.
+fn in_order() -> (Host, Daemon) {
+    let host = prepared();
+    let sender = host.spawn_sender();
+    host.wait_syslog("bastion", "sender-started", 1);
+    (host, sender)
+}
+
+/// The same without its sender.
+fn prepared() -> Host {
+    require("libpam_bastion.so");
+    let host = Host::new();
+    host.configure("http://127.0.0.1:9");
+    dress(&host);
+    host
+}
+
+/// Puts in place what every host has that is well kept.
+fn dress(host: &Host) {
+    host.sh(&format!(
+        "install -m 0644 {MODULE} /srv/pam_bastion.so; install -m 0755 /artefacts/bastion {BASTION}
+         mkdir -p /etc/apt/apt.conf.d"
+    ));
+    let line = "-session optional /srv/pam_bastion.so config=/etc/bastion/bastion.toml\n";
+    host.write("/etc/pam.d/sshd", format!("{line}session required pam_permit.so\n"), 0o644);
+    host.write("/etc/ssh/sshd_config", SSHD, 0o644);
+    let on =
+        "APT::Periodic::Update-Package-Lists \"1\";\nAPT::Periodic::Unattended-Upgrade \"1\";\n";
+    host.write("/etc/apt/apt.conf.d/20auto-upgrades", on, 0o644);
+    // Programs of the machine can be put in place of others: /usr is the real machine's, and read only.
+    host.sh(
+        "for dir in bin sbin; do
+           mkdir -p /mnt/$dir /mnt/$dir.work
+           mount -t overlay -o lowerdir=/usr/$dir,upperdir=/mnt/$dir,workdir=/mnt/$dir.work own /usr/$dir
+         done",
+    );
+    program(host, "unattended-upgrade", "true");
+}
+
+/// A program of the machine, in the place of the real one.
+fn program(host: &Host, name: &str, script: &str) {
+    let path = match name {
+        "sshd" => "/usr/sbin/sshd".to_owned(),
+        name => format!("/usr/bin/{name}"),
+    };
+    host.sh(&format!("rm -f {path}"));
+    host.write(&path, format!("#!/bin/sh\n{script}\n"), 0o755);
+}
+
+fn check(host: &Host, words: &[&str]) -> Output {
+    host.run_with(Duration::from_secs(60), &[&[BASTION, "check"], words].concat(), b"")
+}
+
+/// What is found, but for the notes of every such machine; the exit code fits, and the text says the same.
+fn findings(host: &Host, words: &[&str]) -> Vec<Value> {
+    let output = check(host, &[words, &["--json"]].concat());
+    let json: Value = serde_json::from_str(&output.text()).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(output.errors(), "");
+    let status = json["status"].as_str();
+    let code =
+        ["ok", "warning", "critical", "unknown"].iter().position(|word| Some(*word) == status);
+    assert_eq!(output.code, code.and_then(|code| i32::try_from(code).ok()), "{json:#}");
+    let all = json["findings"].as_array().cloned().unwrap_or_default();
+    assert!(all.iter().all(|one| one["text"] != ""), "{json:#}");
+    all.into_iter().filter(|one| !NOTES.iter().any(|id| one["id"] == *id)).collect()
+}
+
+fn ids(findings: &[Value]) -> Vec<String> {
+    let word = |one: &Value| {
+        format!("{} {}", one["severity"].as_str().unwrap_or("?"), one["id"].as_str().unwrap_or("?"))
+    };
+    findings.iter().map(word).collect()
+}
+
+#[test]
+fn check_finds_nothing_where_nothing_is_wrong() {
+    let (host, _sender) = in_order();
+    let _sshd = host.spawn(&["/usr/sbin/sshd", "-D"]);
+    assert!(wait_until(DEADLINE, || host.listens(22)));
+    let before = host.sh("find /etc /var/spool /srv -newer /etc/ssh/sshd_config -type f | sort");
+    let output = check(&host, &[]).ok();
+    let text = output.text();
+    assert!(text.starts_with("OK: nothing is wrong, 3 notes\n"), "{text}");
+    assert!(NOTES.iter().all(|id| text.contains(&format!("[{id}]"))), "{text}");
+    assert_eq!(output.errors(), "");
+    assert_eq!(ids(&findings(&host, &[])), [""; 0]);
+    assert!(output.took < Duration::from_secs(10), "{output:?}");
+    let after = host.sh("find /etc /var/spool /srv -newer /etc/ssh/sshd_config -type f | sort");
+    assert_eq!(before, after, "it changes nothing");
+}
+
+/// A fault: what makes it, what is found, a part of what is told, a part of the remedy, and whether the remedy is
+/// a command that mends it.
+type Row = (&'static str, &'static str, &'static str, &'static str, bool);
+
+#[test]
+fn check_tells_each_fault_and_what_to_do() {
+    let table: &[Row] = &[
+        (
+            "sed -i 's/^from = .*/from = \"0\"/' CONFIG",
+            "critical config",
+            "line ",
+            "+15550101",
+            false,
+        ),
+        ("echo 'x = 1' >>CONFIG", "critical config", "line ", "there are:", false),
+        ("echo '[nosuch]' >>CONFIG", "critical config", "nosuch", "there are: ", false),
+        (
+            "echo '[check]\nopen-ports = [1]' >>CONFIG",
+            "warning config",
+            "check.open-ports",
+            "",
+            false,
+        ),
+        ("rm CONFIG", "critical config", "No such file", "put it there", false),
+        ("chmod 666 CONFIG", "critical config", "0666", "chmod go-w", false),
+        ("chown alice CONFIG", "critical config", "uid 2001", "chown root", false),
+        ("chmod 640 CONFIG", "critical config-mode", "may not read it", "chmod 0644", true),
+        (
+            "sed -i '/notify/,$d' CONFIG",
+            "critical no-channel",
+            "nowhere else",
+            "bastion test",
+            false,
+        ),
+        (
+            "echo 'x = ' >/etc/bastion/allowances.toml",
+            "warning allowances",
+            "",
+            "bastion allow",
+            false,
+        ),
+        ("chmod 644 TOKEN", "critical secret", "mode 0644", "chmod 0600", false),
+        ("rm TOKEN", "critical secret", "TOKEN", "put the secret into that file", false),
+        (": >TOKEN", "critical secret", "has to hold the secret", "", false),
+        ("chmod 755 SECRETS", "warning secrets-mode", "mode 0755", "chmod 0700 SECRETS", true),
+        (
+            "install -m 644 TOKEN SECRETS/x",
+            "critical secret-mode",
+            "0644",
+            "chmod 0600 SECRETS/x",
+            true,
+        ),
+        (
+            "install -m 600 -o alice TOKEN SECRETS/x",
+            "critical wrong-owner",
+            "2001",
+            "chown root SECRETS/x",
+            true,
+        ),
+        (
+            "chmod 777 /etc/bastion",
+            "critical writable-by-others",
+            "mode 0777",
+            "chmod go-w /etc/bastion",
+            true,
+        ),
+        ("chmod 646 STACK", "critical writable-by-others", "mode 0646", "chmod go-w STACK", true),
+        (
+            "chmod 775 /srv/pam_bastion.so",
+            "critical writable-by-others",
+            "0775",
+            "chmod go-w",
+            true,
+        ),
+        (
+            "chown alice /srv/bastion",
+            "critical wrong-owner",
+            "uid 2001",
+            "chown root /srv/bastion",
+            true,
+        ),
+        ("chown alice SPOOL", "critical spool-modes", "root alone", "chown root SPOOL", true),
+        ("chmod 777 SPOOL", "critical spool-modes", "root alone", "chmod 0755 SPOOL", true),
+        (
+            "chmod 755 SPOOL/queue",
+            "critical spool-modes",
+            "sender's alone",
+            "chmod 0700 SPOOL/queue",
+            true,
+        ),
+        (
+            "chown alice SPOOL/failed",
+            "critical spool-modes",
+            "sender's alone",
+            "chown _bastion",
+            true,
+        ),
+        ("chmod 1777 SPOOL/drop", "critical spool-modes", "mode 3777", "chmod 3730", true),
+        ("chmod 00730 SPOOL/drop", "critical spool-modes", "mode 0730", "chmod 3730", true),
+        ("chown alice SPOOL/drop", "critical spool-modes", "uid 2001", "chown _bastion", true),
+        (
+            "rm -r SPOOL/sent",
+            "critical spool-modes",
+            "No such file",
+            "systemd-tmpfiles --create",
+            false,
+        ),
+        (
+            "rm -r SPOOL/sent; : >SPOOL/sent",
+            "critical spool-modes",
+            "directory",
+            "systemd-tmpfiles",
+            false,
+        ),
+        (
+            "rm -r /var/lib/bastion",
+            "critical state-missing",
+            "is missing",
+            "systemd-tmpfiles --create",
+            false,
+        ),
+        ("rm STACK", "critical pam-line-missing", "no login is told", "bastion enable", false),
+        (
+            "sed -i /bastion/d STACK",
+            "critical pam-line-missing",
+            "no login is told",
+            "bastion enable",
+            false,
+        ),
+        (
+            "sed -i s/optional/required/ STACK",
+            "critical pam-line",
+            "nobody could log in",
+            "-session optional",
+            false,
+        ),
+        ("sed -i s/^-// STACK", "note pam-line", "fills the log", "-session optional", false),
+        ("sed -i p STACK", "warning pam-line", "twice", "remove one", false),
+        ("sed -i s/config=.*/config=x/ STACK", "critical pam-line", "reads x", "--config", false),
+        (
+            "rm /srv/pam_bastion.so",
+            "critical module-missing",
+            "/srv/pam_bastion.so",
+            "apt install",
+            false,
+        ),
+        (
+            "sed -i 's/LOGIN/LOGIN\\nservices = [\"sshd\", \"login\"]/' CONFIG",
+            "critical pam-line",
+            "pam.d/login",
+            "-session",
+            false,
+        ),
+        (
+            "sed -i 's/UsePAM yes/UsePAM no/' SSHD",
+            "critical sshd-use-pam",
+            "no login is told",
+            "UsePAM yes",
+            false,
+        ),
+        (
+            "sed -i 's/PasswordAuth.* no/PasswordAuthentication yes/' SSHD",
+            "warning sshd-passwords",
+            "robots",
+            "PasswordAuthentication no",
+            false,
+        ),
+        (
+            "sed -i 's/KbdInt.* no/KbdInteractiveAuthentication yes/' SSHD",
+            "warning sshd-passwords",
+            "robots",
+            "KbdInteractiveAuthentication no",
+            false,
+        ),
+        (
+            "printf 'Match User root\\n PermitRootLogin yes\\n PasswordAuthentication yes\\n' >>SSHD",
+            "critical sshd-root-login",
+            "root in by a password",
+            "PermitRootLogin no",
+            false,
+        ),
+        (
+            "sed -i 's/GatewayPorts no/GatewayPorts yes/' SSHD",
+            "warning sshd-gateway-ports",
+            "network",
+            "GatewayPorts no",
+            false,
+        ),
+        (
+            "sed -i 's/PermitTunnel no/PermitTunnel yes/' SSHD",
+            "warning sshd-permit-tunnel",
+            "network",
+            "PermitTunnel no",
+            false,
+        ),
+        (
+            "sed -i 's/VERBOSE/QUIET/' SSHD",
+            "warning sshd-log-level",
+            "logs no logins",
+            "LogLevel VERBOSE",
+            false,
+        ),
+        (
+            "echo 'Nosuch yes' >>SSHD",
+            "critical sshd-settings",
+            "Bad configuration option: Nosuch",
+            "sshd -t",
+            false,
+        ),
+        (
+            "rmdir /run/sshd",
+            "critical sshd-settings",
+            "privilege separation directory",
+            "systemctl start ssh",
+            false,
+        ),
+        ("rm /usr/sbin/sshd", "note sshd-missing", "no sshd", "apt install openssh-server", false),
+        (
+            "rm /usr/bin/unattended-upgrade",
+            "warning updates-missing",
+            "nobody mends",
+            "apt install unattended-upgrades",
+            false,
+        ),
+        ("rm APT", "warning updates-off", "Update-Package-Lists", "APT", true),
+        (
+            "sed -i 's/Upgrade \"1\"/Upgrade \"0\"/' APT",
+            "warning updates-off",
+            "Unattended-Upgrade",
+            "APT",
+            true,
+        ),
+        (
+            "echo garbage: >APT",
+            "warning updates-settings",
+            "Syntax error",
+            "apt-config dump",
+            false,
+        ),
+        (
+            "touch /run/reboot-required",
+            "note reboot-required",
+            "waits for a reboot",
+            "systemctl reboot",
+            false,
+        ),
+        (
+            "touch -d '9 days ago' /run/reboot-required",
+            "warning reboot-required",
+            "for 216 h",
+            "systemctl reboot",
+            false,
+        ),
+        ("rm /usr/bin/ss", "unknown ports-unheard", "not there", "apt install iproute2", false),
+        (
+            "ALERT failed",
+            "note alerts-failed",
+            "1 alert reached nobody",
+            "bastion queue --failed",
+            false,
+        ),
+        ("ALERT queue", "critical alerts-wait", "1 alert is not out yet", "bastion queue", false),
+    ];
+    each_row(table, |(script, id, told, remedy, mends)| {
+        let (host, _sender) = in_order();
+        let alert = |room: &str| {
+            let file = format!("{SPOOL}/{room}/1700000000000-note-abcdef.json");
+            format!("install -m 600 -o _bastion /dev/null {file}")
+        };
+        let place = |text: &str| {
+            let text = text.strip_prefix("ALERT ").map_or_else(|| text.to_owned(), alert);
+            let text = text.replace("CONFIG", CONFIG).replace("SPOOL", SPOOL);
+            let text = text.replace("TOKEN", TOKEN_FILE).replace("SECRETS", "/etc/bastion/secrets");
+            let text = text.replace("STACK", "/etc/pam.d/sshd").replace("LOGIN", "\\[login\\]");
+            let text = text.replace("SSHD", "/etc/ssh/sshd_config");
+            text.replace("APT", "/etc/apt/apt.conf.d/20auto-upgrades")
+        };
+        host.sh(&place(script));
+        let found = findings(&host, &[]);
+        assert_eq!(ids(&found), [*id], "{script}: {found:#?}");
+        let (text, fix) = (found[0]["text"].as_str().unwrap(), found[0]["fix"].as_str().unwrap());
+        assert!(
+            text.contains(&place(told)) && fix.contains(&place(remedy)),
+            "{script}: {found:#?}"
+        );
+        let said = check(&host, &[]).text();
+        let (_, word) = id.split_once(' ').unwrap();
+        let lines: Vec<&str> =
+            said.lines().filter(|line| line.ends_with(&format!(" [{word}]"))).collect();
+        assert_eq!(lines.len(), 1, "{said}");
+        assert!(said.contains(&place(told)), "{said}");
+        if *mends {
+            host.sh(fix);
+            assert_eq!(ids(&findings(&host, &[])), [""; 0], "{script}, then {fix}");
+        }
+    });
+}
+
+#[test]
+fn check_tells_that_the_sender_does_not_run_and_all_faults_at_once() {
+    let (host, sender) = in_order();
+    drop(sender);
+    let found = findings(&host, &[]);
+    assert_eq!(ids(&found), ["critical sender-not-running"]);
+    assert!(found[0]["fix"].as_str().unwrap().contains("systemctl enable --now bastion"));
+    host.sh(&format!(
+        "chmod 755 {SPOOL}/sent; rm /etc/pam.d/sshd; rm /etc/apt/apt.conf.d/*
+         install -m 660 -o alice -g _bastion-drop /dev/null {SPOOL}/drop/1700000000000-note-abcdef.json"
+    ));
+    let all = [
+        "critical pam-line-missing",
+        "critical spool-modes",
+        "critical alerts-not-taken",
+        "critical sender-not-running",
+        "warning updates-off",
+    ];
+    assert_eq!(ids(&findings(&host, &[])), all);
+    let output = check(&host, &[]);
+    assert_eq!(output.code, Some(2));
+    assert!(
+        output.text().starts_with("CRITICAL: 4 critical, 1 warning, 2 notes: /etc/pam.d/sshd: "),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn check_tells_when_the_disk_of_the_spool_is_full() {
+    each_row(&[("4m", "warning spool-room"), ("300k", "critical spool-room")], |(size, id)| {
+        let host = prepared();
+        disk::small(&host, SPOOL, &format!("size={size}"));
+        let _sender = host.spawn_sender();
+        host.wait_syslog("bastion", "sender-started", 1);
+        assert_eq!(ids(&findings(&host, &[])), [*id]);
+    });
+}
+
+#[test]
+fn check_tells_of_open_ports_and_accepts_those_that_are_wanted() {
+    let (host, _sender) = in_order();
+    let script = "import socket,sys
+held = []
+for kind, address, port in ((1, '0.0.0.0', 8080), (1, '127.0.0.1', 8081), (2, '192.0.2.1', 5353), (2, '0.0.0.0', 68)):
+    s = socket.socket(socket.AF_INET, kind); s.bind((address, port)); held.append(s)
+    if kind == 1: s.listen()
+print('ready', flush=True); sys.stdin.read(); import time; time.sleep(1000)";
+    let daemon = host.spawn(&["python3", "-c", script]);
+    assert!(wait_until(DEADLINE, || daemon.output().contains("ready")), "{}", daemon.output());
+    let found = findings(&host, &[]);
+    assert_eq!(ids(&found), ["warning open-port"; 2], "{found:#?}");
+    let one = |subject: &str| found.iter().find(|one| one["subject"] == subject).unwrap().clone();
+    assert!(
+        one("port 8080/tcp")["text"].as_str().unwrap().starts_with("python3 listens on 0.0.0.0")
+    );
+    let fix = one("port 5353/udp")["fix"].as_str().unwrap().to_owned();
+    let (_, key) = fix.split_once("[check] ").unwrap();
+    let config = host.read(CONFIG);
+    host.write_config(&format!("{config}\n[check]\n{key}\n"));
+    assert_eq!(ids(&findings(&host, &[])), ["warning open-port"]);
+    host.write_config(&format!("{config}\n[check]\nopen-ports = [\"8080/tcp\", \"5353\"]\n"));
+    assert_eq!(ids(&findings(&host, &[])), [""; 0]);
+}
+
+#[test]
+fn on_the_jump_host_the_settings_that_count_there_are_looked_at() {
+    let (host, _sender) = in_order();
+    host.sh("sed -i /^tunnel:/d /etc/passwd; cp /artefacts/tunnelwatch /srv");
+    let config = host.read(CONFIG);
+    host.write_config(&format!("{config}\n[[tunnel-watch]]\nname = \"home\"\nports = [2222]\n"));
+    let notes = ["note sshd-forwarding", "note sshd-port"];
+    let ids = |host: &Host| {
+        let mut found = ids(&findings(host, &[]));
+        // There is no log server, which on the jump host is more than a note.
+        found.retain(|id| !id.contains("tunnelwatch"));
+        found
+    };
+    assert_eq!(ids(&host), notes);
+    host.sh("sed -i 's/ClientAliveInterval 15/ClientAliveInterval 0/; s/PermitRootLogin no/PermitRootLogin yes/' \
+             /etc/ssh/sshd_config");
+    let want = [&["critical sshd-client-alive", "warning sshd-root-login"][..], &notes].concat();
+    assert_eq!(ids(&host), want);
+    host.sh(
+        "sed -i 's/PasswordAuthentication no/PasswordAuthentication yes/' /etc/ssh/sshd_config",
+    );
+    assert!(ids(&host).contains(&"critical sshd-passwords".to_owned()), "{:?}", ids(&host));
+    host.sh("sed -i 's/AllowTcpForwarding yes/AllowTcpForwarding no/' /etc/ssh/sshd_config");
+    assert!(ids(&host).contains(&"warning sshd-forwarding".to_owned()), "{:?}", ids(&host));
+}
+
+#[test]
+fn a_program_that_hangs_floods_or_dies_is_unknown_and_makes_nobody_wait() {
+    let flood = "exec yes 'tcp LISTEN 0 128 0.0.0.0:1 0.0.0.0:* users:((\"x\",pid=1,fd=3))'";
+    let table: [(&str, &[&str], &[&str]); 5] = [
+        (
+            "exec sleep 1000",
+            &["ss", "sshd", "apt-config"],
+            &["unknown ports-unheard", "unknown sshd-unheard", "unknown updates-unheard"],
+        ),
+        (
+            "trap '' TERM INT; sleep 1000 & while :; do sleep 1000; done",
+            &["ss"],
+            &["unknown ports-unheard"],
+        ),
+        (flood, &["ss", "apt-config"], &["unknown ports-unheard", "unknown updates-unheard"]),
+        ("kill -9 $$", &["ss"], &["unknown ports-unheard"]),
+        (
+            "printf 'a\\nOK: nothing is wrong\\033[2J' >&2; exit 1",
+            &["ss"],
+            &["unknown ports-unheard"],
+        ),
+    ];
+    each_row(&table, |(script, names, want)| {
+        let (host, _sender) = in_order();
+        for name in *names {
+            program(&host, name, script);
+        }
+        let begun = Instant::now();
+        let mut found = ids(&findings(&host, &[]));
+        assert!(begun.elapsed() < Duration::from_secs(30), "{script}: {:?}", begun.elapsed());
+        found.sort();
+        assert_eq!(found, *want, "{script}");
+        let output = check(&host, &[]);
+        assert!(output.text().starts_with("UNKNOWN: "), "{output:?}");
+        assert!(!output.text().contains('\x1b') && !output.text().contains("\nOK"), "{output:?}");
+        assert_eq!(
+            host.sh("pgrep -c -x sleep || true; pgrep -c -x yes || true"),
+            "0\n0\n",
+            "it leaves nothing"
+        );
+    });
+}
+
+#[test]
+fn who_is_not_root_is_told_once_what_was_not_looked_at() {
+    let (host, _sender) = in_order();
+    let alice =
+        ["setpriv", "--reuid=alice", "--regid=alice", "--clear-groups", "--", BASTION, "check"];
+    let output = host.run(&alice);
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.text().starts_with("UNKNOWN: 1 unknown, "), "{output:?}");
+    assert!(output.text().contains("-> sudo bastion check\n"), "{output:?}");
+    host.sh("rm /etc/pam.d/sshd");
+    let output = host.run(&alice);
+    assert_eq!(output.code, Some(2), "what may be seen is told: {output:?}");
+}
+
+#[test]
+fn other_words_are_a_mistake_of_who_calls() {
+    let host = Host::new();
+    for words in [&["--nosuch"][..], &["x"]] {
+        assert_eq!(
+            host.run(&[&["/artefacts/bastion", "check"], words].concat()).code,
+            Some(64),
+            "{words:?}"
+        );
+    }
+    let help = host.run(&["/artefacts/bastion", "check", "--help"]).ok().text();
+    assert!(help.contains("2 CRITICAL") && help.contains("--online"), "{help}");
+}
+
+/// systemctl as it is where all is well, but for what `but` (sed's words) makes of it.
+fn systemd(host: &Host, but: &str) {
+    let script = format!(
+        "for unit in \"$@\"; do case $unit in *.*) ;; *) continue ;; esac
+           printf 'Id=%s\\nLoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\nResult=success\\n\\n' $unit
+         done | sed '{but}'"
+    );
+    program(host, "systemctl", &script);
+    program(host, "timedatectl", "echo NTPSynchronized=yes");
+}
+
+#[test]
+fn units_are_judged_by_what_systemd_says_of_them() {
+    let table = [
+        ("", vec![]),
+        ("/Id=bastion/,/^$/s/=enabled/=disabled/", vec!["critical unit-not-enabled"]),
+        ("/Id=bastion/,/^$/s/State=active/State=failed/", vec!["critical unit-failed"]),
+        ("/Id=ssh/,/^$/s/=enabled/=disabled/", vec!["critical sshd-unit"]),
+        ("/Id=apt-daily-up/,/^$/s/=active/=inactive/", vec!["warning updates-timers"]),
+        ("/Id=tunnelwatch/,/^$/s/=enabled/=disabled/", vec![]),
+        (
+            "/Id=systemd-journal-up/,/^$/s/=active/=inactive/; /Id=vec/,/^$/s/=active/=inactive/; \
+          /Id=flu/,/^$/s/=active/=inactive/; /Id=syslog-ng/,/^$/s/=active/=inactive/",
+            vec!["note logs-not-forwarded"],
+        ),
+    ];
+    each_row(&table, |(but, want)| {
+        let (host, _sender) = in_order();
+        host.sh("mkdir -p /run/systemd/system /var/log/journal");
+        systemd(&host, but);
+        program(&host, "journalctl", "exit 1");
+        let output = check(&host, &["--json"]);
+        let json: Value = serde_json::from_str(&output.text()).unwrap();
+        let found = ids(json["findings"].as_array().unwrap());
+        assert_eq!(found, *want, "{but}: {json:#}");
+    });
+    let (host, _sender) = in_order();
+    host.sh("mkdir -p /run/systemd/system");
+    // The real one, of a systemd that is not there to answer.
+    let found = ids(&findings(&host, &[]));
+    assert!(found.contains(&"unknown units-unheard".to_owned()), "{found:?}");
+}
+
+#[test]
+fn a_login_without_a_record_is_found_in_a_real_journal_and_one_with_it_is_not() {
+    let mut host = prepared();
+    let journald = host.start_journald();
+    let _sender = host.spawn_sender();
+    systemd(&host, "");
+    host.start_sshd();
+    host.write("/etc/pam.d/sshd", "auth required pam_unix.so\naccount required pam_permit.so\n\
+        -session optional /srv/pam_bastion.so config=/etc/bastion/bastion.toml\nsession required pam_permit.so\n", 0o644);
+    host.sh("touch -d '1 hour ago' /etc/pam.d/sshd");
+    untold(&mut host, "journalctl -t pam_bastion -t sshd -t sshd-session");
+    drop(journald);
+}
+
+#[test]
+fn a_login_without_a_record_is_found_in_a_file_of_rsyslogs() {
+    let mut host = prepared();
+    host.remove_syslog();
+    host.write(
+        "/etc/rsyslog.conf",
+        "module(load=\"imuxsock\")\nauth,authpriv.* /var/log/auth.log\n",
+        0o644,
+    );
+    let _rsyslog = host.spawn(&["/usr/sbin/rsyslogd", "-n", "-i", "/run/rsyslogd.pid"]);
+    assert!(wait_until(DEADLINE, || host.path("/dev/log").exists()));
+    let _sender = host.spawn_sender();
+    host.start_sshd();
+    host.write("/etc/pam.d/sshd", "auth required pam_unix.so\naccount required pam_permit.so\n\
+        -session optional /srv/pam_bastion.so config=/etc/bastion/bastion.toml\nsession required pam_permit.so\n", 0o644);
+    host.sh("touch -d '1 hour ago' /etc/pam.d/sshd");
+    untold(&mut host, "cat /var/log/auth.log");
+}
+
+/// Logs in with a record and without; `shows` shows the log. A login is looked at when it is some seconds old.
+fn untold(host: &mut Host, shows: &str) {
+    host.end_sshd();
+    let sshd = host.spawn(&["/usr/sbin/sshd", "-D"]);
+    assert!(wait_until(DEADLINE, || host.listens(22)));
+    let login = |host: &Host, user: &str| {
+        host.ssh(&["-b", UNKNOWN, &format!("{user}@{JUMP}"), "true"]).ok()
+    };
+    login(host, "alice");
+    assert!(
+        wait_until(DEADLINE, || host.sh(shows).contains("login verdict=alert")),
+        "{}",
+        host.sh(shows)
+    );
+    // An sshd that asks nobody.
+    drop(sshd);
+    let _sshd = host.spawn(&["/usr/sbin/sshd", "-D", "-o", "UsePAM=no"]);
+    assert!(wait_until(DEADLINE, || host.listens(22)));
+    login(host, "bob");
+    assert!(wait_until(DEADLINE, || host.sh(shows).contains("for bob from")), "{}", host.sh(shows));
+    let untold = || findings(host, &[]).into_iter().find(|one| one["id"] == "untold-login");
+    assert!(wait_until(Duration::from_secs(90), || untold().is_some()), "{}", host.sh(shows));
+    let found = untold().unwrap();
+    let text = found["text"].as_str().unwrap();
+    assert_eq!(found["severity"], "critical");
+    assert!(
+        text.starts_with("1 login of the last day")
+            && text.contains(&format!("bob from {UNKNOWN} at 20")),
+        "{text}"
+    );
+    assert!(!text.contains("alice"), "{text}");
+}
+
+#[test]
+fn each_provider_is_asked_and_gets_no_message() {
+    each_row(&[&[Like::Twilio][..], &Like::OTHERS].concat(), |like| {
+        let host = Host::new();
+        let mut provider = Provider::start_like(&host, *like, "127.0.0.1:0", false);
+        match like {
+            Like::Twilio => host.configure(&provider.url()),
+            like => like.configure(&host, &provider.url(), ""),
+        }
+        dress(&host);
+        let _sender = host.spawn_sender();
+        host.wait_syslog("bastion", "sender-started", 1);
+        let output = check(&host, &["--online"]);
+        let asks_more = !matches!(like, Like::Slack | Like::Webhook);
+        let word = if asks_more { "answers, and knows us" } else { "it was not asked more" };
+        assert!(output.text().contains(word), "{output:?}");
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let requests = provider.requests();
+        assert_eq!(requests.len(), 1, "{requests:#?}");
+        assert!(
+            requests.iter().all(|one| one.accepted.is_none() && one.method != "POST"),
+            "{requests:#?}"
+        );
+        assert_eq!(requests[0].authorized, asks_more, "{requests:#?}");
+        assert!(!output.text().contains(like.secret()), "{output:?}");
+        if asks_more {
+            provider.fault(&Fault::status(401).on("GET").times(1));
+            assert_eq!(ids(&findings(&host, &["--online"])), ["critical channel-settings"]);
+        }
+        provider.fault(&Fault::new(Act::Hang).on("any"));
+        let begun = Instant::now();
+        assert_eq!(ids(&findings(&host, &["--online"])), ["critical channel-unreachable"]);
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        assert_eq!(provider.accepted().len(), 0);
+    });
+}
+
+#[test]
+fn a_mail_server_is_asked_to_let_us_in_and_gets_no_mail() {
+    use bastion_tests::mail::Options;
+    let rig = MailRig::start(&Options::tls("starttls").signed_in(), "");
+    dress(&rig.host);
+    let output = check(&rig.host, &["--online"]);
+    assert!(output.text().contains("answers, and lets us in"), "{output:?}");
+    let records = rig.server.records();
+    assert!(
+        !records.is_empty() && records.iter().all(|one| one.mail_from.is_none()),
+        "{records:?}"
+    );
+    assert_eq!(rig.server.mails().len(), 0, "{records:?}");
+}
+
+#[test]
+fn of_several_channels_one_that_is_away_is_a_warning() {
+    let rig = Rig::start();
+    dress(&rig.host);
+    let config = rig.host.read(CONFIG).replace("route = [\"sms\"]", "route = [\"sms\", \"other\"]");
+    let other = bastion_tests::sender::section("other", "http://127.0.0.1:9", &["+15550102"]);
+    rig.host.write_config(&(config + &other));
+    let found = findings(&rig.host, &["--online"]);
+    assert_eq!(ids(&found), ["warning channel-unreachable"], "{found:#?}");
+    assert_eq!(found[0]["subject"], "channel other");
+    // A file that nobody understands.
+    rig.host.write_config(&format!("{LOGIN}x"));
+    let found = ids(&findings(&rig.host, &["--online"]));
+    assert_eq!(found, ["critical config", "unknown channels-not-asked"]);
+}

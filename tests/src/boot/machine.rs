@@ -22,7 +22,7 @@ const BASE: Duration = Duration::from_secs(900);
 pub const ADDRESS: &str = "192.0.2.1";
 /// A client address that nobody knows (`ssh -b`).
 pub const STRANGER: &str = "198.51.100.7";
-/// A client address that [`super::package::LOGIN`] knows as good.
+/// A client address that [`super::package::login`] knows as good.
 pub const OFFICE: &str = "203.0.113.9";
 
 /// What a machine has beside the essential packages: what the package depends on and recommends, as far as

@@ -109,19 +109,6 @@ pub fn wait_up(inside: &Machine) {
     assert!(up, "{said}{:#?}", inside.journal("tunnelwatch"));
 }
 
-/// Waits until the internal host's sshd speaks to who comes through the tunnel. Since OpenSSH 9.8 it has enough,
-/// for some seconds, of an address from which several connections came that did not try to log in: those of
-/// `enroll`, which asks for its host keys. All that come through the tunnel are from 127.0.0.1.
-///
-/// # Panics
-///
-/// When it does not.
-pub fn wait_spoken_to(jump: &Machine) {
-    let banner = "exec 3<>/dev/tcp/127.0.0.1/2222; read -r -t 5 line <&3; [[ $line == SSH-* ]]";
-    let spoken = || jump.run(&["bash", "-c", banner]).code == Some(0);
-    assert!(wait_until(DEADLINE * 2, spoken), "nobody answers at the jump host's port 2222");
-}
-
 /// Joins two networks by a cable, each given by a process in it.
 ///
 /// # Panics
@@ -194,6 +181,25 @@ impl<'a> Laptop<'a> {
         let mut words = vec!["timeout", "--signal=KILL", "30", "ssh", "-F", &self.config];
         words.extend(args);
         finish(&mut self.command(&words), b"")
+    }
+
+    /// `ssh ARGS` there, until it is let in. Since OpenSSH 9.8 an sshd has enough, for some seconds, of an address from
+    /// which several connections came that did not try to log in, as those of `enroll`, which asks for host keys;
+    /// and all that come through the tunnel are from 127.0.0.1.
+    ///
+    /// # Panics
+    ///
+    /// When it is never let in.
+    #[must_use]
+    pub fn ssh_in_the_end(&self, args: &[&str]) -> Output {
+        let mut said = self.ssh(args);
+        let _ = wait_until(DEADLINE * 2, || {
+            if said.code == Some(255) {
+                said = self.ssh(args);
+            }
+            said.code == Some(0)
+        });
+        said.ok()
     }
 
     /// A login from there that stays.

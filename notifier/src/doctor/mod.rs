@@ -144,31 +144,39 @@ impl Patient<'_> {
         let journal: Vec<&str> = journal.iter().map(String::as_str).collect();
         let has_journal = JOURNALS.iter().any(|dir| Path::new(dir).is_dir());
         let asks_journal = self.root && since_ms.is_some() && has_journal;
+        let (root, systemd) = (self.root, self.systemd);
+        let units = units::arguments();
         // sshd's keys are root's, and who listens is said to root alone.
-        let Self { root, systemd, .. } = *self;
-        let as_root = |program, arguments: &[&str]| match root {
-            true => ask(program, arguments),
-            false => Answer::Missing,
-        };
-        thread::scope(|scope| {
-            let sshd = scope.spawn(|| as_root("sshd", &sshd::FOR_ANYBODY));
-            let sshd_of_root = scope.spawn(|| as_root("sshd", &sshd::FOR_ROOT));
-            let ss = scope.spawn(|| as_root("ss", &ports::ARGUMENTS));
-            let apt = scope.spawn(|| ask("apt-config", &["dump"]));
-            let units = scope.spawn(|| systemd.then(|| ask("systemctl", &units::arguments())));
-            let clock = scope.spawn(|| systemd.then(|| ask("timedatectl", &clock::ARGUMENTS)));
-            let journal = scope.spawn(|| asks_journal.then(|| ask("journalctl", &journal)));
-            let died = || Answer::Unheard("the look at it died".into());
-            Answers {
-                sshd: sshd.join().unwrap_or_else(|_| died()),
-                sshd_of_root: sshd_of_root.join().unwrap_or_else(|_| died()),
-                ss: ss.join().unwrap_or_else(|_| died()),
-                apt: apt.join().unwrap_or_else(|_| died()),
-                units: units.join().unwrap_or_else(|_| Some(died())),
-                clock: clock.join().unwrap_or_else(|_| Some(died())),
-                journal: journal.join().unwrap_or_else(|_| Some(died())),
-            }
-        })
+        let questions: [(bool, &str, &[&str]); 7] = [
+            (root, "sshd", &sshd::FOR_ANYBODY),
+            (root, "sshd", &sshd::FOR_ROOT),
+            (root, "ss", &ports::ARGUMENTS),
+            (true, "apt-config", &["dump"]),
+            (systemd, "systemctl", &units),
+            (systemd, "timedatectl", &clock::ARGUMENTS),
+            (asks_journal, "journalctl", &journal),
+        ];
+        let answers = thread::scope(|scope| {
+            questions
+                .map(|(is_asked, program, arguments)| {
+                    scope.spawn(
+                        move || if is_asked { ask(program, arguments) } else { Answer::Missing },
+                    )
+                })
+                .map(|thread| {
+                    thread.join().unwrap_or_else(|_| Answer::Unheard("the look at it died".into()))
+                })
+        });
+        let [sshd, sshd_of_root, ss, apt, units, clock, journal] = answers;
+        Answers {
+            sshd,
+            sshd_of_root,
+            ss,
+            apt,
+            units: systemd.then_some(units),
+            clock: systemd.then_some(clock),
+            journal: asks_journal.then_some(journal),
+        }
     }
 
     fn judge(&self, answers: &Answers, since_ms: Option<u64>) -> Vec<Finding> {

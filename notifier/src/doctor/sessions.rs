@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::finding::{Finding, Severity};
 use crate::channel::rfc3339;
@@ -50,40 +50,28 @@ pub fn arguments(since_ms: u64) -> Vec<String> {
     words.chain([since]).collect()
 }
 
-/// An entry as journalctl(1) prints it. A text that is not UTF-8 is a list of numbers there.
-#[derive(Deserialize)]
-struct Entry {
-    #[serde(rename = "__REALTIME_TIMESTAMP")]
-    at_us: String,
-    #[serde(rename = "SYSLOG_IDENTIFIER")]
-    tag: String,
-    #[serde(rename = "_PID", default)]
-    pid: Option<String>,
-    #[serde(rename = "SYSLOG_PID", default)]
-    said_pid: Option<String>,
-    #[serde(rename = "MESSAGE")]
-    text: Text,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Text {
-    Good(String),
-    Bytes(Vec<u8>),
-}
-
-/// The lines of a journal.
+/// The lines of a journal, as journalctl(1) prints it. A text that is not UTF-8 is a list of numbers there.
 #[must_use]
 pub fn of_journal(said: &str) -> Vec<Line> {
     let read = |line: &str| {
-        let entry: Entry = serde_json::from_str(line).ok()?;
-        let pid = entry.pid.or(entry.said_pid)?;
-        let text = match entry.text {
-            Text::Good(text) => text,
-            Text::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        let entry: Value = serde_json::from_str(line).ok()?;
+        let get = |key: &str| entry.get(key)?.as_str();
+        let text = match entry.get("MESSAGE")? {
+            Value::String(text) => text.clone(),
+            Value::Array(numbers) => {
+                let byte = |number: &Value| u8::try_from(number.as_u64()?).ok();
+                let bytes: Vec<u8> = numbers.iter().filter_map(byte).collect();
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            _ => return None,
         };
-        let at_us: u64 = entry.at_us.parse().ok()?;
-        Some(Line { at_ms: at_us / 1000, tag: entry.tag, pid: pid.parse().ok()?, text })
+        let at_us: u64 = get("__REALTIME_TIMESTAMP")?.parse().ok()?;
+        Some(Line {
+            at_ms: at_us / 1000,
+            tag: get("SYSLOG_IDENTIFIER")?.to_owned(),
+            pid: get("_PID").or_else(|| get("SYSLOG_PID"))?.parse().ok()?,
+            text,
+        })
     };
     said.lines().filter_map(read).collect()
 }

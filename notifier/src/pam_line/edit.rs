@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::parse::{self, Fault, Line, Rule, Says};
-use super::{Flat, StackLine, is_ours};
+use super::{Flat, StackLine, cannot_include, is_ours};
 
 /// The line, where none was written by hand.
 pub const LINE: &str = "-session optional pam_bastion.so";
@@ -233,18 +233,9 @@ impl<'a> File<'a> {
             return Err(refuse(at, text));
         }
         for line in &lines {
-            let other = match &line.says {
-                Says::Include(name) => name,
-                Says::Rule(rule) if rule.includes() => &rule.module,
-                Says::Rule(_) => continue,
-            };
+            let Some(other) = line.says.includes() else { continue };
             if load(other).is_none() {
-                return Err(refuse(
-                    line.at,
-                    format!(
-                        "includes {other}, which cannot be read, so that libpam lets nobody in; mend that"
-                    ),
-                ));
+                return Err(refuse(line.at, cannot_include(other, "is it there?")));
             }
         }
         // Only names, to say where a line of the stack stands.

@@ -5,6 +5,7 @@ pub mod edit;
 pub mod parse;
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use parse::Says;
@@ -14,6 +15,9 @@ const MAX_DEPTH: usize = 32;
 
 /// Most files that are read for one stack: two that include each other twice would be 2^32.
 const MAX_FILES: usize = 1000;
+
+/// Where libpam looks for a file that is not in /etc/pam.d.
+const VENDOR: &str = "/usr/lib/pam.d";
 
 /// A line of a session stack (pam.conf(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,65 @@ pub fn session_stack(pam_d: &Path, service: &str) -> Vec<StackLine> {
     let mut flat = Flat::new(pam_d, &read);
     flat.include(service, 0);
     flat.lines
+}
+
+/// What libpam does not understand, or not always, of `service` and all that it includes, of every type: it lets
+/// nobody in then. Each with file and line, and what to do. A service without a file has no faults: libpam takes `other`.
+#[must_use]
+pub fn faults(pam_d: &Path, service: &str) -> Vec<String> {
+    let read = |name: &str| match fs::read(pam_d.join(name)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::read(Path::new(VENDOR).join(name)),
+        read => read,
+    };
+    faults_of(pam_d, service, &read)
+}
+
+/// As [`faults`], with who reads a file by its name. Pure.
+fn faults_of(
+    pam_d: &Path,
+    service: &str,
+    read: &dyn Fn(&str) -> io::Result<Vec<u8>>,
+) -> Vec<String> {
+    let Ok(text) = read(service) else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut seen = vec![service.to_owned()];
+    let mut texts = vec![(service.to_owned(), text)];
+    while let Some((name, text)) = texts.pop() {
+        let file = pam_d.join(&name);
+        let (lines, faults) = parse::read(&text);
+        let mut of_file: Vec<(usize, String)> =
+            faults.into_iter().map(|fault| (fault.at, fault.text)).collect();
+        let mut next = Vec::new();
+        for line in lines {
+            let Some(other) = line.says.includes() else { continue };
+            if seen.iter().any(|name| name == other) {
+                continue;
+            }
+            match read(other) {
+                Ok(text) => {
+                    seen.push(other.to_owned());
+                    next.push((other.to_owned(), text));
+                }
+                // Who is not root may not see all that libpam sees.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+                Err(error) => of_file.push((line.at, cannot_include(other, &error.to_string()))),
+            }
+        }
+        of_file.sort();
+        found.extend(
+            of_file.into_iter().map(|(at, text)| format!("{}:{}: {text}", file.display(), at + 1)),
+        );
+        // In their order.
+        texts.extend(next.into_iter().rev());
+    }
+    found
+}
+
+/// What is wrong with a line that includes what cannot be read.
+fn cannot_include(name: &str, why: &str) -> String {
+    format!(
+        "includes {name}, which cannot be read ({why}), so that libpam lets nobody in; mend the name, or remove the line"
+    )
 }
 
 /// Reads a file and all that it includes into one stack.
@@ -230,6 +293,41 @@ mod tests {
                     "{place} {line}: {findings:?}"
                 ),
             }
+        }
+    }
+
+    #[test]
+    fn what_libpam_refuses_is_told_with_its_place() {
+        let read = |name: &str| match name {
+            "common" => Ok(b"# x\nsesion required pam_x.so\n@include common\n".to_vec()),
+            "secret" => Err(ErrorKind::PermissionDenied.into()),
+            "good" => Ok(b"auth required pam_x.so\n@include common\n@include secret\n".to_vec()),
+            "nosuch" => {
+                Ok(b"@include common\n\nauth include gone\n@include gone2\nsession x".to_vec())
+            }
+            "control" => Ok(b"session requird pam_x.so\n".to_vec()),
+            _ => Err(ErrorKind::NotFound.into()),
+        };
+        for (service, want) in [
+            ("secret", &[][..]),
+            ("not-there", &[]),
+            ("good", &["/p/common:2: begins with \"sesion\""]),
+            (
+                "nosuch",
+                &[
+                    "/p/nosuch:3: includes gone, which",
+                    "/p/nosuch:4: includes gone2, which",
+                    "/p/nosuch:5: has no module; remove",
+                    "/p/common:2: begins",
+                ],
+            ),
+            ("control", &["/p/control:1: control requird is none"]),
+        ] {
+            let found = faults_of(Path::new("/p"), service, &read);
+            let fits =
+                |(found, want): (&String, &&str)| found.starts_with(want) && found.contains("; ");
+            let all = found.len() == want.len() && found.iter().zip(want).all(fits);
+            assert!(all, "{service}: {found:#?}");
         }
     }
 

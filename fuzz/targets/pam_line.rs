@@ -10,7 +10,7 @@ use notifier::pam_line::edit::{self, COMMENT, LINE};
 fuzz_target!(|bytes: &[u8]| {
     let before = naive(bytes);
     let had = bytes.windows(11).any(|window| window == b"pam_bastion");
-    if let Ok(edit) = edit::add("sshd", bytes, &load) {
+    if let Ok(edit) = edit::add("sshd", bytes, LINE, &load) {
         let new = edit.apply(bytes);
         assert_eq!(edit.is_empty(), new == bytes);
         let _ = edit.diff(bytes, Path::new("/etc/pam.d/sshd"));
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(after.iter().filter(|line| is_ours(line)).count(), 1);
         assert_eq!(others(&after), others(&before));
         assert!(others(&after).into_iter().any(|line| decides(line)), "{after:?}");
-        assert!(edit::add("sshd", &new, &load).expect("understood once more").is_empty());
+        assert!(edit::add("sshd", &new, LINE, &load).expect("understood once more").is_empty());
         let back = edit::remove("sshd", &new, &load).expect("what was put in can be taken out").apply(&new);
         if !had {
             assert_eq!(back, bytes);

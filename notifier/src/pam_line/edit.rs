@@ -11,6 +11,32 @@ use super::{Flat, StackLine, cannot_include, is_ours};
 /// The line, where none was written by hand.
 pub const LINE: &str = "-session optional pam_bastion.so";
 
+/// The line of a module that reads the file `config`, where that is not the one it reads anyway.
+///
+/// # Errors
+///
+/// When libpam would not read such a path as one word.
+pub fn line_for(config: &Path) -> Result<String, String> {
+    if config == Path::new(crate::config::DEFAULT_PATH) {
+        return Ok(LINE.into());
+    }
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"[]#\\".contains(&byte);
+    match config.to_str().filter(|path| path.bytes().all(is_plain)) {
+        Some(path) => Ok(format!("{LINE} config={path}")),
+        None => Err(format!(
+            "{}: a PAM line cannot name this path; rename the file, with letters, digits, -, _, . and / only",
+            config.display()
+        )),
+    }
+}
+
+/// Whether a line of the file loads our module.
+#[must_use]
+pub fn has_ours(text: &[u8]) -> bool {
+    let says = |line: &Line| matches!(&line.says, Says::Rule(rule) if is_ours(&rule.module));
+    parse::read(text).0.iter().any(says)
+}
+
 /// What stands above it.
 pub const COMMENT: &str =
     "# Each login is told, before anything of the user's is read: pam_bastion(8), bastion disable.";
@@ -117,12 +143,13 @@ struct File<'a> {
     others: Vec<Step>,
 }
 
-/// What puts the line into the file `name`, as its first session line. `load` reads a file that it includes.
+/// What puts the line into the file `name`, as its first session line: the one that is there, or else `new`. `load` reads
+/// a file that it includes.
 ///
 /// # Errors
 ///
 /// [`Refusal`], where that could keep somebody out or not do what it says.
-pub fn add(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> {
+pub fn add(name: &str, text: &[u8], new: &str, load: Load<'_>) -> Result<Edit, Refusal> {
     let file = File::read(name, text, load)?;
     let ours = file.ours()?;
     if file.stack.len() == ours.len() {
@@ -133,7 +160,7 @@ pub fn add(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> {
     let line = ours.first().map(|(line, _)| line.at + 1);
     let mut edit = Edit { module: module.to_owned(), line, ..Edit::default() };
     let wanted = match ours.first() {
-        None => LINE.to_owned(),
+        None => new.to_owned(),
         Some((line, rule)) => {
             let wanted = normal(rule);
             for (other, rule) in &ours {

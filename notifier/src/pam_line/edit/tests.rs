@@ -22,7 +22,7 @@ fn load(name: &str) -> Option<Vec<u8>> {
 }
 
 fn add_to(text: &str) -> Result<String, String> {
-    done(add("sshd", text.as_bytes(), &load), text)
+    done(add("sshd", text.as_bytes(), LINE, &load), text)
 }
 
 fn remove_from(text: &str) -> Result<String, String> {
@@ -72,7 +72,7 @@ fn the_line_comes_before_all_of_the_session_and_goes_without_a_trace() {
 #[test]
 fn bytes_that_are_no_text_stay_as_they_are() {
     let text = b"# caf\xe9\nauth required \xff.so\nsession required pam_\xfe.so\n";
-    let new = add("sshd", text, &load).unwrap().apply(text);
+    let new = add("sshd", text, LINE, &load).unwrap().apply(text);
     assert!(new.ends_with(b"\n\nsession required pam_\xfe.so\n"), "{new:?}");
     assert_eq!(remove("sshd", &new, &load).unwrap().apply(&new), text);
 }
@@ -136,7 +136,11 @@ fn a_line_by_hand_stays_or_is_mended() {
     ));
     for (text, want, mended) in table {
         assert_eq!(add_to(&text), Ok(want.clone()), "{text}");
-        assert_eq!(add("sshd", text.as_bytes(), &load).unwrap().mended.len(), mended, "{text}");
+        assert_eq!(
+            add("sshd", text.as_bytes(), LINE, &load).unwrap().mended.len(),
+            mended,
+            "{text}"
+        );
         let without = remove_from(&text).unwrap();
         assert!(!without.contains("pam_bastion"), "{without}");
     }
@@ -203,7 +207,7 @@ fn what_is_not_understood_is_refused_with_its_line() {
         "{only:?}"
     );
     let cannot =
-        add("sshd", b"session required x.so\nsession required pam_bastion.so \xff\n", &load);
+        add("sshd", b"session required x.so\nsession required pam_bastion.so \xff\n", LINE, &load);
     assert!(cannot.as_ref().is_err_and(|found| found.line == 2), "{cannot:?}");
 }
 
@@ -234,10 +238,26 @@ fn ours_is_never_the_only_word() {
 }
 
 #[test]
+fn a_line_names_the_file_that_is_not_the_usual_one() {
+    let rest = "session required pam_unix.so\n";
+    let new = line_for(Path::new("/srv/a-b_c.toml")).unwrap();
+    assert_eq!(new, format!("{SHOWN} config=/srv/a-b_c.toml"));
+    assert_eq!(line_for(Path::new(crate::config::DEFAULT_PATH)).as_deref(), Ok(SHOWN));
+    let with = add("sshd", rest.as_bytes(), &new, &load).unwrap().apply(rest.as_bytes());
+    assert_eq!(String::from_utf8(with.clone()).unwrap(), format!("{COMMENT}\n{new}\n\n{rest}"));
+    assert!(add("sshd", &with, LINE, &load).unwrap().is_empty(), "it stays as it is");
+    assert_eq!(remove("sshd", &with, &load).unwrap().apply(&with), rest.as_bytes());
+    for bad in ["/srv/a b", "/srv/#a", "/srv/[a]", "/srv/\\", "/srv/\u{e9}", "/srv/\t"] {
+        assert!(line_for(Path::new(bad)).is_err_and(|text| text.contains("rename")), "{bad}");
+    }
+    assert!(has_ours(&with) && !has_ours(rest.as_bytes()) && !has_ours(b"# pam_bastion.so\n"));
+}
+
+#[test]
 fn the_change_is_shown_as_patch_takes_it() {
     let path = Path::new("/etc/pam.d/sshd");
     let text = format!("auth required a.so\n# c\nsession required x.so\n{SHOWN} # late\n");
-    let edit = add("sshd", text.as_bytes(), &load).unwrap();
+    let edit = add("sshd", text.as_bytes(), LINE, &load).unwrap();
     let want = format!(
         "--- /etc/pam.d/sshd\n+++ /etc/pam.d/sshd\n@@ -1,0 +2,3 @@\n+{COMMENT}\n+{SHOWN}\n+\n@@ -4,1 +6,0 @@\n-{SHOWN} # late\n"
     );

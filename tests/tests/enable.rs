@@ -186,8 +186,23 @@ fn what_would_do_nothing_or_harm_is_refused_and_the_file_stays() {
         ),
         (
             "echo 'Nonsense 1' >>/etc/ssh/sshd_config",
-            "sshd does not understand its own settings",
+            "sshd cannot say how it is set up: ",
             "sshd -t",
+        ),
+        (
+            "rm -rf /run/sshd",
+            "Missing privilege separation directory: /run/sshd",
+            "systemctl start ssh",
+        ),
+        (
+            "mkdir -p /etc/bastion; printf '[login]\\nservices = [\"login\"]\\n' >/etc/bastion/bastion.toml",
+            "services in [login] is without sshd",
+            "add \"sshd\"",
+        ),
+        (
+            "sed -i '/session/d' FILE; echo 'session sufficient pam_permit.so' >>FILE",
+            "no other session line decides who may come in",
+            "session required pam_permit.so",
         ),
         ("sed -i 's/$/\\r/' FILE", "/etc/pam.d/sshd:1: ends as on Windows", "dos2unix"),
         ("sed -i 's/^@include common-session/@include nosuch/' FILE", "includes nosuch", "mend"),
@@ -359,19 +374,127 @@ fn several_at_once_do_not_tear_the_file() {
     assert!(codes.contains(&Some(0)), "{codes:?}");
 }
 
+/// Where libpam would let nobody in without ours, the line does not go, and the login works before and after.
+#[test]
+fn disable_keeps_nobody_out() {
+    let host = installed(DEBIAN_12);
+    let alone =
+        format!("{LINE}session [success=ok default=ignore] pam_succeed_if.so user = nobody\n");
+    host.sh(&format!("sed -i '/session/d' {FILE}; printf '%s' '{alone}' >>{FILE}"));
+    let text = host.read(FILE);
+    assert_eq!(alerts_of_a_login(&host), 1);
+    let mark = host.mark();
+    let output = disable(&host);
+    assert_eq!(output.code, Some(78), "{output:?}");
+    assert!(output.errors().contains("no other session line decides"), "{output:?}");
+    assert_eq!((host.read(FILE), host.alerts_since(&mark).len()), (text, 0));
+    host.sh(&format!("echo 'session required pam_permit.so' >>{FILE}"));
+    disable(&host).ok();
+    assert_eq!(alerts_of_a_login(&host), 0);
+}
+
+#[test]
+fn what_others_lock_makes_nobody_wait_and_ours_they_cannot() {
+    let host = installed(DEBIAN_12);
+    let as_alice = "setpriv --reuid=alice --regid=alice --clear-groups";
+    host.sh(&format!("{as_alice} flock /etc/pam.d true; {as_alice} sh -c 'flock /etc/pam.d sleep 1000 >/dev/null 2>&1 &'"));
+    let is_locked = || host.run(&["flock", "-n", "/etc/pam.d", "true"]).code != Some(0);
+    assert!(wait_until(DEADLINE, is_locked), "alice has not locked it");
+    enable(&host).ok();
+    assert_eq!(host.sh("stat -c '%U %a' /run/bastion-pam.lock"), "root 600\n");
+    let output =
+        host.run(&["flock", "-n", "/run/bastion-pam.lock", "/artefacts/bastion", "disable"]);
+    assert_eq!(output.code, Some(75), "{output:?}");
+    // Nor is a link of somebody's followed.
+    host.sh("rm /run/bastion-pam.lock; ln -s /root/made /run/bastion-pam.lock");
+    assert_ne!(disable(&host).code, Some(0));
+    assert!(!host.path("/root/made").exists());
+}
+
+#[test]
+fn disable_raises_no_alert_that_is_not_true() {
+    let host = installed(DEBIAN_12);
+    enable(&host).ok();
+    let with = host.read(FILE);
+    host.sh("mount --bind /etc/pam.d /etc/pam.d; mount -o remount,bind,ro /etc/pam.d");
+    let mark = host.mark();
+    let output = disable(&host);
+    assert!(output.code != Some(0) && output.errors().contains(FILE), "{output:?}");
+    assert_eq!(host.alerts_since(&mark).len(), 0);
+    host.sh("umount /etc/pam.d");
+    // What can only be found at the last step: nothing is renamed onto a mount point.
+    host.sh(&format!("mount --bind {FILE} {FILE}"));
+    let mark = host.mark();
+    let output = disable(&host);
+    assert!(output.code != Some(0) && output.errors().contains(FILE), "{output:?}");
+    let alerts = host.alerts_since(&mark);
+    let mut texts: Vec<_> =
+        alerts.iter().filter_map(|alert| alert.json["what"]["text"].as_str()).collect();
+    texts.sort_unstable();
+    assert!(
+        texts.len() == 2
+            && texts[0].starts_with("guard off")
+            && texts[1].starts_with("the guard is still on"),
+        "{texts:?}"
+    );
+    assert_eq!(host.read(FILE), with);
+    host.sh(&format!("umount {FILE}"));
+    assert!(!host.path(LEFT_OVER).exists());
+    disable(&host).ok();
+    assert_eq!(host.read(FILE), DEBIAN_12);
+}
+
+#[test]
+fn another_configuration_file_is_named_in_the_line() {
+    let host = installed(DEBIAN_12);
+    host.write("/srv/alt.toml", "", 0o644);
+    let script = |word: &str| format!("cd /srv && /artefacts/bastion --config alt.toml {word}");
+    host.sh(&script("enable"));
+    let line = "-session optional pam_bastion.so config=/srv/alt.toml\n";
+    assert!(host.read(FILE).contains(line), "{}", host.read(FILE));
+    assert_eq!(host.read("/srv/pam.d-sshd.orig"), DEBIAN_12);
+    host.sh(&script("disable"));
+    assert_eq!(host.read(FILE), DEBIAN_12);
+    assert!(!host.path("/srv/pam.d-sshd.orig").exists());
+}
+
+#[test]
+fn the_copy_without_the_line_is_kept_and_a_dry_run_mends_nothing() {
+    let host = installed(DEBIAN_12);
+    enable(&host).ok();
+    host.sh(&format!(
+        "sed -i 's/^-session optional pam_bastion/session optional pam_bastion/' {FILE}"
+    ));
+    let wrong = host.read(FILE);
+    let said = bastion(&host, &["enable", "--dry-run"]).ok().errors();
+    assert!(said.contains("; would be mended") && host.read(FILE) == wrong, "{said}");
+    let said = enable(&host).ok();
+    assert!(said.errors().contains("; mended"), "{said:?}");
+    assert!(said.text().contains("as it was without the line: "), "{said:?}");
+    assert_eq!(host.read(BACKUP), DEBIAN_12);
+    // One that has the line is worth nothing more.
+    host.write(BACKUP, LINE, 0o644);
+    host.write(FILE, &wrong, 0o644);
+    enable(&host).ok();
+    assert_eq!(host.read(BACKUP), wrong);
+}
+
 #[test]
 fn check_finds_nothing_wrong_with_what_enable_has_made() {
     let host = installed(DEBIAN_12);
-    let before = bastion(&host, &["check"]);
-    assert!(before.errors().contains("has no pam_bastion line"), "{before:?}");
+    let check = || bastion(&host, &["check"]).text();
+    let before = check();
+    assert!(before.contains("[pam-line-missing]"), "{before}");
     host.sh(&format!("echo 'session required pam_bastion.so config={CONFIG}' >>{FILE}"));
+    let wrong = check();
+    assert!(wrong.contains("[pam-line]"), "{wrong}");
     let mended = enable(&host).ok().errors();
     assert!(mended.contains("control required") && mended.contains("stood behind"), "{mended}");
     assert_eq!(
         without_ours(&host.read(FILE).replace(&format!(".so config={CONFIG}"), ".so")),
         DEBIAN_12
     );
-    let after = bastion(&host, &["check"]);
-    assert!(!after.errors().contains("/etc/pam.d"), "{after:?}");
+    let after = check();
+    assert!(after.contains('[') && !after.contains("[pam-"), "{after}");
     assert_eq!(alerts_of_a_login(&host), 1);
 }

@@ -16,8 +16,24 @@ pub(super) struct PamFile {
     /// What it holds.
     pub text: Vec<u8>,
     file: File,
-    /// Held as long as this is: the directory's.
+    /// Held as long as this is.
     _lock: File,
+}
+
+/// Who has this file locked changes the service files. It is root's alone: what others may open, they may lock for ever.
+const LOCK: &str = "/run/bastion-pam.lock";
+
+/// The file as it will be, beside the one that is in force.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    path: PathBuf,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // There is none where it has come to its place.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 impl PamFile {
@@ -28,9 +44,14 @@ impl PamFile {
     /// When another is at work, and of a file that is no plain one.
     pub fn open(dir: &Path, name: &str) -> Result<Self, Failure> {
         let path = dir.join(name);
-        let io = |error: io::Error| Failure::io(path.display(), &error);
-        let lock = File::open(dir).map_err(io)?;
-        if !ffi::try_lock(&lock).map_err(io)? {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let lock = options
+            .open(LOCK)
+            .and_then(|lock| Ok((ffi::try_lock(&lock)?, lock)))
+            .map_err(|error| Failure::io(LOCK, &error));
+        let (is_ours, lock) = lock?;
+        if !is_ours {
             return Err(Failure::later("another bastion enable or disable is at work; try again"));
         }
         let (file, text) = match read(&path) {
@@ -54,23 +75,35 @@ impl PamFile {
         publish(&new, copy).map_err(io)
     }
 
-    /// Puts `text` in its place, with its owner, rights and attributes.
+    /// Writes `text` beside it, with its owner, rights and attributes: a full disk, or one that cannot be written,
+    /// is found while nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn prepare(&self, text: &[u8]) -> Result<Prepared, Failure> {
+        let path = self.beside(&self.path, text).map_err(|error| self.cannot_write(&error))?;
+        Ok(Prepared { path })
+    }
+
+    /// Puts what was prepared in its place.
     ///
     /// # Errors
     ///
     /// When somebody else has changed it meanwhile, and what the system said; it is as it was.
-    pub fn replace(&self, text: &[u8]) -> Result<(), Failure> {
-        let io = |error| Failure::io(format!("write {}", self.path.display()), &error);
-        let new = self.beside(&self.path, text).map_err(io)?;
+    pub fn replace(&self, new: Prepared) -> Result<(), Failure> {
         let same = read(&self.path).is_ok_and(|(file, now)| now == self.text && self.is(&file));
         if !same {
-            let _ = fs::remove_file(&new);
             return Err(Failure::later(format!(
                 "{} was changed by somebody else meanwhile, and is as they left it; try again",
                 self.path.display()
             )));
         }
-        publish(&new, &self.path).map_err(io)
+        publish(&new.path, &self.path).map_err(|error| self.cannot_write(&error))
+    }
+
+    fn cannot_write(&self, error: &io::Error) -> Failure {
+        Failure::io(format!("write {}", self.path.display()), error)
     }
 
     /// Whether this is the file that was read, with the same rights.

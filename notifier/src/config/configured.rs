@@ -2,6 +2,7 @@
 //! enable all units: what nobody has configured is skipped, and is no failure.
 //!
 //! A file that cannot be read or understood counts as configured: the service starts then, and says what is wrong.
+//! A misspelt name of a section is the sender's to tell, whichever service it was meant for: see `bastion is-configured`.
 
 use std::path::Path;
 

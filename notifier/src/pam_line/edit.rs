@@ -4,11 +4,38 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::control::{self, Step};
 use super::parse::{self, Fault, Line, Rule, Says};
-use super::{Flat, StackLine, is_ours};
+use super::{Flat, StackLine, cannot_include, is_ours};
 
 /// The line, where none was written by hand.
 pub const LINE: &str = "-session optional pam_bastion.so";
+
+/// The line of a module that reads the file `config`, where that is not the one it reads anyway.
+///
+/// # Errors
+///
+/// When libpam would not read such a path as one word.
+pub fn line_for(config: &Path) -> Result<String, String> {
+    if config == Path::new(crate::config::DEFAULT_PATH) {
+        return Ok(LINE.into());
+    }
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"[]#\\".contains(&byte);
+    match config.to_str().filter(|path| path.bytes().all(is_plain)) {
+        Some(path) => Ok(format!("{LINE} config={path}")),
+        None => Err(format!(
+            "{}: a PAM line cannot name this path; rename the file, with letters, digits, -, _, . and / only",
+            config.display()
+        )),
+    }
+}
+
+/// Whether a line of the file loads our module.
+#[must_use]
+pub fn has_ours(text: &[u8]) -> bool {
+    let says = |line: &Line| matches!(&line.says, Says::Rule(rule) if is_ours(&rule.module));
+    parse::read(text).0.iter().any(says)
+}
 
 /// What stands above it.
 pub const COMMENT: &str =
@@ -112,14 +139,17 @@ struct File<'a> {
     /// Where an `@include` begins that brings a part of it.
     bring: Vec<usize>,
     has_substack: bool,
+    /// The run of the stack without ours.
+    others: Vec<Step>,
 }
 
-/// What puts the line into the file `name`, as its first session line. `load` reads a file that it includes.
+/// What puts the line into the file `name`, as its first session line: the one that is there, or else `new`. `load` reads
+/// a file that it includes.
 ///
 /// # Errors
 ///
 /// [`Refusal`], where that could keep somebody out or not do what it says.
-pub fn add(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> {
+pub fn add(name: &str, text: &[u8], new: &str, load: Load<'_>) -> Result<Edit, Refusal> {
     let file = File::read(name, text, load)?;
     let ours = file.ours()?;
     if file.stack.len() == ours.len() {
@@ -130,7 +160,7 @@ pub fn add(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> {
     let line = ours.first().map(|(line, _)| line.at + 1);
     let mut edit = Edit { module: module.to_owned(), line, ..Edit::default() };
     let wanted = match ours.first() {
-        None => LINE.to_owned(),
+        None => new.to_owned(),
         Some((line, rule)) => {
             let wanted = normal(rule);
             for (other, rule) in &ours {
@@ -201,7 +231,9 @@ pub fn remove(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> 
         file.check_jumps(line)?;
         edit.hunks.push(file.without(line));
     }
-    file.check(&edit, text, load, false)?;
+    if edit.line.is_some() {
+        file.check(&edit, text, load, false)?;
+    }
     Ok(edit)
 }
 
@@ -233,32 +265,31 @@ impl<'a> File<'a> {
             return Err(refuse(at, text));
         }
         for line in &lines {
-            let other = match &line.says {
-                Says::Include(name) => name,
-                Says::Rule(rule) if rule.includes() => &rule.module,
-                Says::Rule(_) => continue,
-            };
+            let Some(other) = line.says.includes() else { continue };
             if load(other).is_none() {
-                return Err(refuse(
-                    line.at,
-                    format!(
-                        "includes {other}, which cannot be read, so that libpam lets nobody in; mend that"
-                    ),
-                ));
+                return Err(refuse(line.at, cannot_include(other, "is it there?")));
             }
         }
         // Only names, to say where a line of the stack stands.
         let mut flat = Flat::new(Path::new(""), load);
-        flat.read(name, text, 0);
-        let (stack, has_substack) = (flat.lines, flat.has_substack);
+        flat.read(name, text, 0, 0);
+        let Flat { lines: stack, has_substack, others, .. } = flat;
         let brings = |line: &&Line| {
             let Says::Include(other) = &line.says else { return false };
             let mut flat = Flat::new(Path::new(""), load);
-            flat.include(other, 1);
+            flat.include(other, 1, 0);
             !flat.lines.is_empty()
         };
         let bring = lines.iter().filter(brings).map(|line| line.at).collect();
-        Ok(Self { name, lines, physical: parse::physical(text), stack, bring, has_substack })
+        Ok(Self {
+            name,
+            lines,
+            physical: parse::physical(text),
+            stack,
+            bring,
+            has_substack,
+            others,
+        })
     }
 
     fn refuse(&self, line: usize, text: impl Into<String>) -> Refusal {
@@ -356,6 +387,14 @@ impl<'a> File<'a> {
             return Err(self.refuse(
                 0,
                 "cannot be changed without changing more than our line; do it by hand",
+            ));
+        }
+        if !control::decides(&after.others) {
+            // The word of ours would be the only one: with it everybody comes in, without it nobody.
+            return Err(self.refuse(
+                0,
+                "no other session line decides who may come in; write \"session required pam_permit.so\" \
+                 if everybody may, and try again",
             ));
         }
         Ok(())

@@ -22,7 +22,7 @@ fn load(name: &str) -> Option<Vec<u8>> {
 }
 
 fn add_to(text: &str) -> Result<String, String> {
-    done(add("sshd", text.as_bytes(), &load), text)
+    done(add("sshd", text.as_bytes(), LINE, &load), text)
 }
 
 fn remove_from(text: &str) -> Result<String, String> {
@@ -56,7 +56,7 @@ fn the_line_comes_before_all_of_the_session_and_goes_without_a_trace() {
         "# session required x.so\n#-session optional pam_bastion.so\n\n|session required [pam_unix.so]\n",
         "auth required x.so # a \\\n|session required y.so\n",
         "|@include loop\n",
-        "|@include jumps\nsession required pam_unix.so\n",
+        "|@include jumps\nsession required pam_unix.so\nsession required pam_z.so\n",
         "|# \u{e9}\nsession required pam_unix.so \u{fffd}\n",
         "|session required pam_not_pam_bastion.so\n",
     ] {
@@ -72,7 +72,7 @@ fn the_line_comes_before_all_of_the_session_and_goes_without_a_trace() {
 #[test]
 fn bytes_that_are_no_text_stay_as_they_are() {
     let text = b"# caf\xe9\nauth required \xff.so\nsession required pam_\xfe.so\n";
-    let new = add("sshd", text, &load).unwrap().apply(text);
+    let new = add("sshd", text, LINE, &load).unwrap().apply(text);
     assert!(new.ends_with(b"\n\nsession required pam_\xfe.so\n"), "{new:?}");
     assert_eq!(remove("sshd", &new, &load).unwrap().apply(&new), text);
 }
@@ -129,10 +129,18 @@ fn a_line_by_hand_stays_or_is_mended() {
     ];
     // A jump that ends before it.
     let jump = "session [success=1 default=ignore] a.so\nsession required b.so\n";
-    table.push((format!("{jump}{SHOWN}\n"), format!("{COMMENT}\n{SHOWN}\n\n{jump}"), 1));
+    table.push((
+        format!("{jump}{SHOWN}\n{rest}"),
+        format!("{COMMENT}\n{SHOWN}\n\n{jump}{rest}"),
+        1,
+    ));
     for (text, want, mended) in table {
         assert_eq!(add_to(&text), Ok(want.clone()), "{text}");
-        assert_eq!(add("sshd", text.as_bytes(), &load).unwrap().mended.len(), mended, "{text}");
+        assert_eq!(
+            add("sshd", text.as_bytes(), LINE, &load).unwrap().mended.len(),
+            mended,
+            "{text}"
+        );
         let without = remove_from(&text).unwrap();
         assert!(!without.contains("pam_bastion"), "{without}");
     }
@@ -199,15 +207,57 @@ fn what_is_not_understood_is_refused_with_its_line() {
         "{only:?}"
     );
     let cannot =
-        add("sshd", b"session required x.so\nsession required pam_bastion.so \xff\n", &load);
+        add("sshd", b"session required x.so\nsession required pam_bastion.so \xff\n", LINE, &load);
     assert!(cannot.as_ref().is_err_and(|found| found.line == 2), "{cannot:?}");
+}
+
+#[test]
+fn ours_is_never_the_only_word() {
+    for rest in [
+        "session sufficient pam_succeed_if.so user ingroup jump\n",
+        "session [success=ok default=ignore] pam_x.so\n",
+        "session optional pam_x.so\nsession [success=1 default=ignore] pam_y.so\nsession required pam_z.so\n",
+    ] {
+        let want = "sshd:0: no other session line decides who may come in; write \"session required pam_permit.so\"";
+        for text in [rest.to_owned(), format!("{rest}{SHOWN}\n"), format!("{SHOWN}\n{rest}")] {
+            let found = add_to(&text);
+            assert!(
+                found.as_ref().is_err_and(|found| found.starts_with(want)),
+                "{text}: {found:?}"
+            );
+        }
+        let found = remove_from(&format!("{SHOWN}\n{rest}"));
+        assert!(found.as_ref().is_err_and(|found| found.starts_with(want)), "{rest}: {found:?}");
+        assert_eq!(remove_from(rest), Ok(rest.to_owned()), "there is nothing to take out");
+        // The remedy is one.
+        let mended =
+            format!("{rest}session required pam_permit.so\nsession required pam_permit.so\n");
+        let with = add_to(&mended).unwrap();
+        assert_eq!(remove_from(&with), Ok(mended));
+    }
+}
+
+#[test]
+fn a_line_names_the_file_that_is_not_the_usual_one() {
+    let rest = "session required pam_unix.so\n";
+    let new = line_for(Path::new("/srv/a-b_c.toml")).unwrap();
+    assert_eq!(new, format!("{SHOWN} config=/srv/a-b_c.toml"));
+    assert_eq!(line_for(Path::new(crate::config::DEFAULT_PATH)).as_deref(), Ok(SHOWN));
+    let with = add("sshd", rest.as_bytes(), &new, &load).unwrap().apply(rest.as_bytes());
+    assert_eq!(String::from_utf8(with.clone()).unwrap(), format!("{COMMENT}\n{new}\n\n{rest}"));
+    assert!(add("sshd", &with, LINE, &load).unwrap().is_empty(), "it stays as it is");
+    assert_eq!(remove("sshd", &with, &load).unwrap().apply(&with), rest.as_bytes());
+    for bad in ["/srv/a b", "/srv/#a", "/srv/[a]", "/srv/\\", "/srv/\u{e9}", "/srv/\t"] {
+        assert!(line_for(Path::new(bad)).is_err_and(|text| text.contains("rename")), "{bad}");
+    }
+    assert!(has_ours(&with) && !has_ours(rest.as_bytes()) && !has_ours(b"# pam_bastion.so\n"));
 }
 
 #[test]
 fn the_change_is_shown_as_patch_takes_it() {
     let path = Path::new("/etc/pam.d/sshd");
     let text = format!("auth required a.so\n# c\nsession required x.so\n{SHOWN} # late\n");
-    let edit = add("sshd", text.as_bytes(), &load).unwrap();
+    let edit = add("sshd", text.as_bytes(), LINE, &load).unwrap();
     let want = format!(
         "--- /etc/pam.d/sshd\n+++ /etc/pam.d/sshd\n@@ -1,0 +2,3 @@\n+{COMMENT}\n+{SHOWN}\n+\n@@ -4,1 +6,0 @@\n-{SHOWN} # late\n"
     );

@@ -20,6 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(&after[first][..2], [&b"-session"[..], b"optional"].map(|word| word.to_ascii_lowercase()));
         assert_eq!(after.iter().filter(|line| is_ours(line)).count(), 1);
         assert_eq!(others(&after), others(&before));
+        assert!(others(&after).into_iter().any(|line| decides(line)), "{after:?}");
         assert!(edit::add("sshd", &new, &load).expect("understood once more").is_empty());
         let back = edit::remove("sshd", &new, &load).expect("what was put in can be taken out").apply(&new);
         if !had {
@@ -33,13 +34,14 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!after.iter().any(|line| is_ours(line)), "{after:?}");
         assert_eq!(others(&after), others(&before));
         assert!(had || edit.is_empty());
+        assert!(edit.is_empty() || others(&after).into_iter().any(|line| decides(line)), "{after:?}");
     }
 });
 
 fn load(name: &str) -> Option<Vec<u8>> {
     let text: &[u8] = match name {
         "common-auth" => b"auth required pam_unix.so\n",
-        "common-session" => b"session [default=1] pam_permit.so\nsession required pam_unix.so\n",
+        "common-session" => b"session [default=1] pam_permit.so\nsession requisite pam_deny.so\nsession required pam_unix.so\n",
         "loop" => b"@include loop\n@include loop\n",
         "ours" => b"session required pam_bastion.so\n",
         _ => return None,
@@ -56,6 +58,23 @@ fn is_session(line: &[Vec<u8>]) -> bool {
 fn is_ours(line: &[Vec<u8>]) -> bool {
     is_session(line)
         && line.get(2).is_some_and(|module| module.rsplit(|byte| *byte == b'/').next() == Some(b"pam_bastion.so"))
+}
+
+/// Whether it can have a say in who comes in, without which ours would be the only word.
+fn decides(line: &[Vec<u8>]) -> bool {
+    if !is_session(line) {
+        return false;
+    }
+    let Some(control) = line.get(1).map(|word| String::from_utf8_lossy(word)) else { return false };
+    match control.split_ascii_whitespace().collect::<String>().as_str() {
+        "required" | "requisite" => true,
+        "common-session" => line[0] == b"@include",
+        "include" | "substack" => line.get(2).is_some_and(|name| name == b"common-session"),
+        brackets => brackets.split_once("default=").map_or(brackets.starts_with('['), |(_, action)| {
+            // A number denies where it leads behind the end.
+            !action.starts_with("ignore") && !action.starts_with("reset")
+        }),
+    }
 }
 
 fn others(lines: &[Vec<Vec<u8>>]) -> Vec<&Vec<Vec<u8>>> {

@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::control::{self, Step};
 use super::parse::{self, Fault, Line, Rule, Says};
-use super::{Flat, StackLine, is_ours};
+use super::{Flat, StackLine, cannot_include, is_ours};
 
 /// The line, where none was written by hand.
 pub const LINE: &str = "-session optional pam_bastion.so";
@@ -112,6 +113,8 @@ struct File<'a> {
     /// Where an `@include` begins that brings a part of it.
     bring: Vec<usize>,
     has_substack: bool,
+    /// The run of the stack without ours.
+    others: Vec<Step>,
 }
 
 /// What puts the line into the file `name`, as its first session line. `load` reads a file that it includes.
@@ -201,7 +204,9 @@ pub fn remove(name: &str, text: &[u8], load: Load<'_>) -> Result<Edit, Refusal> 
         file.check_jumps(line)?;
         edit.hunks.push(file.without(line));
     }
-    file.check(&edit, text, load, false)?;
+    if edit.line.is_some() {
+        file.check(&edit, text, load, false)?;
+    }
     Ok(edit)
 }
 
@@ -233,32 +238,31 @@ impl<'a> File<'a> {
             return Err(refuse(at, text));
         }
         for line in &lines {
-            let other = match &line.says {
-                Says::Include(name) => name,
-                Says::Rule(rule) if rule.includes() => &rule.module,
-                Says::Rule(_) => continue,
-            };
+            let Some(other) = line.says.includes() else { continue };
             if load(other).is_none() {
-                return Err(refuse(
-                    line.at,
-                    format!(
-                        "includes {other}, which cannot be read, so that libpam lets nobody in; mend that"
-                    ),
-                ));
+                return Err(refuse(line.at, cannot_include(other, "is it there?")));
             }
         }
         // Only names, to say where a line of the stack stands.
         let mut flat = Flat::new(Path::new(""), load);
-        flat.read(name, text, 0);
-        let (stack, has_substack) = (flat.lines, flat.has_substack);
+        flat.read(name, text, 0, 0);
+        let Flat { lines: stack, has_substack, others, .. } = flat;
         let brings = |line: &&Line| {
             let Says::Include(other) = &line.says else { return false };
             let mut flat = Flat::new(Path::new(""), load);
-            flat.include(other, 1);
+            flat.include(other, 1, 0);
             !flat.lines.is_empty()
         };
         let bring = lines.iter().filter(brings).map(|line| line.at).collect();
-        Ok(Self { name, lines, physical: parse::physical(text), stack, bring, has_substack })
+        Ok(Self {
+            name,
+            lines,
+            physical: parse::physical(text),
+            stack,
+            bring,
+            has_substack,
+            others,
+        })
     }
 
     fn refuse(&self, line: usize, text: impl Into<String>) -> Refusal {
@@ -356,6 +360,14 @@ impl<'a> File<'a> {
             return Err(self.refuse(
                 0,
                 "cannot be changed without changing more than our line; do it by hand",
+            ));
+        }
+        if !control::decides(&after.others) {
+            // The word of ours would be the only one: with it everybody comes in, without it nobody.
+            return Err(self.refuse(
+                0,
+                "no other session line decides who may come in; write \"session required pam_permit.so\" \
+                 if everybody may, and try again",
             ));
         }
         Ok(())

@@ -5,6 +5,10 @@
 /// Longest line of a file, in bytes: libpam 1.5 takes the rest of a longer one for a line of its own.
 const MAX_LINE: usize = 1022;
 
+/// Controls without brackets (pam.conf(5)).
+const CONTROLS: [&str; 6] =
+    ["required", "requisite", "sufficient", "optional", "include", "substack"];
+
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Says {
@@ -12,6 +16,18 @@ pub enum Says {
     Include(String),
     /// A module, or the lines of one type of another file.
     Rule(Rule),
+}
+
+impl Says {
+    /// The file whose lines it stands for.
+    #[must_use]
+    pub fn includes(&self) -> Option<&str> {
+        match self {
+            Self::Include(name) => Some(name),
+            Self::Rule(rule) if rule.includes() => Some(&rule.module),
+            Self::Rule(_) => None,
+        }
+    }
 }
 
 /// `-session optional pam_x.so argument`.
@@ -197,6 +213,12 @@ fn says(line: &[u8]) -> Result<Says, String> {
         control.make_ascii_lowercase();
     }
     let module = words.next().ok_or("has no module; remove it")?;
+    if !control.starts_with('[') && !CONTROLS.contains(&control.as_str()) {
+        return Err(format!(
+            "control {control} is none, so that libpam lets nobody in; write one of {}",
+            CONTROLS.join(", ")
+        ));
+    }
     Ok(Says::Rule(Rule { kind, quiet, control, module, arguments: words.collect() }))
 }
 
@@ -281,6 +303,7 @@ mod tests {
             ("session required\n", "0! has no module; remove"),
             ("session [a=1 x.so\n", "0! has a [ without"),
             ("@include\n", "0! includes nothing; remove it"),
+            ("session requird x.so\n", "0! control requird is none,"),
         ] {
             assert!(rule(text).contains(want), "{text:?}: {}", rule(text));
         }

@@ -56,7 +56,7 @@ fn the_line_comes_before_all_of_the_session_and_goes_without_a_trace() {
         "# session required x.so\n#-session optional pam_bastion.so\n\n|session required [pam_unix.so]\n",
         "auth required x.so # a \\\n|session required y.so\n",
         "|@include loop\n",
-        "|@include jumps\nsession required pam_unix.so\n",
+        "|@include jumps\nsession required pam_unix.so\nsession required pam_z.so\n",
         "|# \u{e9}\nsession required pam_unix.so \u{fffd}\n",
         "|session required pam_not_pam_bastion.so\n",
     ] {
@@ -129,7 +129,11 @@ fn a_line_by_hand_stays_or_is_mended() {
     ];
     // A jump that ends before it.
     let jump = "session [success=1 default=ignore] a.so\nsession required b.so\n";
-    table.push((format!("{jump}{SHOWN}\n"), format!("{COMMENT}\n{SHOWN}\n\n{jump}"), 1));
+    table.push((
+        format!("{jump}{SHOWN}\n{rest}"),
+        format!("{COMMENT}\n{SHOWN}\n\n{jump}{rest}"),
+        1,
+    ));
     for (text, want, mended) in table {
         assert_eq!(add_to(&text), Ok(want.clone()), "{text}");
         assert_eq!(add("sshd", text.as_bytes(), &load).unwrap().mended.len(), mended, "{text}");
@@ -201,6 +205,32 @@ fn what_is_not_understood_is_refused_with_its_line() {
     let cannot =
         add("sshd", b"session required x.so\nsession required pam_bastion.so \xff\n", &load);
     assert!(cannot.as_ref().is_err_and(|found| found.line == 2), "{cannot:?}");
+}
+
+#[test]
+fn ours_is_never_the_only_word() {
+    for rest in [
+        "session sufficient pam_succeed_if.so user ingroup jump\n",
+        "session [success=ok default=ignore] pam_x.so\n",
+        "session optional pam_x.so\nsession [success=1 default=ignore] pam_y.so\nsession required pam_z.so\n",
+    ] {
+        let want = "sshd:0: no other session line decides who may come in; write \"session required pam_permit.so\"";
+        for text in [rest.to_owned(), format!("{rest}{SHOWN}\n"), format!("{SHOWN}\n{rest}")] {
+            let found = add_to(&text);
+            assert!(
+                found.as_ref().is_err_and(|found| found.starts_with(want)),
+                "{text}: {found:?}"
+            );
+        }
+        let found = remove_from(&format!("{SHOWN}\n{rest}"));
+        assert!(found.as_ref().is_err_and(|found| found.starts_with(want)), "{rest}: {found:?}");
+        assert_eq!(remove_from(rest), Ok(rest.to_owned()), "there is nothing to take out");
+        // The remedy is one.
+        let mended =
+            format!("{rest}session required pam_permit.so\nsession required pam_permit.so\n");
+        let with = add_to(&mended).unwrap();
+        assert_eq!(remove_from(&with), Ok(mended));
+    }
 }
 
 #[test]

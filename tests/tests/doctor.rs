@@ -264,6 +264,43 @@ fn check_tells_each_fault_and_what_to_do() {
             false,
         ),
         (
+            "echo garbage >/srv/pam_bastion.so",
+            "critical module-broken",
+            "no login is told",
+            "apt install --reinstall",
+            false,
+        ),
+        (
+            // All of its headers are there, and not what they point at.
+            "truncate -s 60K /srv/pam_bastion.so",
+            "critical module-broken",
+            "no login is told",
+            "apt install --reinstall",
+            false,
+        ),
+        (
+            "cp -L /lib/x86_64-linux-gnu/libm.so.6 /srv/pam_bastion.so",
+            "critical module-broken",
+            "pam_sm_open_session",
+            "apt install --reinstall",
+            false,
+        ),
+        (
+            "sed -i 's/LOGIN/LOGIN\\nservices = [\"login\"]/' CONFIG; cp STACK /etc/pam.d/login",
+            "critical sshd-not-watched",
+            "not in services",
+            "services = [\"sshd\", ..]",
+            false,
+        ),
+        (
+            "printf 'Match LocalPort 99\\n X11Forwarding no\\nMatch LocalAddress 192.0.2.77\\n X11Forwarding no\\n\
+             Match RDomain x\\n X11Forwarding no\\n' >>SSHD; chmod 755 SECRETS",
+            "warning secrets-mode",
+            "mode 0755",
+            "chmod 0700 SECRETS",
+            true,
+        ),
+        (
             "sed -i 's/LOGIN/LOGIN\\nservices = [\"sshd\", \"login\"]/' CONFIG",
             "critical pam-line",
             "pam.d/login",
@@ -678,7 +715,7 @@ fn untold(host: &mut Host, shows: &str) {
     let text = found["text"].as_str().unwrap();
     assert_eq!(found["severity"], "critical");
     assert!(
-        text.starts_with("1 login of the last day")
+        text.starts_with("1 login of the last day without a record")
             && text.contains(&format!("bob from {UNKNOWN} at 20")),
         "{text}"
     );

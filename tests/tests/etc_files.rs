@@ -190,7 +190,9 @@ fn by_our_programs(file: &str) {
                 line.contains(&format!("{CONFIG}: line "))
                     || line.contains(" line ") && line.contains("key")
             };
-            found.extend(output.errors().lines().filter(of_file).map(str::to_owned));
+            // The doctor says it on standard output, the others on standard error.
+            let said = output.text() + &output.errors();
+            found.extend(said.lines().filter(of_file).map(str::to_owned));
         }
         found
     };
@@ -204,8 +206,12 @@ fn by_our_programs(file: &str) {
     }
     // It does something: alerts get out by two ways, and what the role has is understood by its program.
     host.write_config(&text);
-    let channels = host.run(&["/artefacts/bastion", "check"]).errors();
-    assert!(!channels.contains("no channel"), "{channels}");
+    let channels = || host.run(&["/artefacts/bastion", "check"]).text();
+    let without = "[no-channel]";
+    assert!(!channels().contains(without), "{}", channels());
+    host.write_config("[host]\nname = \"x\"\n");
+    assert!(channels().contains(without), "etc/{file}: is it looked at? {}", channels());
+    host.write_config(&text);
     if file == "examples/jump.toml" {
         // With the drop-ins that it names nothing is wrong on the jump host.
         let [jump, tunnel] =

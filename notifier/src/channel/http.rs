@@ -302,14 +302,23 @@ impl Client {
     /// GETs what a provider answers only to who may use it, and which sends nothing; `keys` are those to be
     /// checked when it does not know us.
     pub fn ask(&mut self, url: &str, keys: &str) -> Asked {
-        let answer = match self.get(url, &[], MAX_ANSWER) {
-            Ok(answer) => answer,
-            Err(outcome) => return Asked::Bad(outcome),
-        };
-        let why = answer.why(&answer.said());
-        match answer.status {
-            200..=299 => Asked::Knows(format!("{} answers, and knows us", self.peer)),
-            _ => Asked::Bad(answer.usual(&why).unwrap_or_else(|| wrong(&why, keys))),
+        self.ask_what_may_be_refused(url, keys, &[])
+    }
+
+    /// As [`Client::ask`], where who may send need not be let read: that it is refused with one of these codes says
+    /// no more than that the provider is there.
+    pub fn ask_what_may_be_refused(&mut self, url: &str, keys: &str, refusals: &[u16]) -> Asked {
+        match self.get(url, &[], MAX_ANSWER) {
+            Ok(answer) => judge_asked(&answer, &self.peer, keys, refusals),
+            Err(outcome) => Asked::Bad(outcome),
+        }
+    }
+
+    /// GETs what a provider tells everybody: so it is reached, and nobody knows whether it knows us.
+    pub fn ask_as_anybody(&mut self, url: &str, keys: &str) -> Asked {
+        match self.ask(url, keys) {
+            Asked::Knows(_) => Asked::Reached(format!("{} answers", self.peer)),
+            other => other,
         }
     }
 
@@ -548,6 +557,18 @@ fn tls_error(error: &Error) -> Option<&rustls::Error> {
         Error::Rustls(error) => Some(error),
         Error::Io(error) => error.get_ref()?.downcast_ref(),
         _ => None,
+    }
+}
+
+/// What the answer to a question means that sends nothing.
+fn judge_asked(answer: &Answer, peer: &str, keys: &str, refusals: &[u16]) -> Asked {
+    let why = answer.why(&answer.said());
+    match answer.status {
+        200..=299 => Asked::Knows(format!("{peer} answers, and knows us")),
+        refused if refusals.contains(&refused) => {
+            Asked::Reached(format!("{peer} answers, and does not let this key read"))
+        }
+        _ => Asked::Bad(answer.usual(&why).unwrap_or_else(|| wrong(&why, keys))),
     }
 }
 

@@ -68,9 +68,11 @@ impl Channel for Ntfy {
 
     fn ask(&mut self) -> Asked {
         // Who shows a token is told whether it is known; anybody else, whether the server is well.
-        let what = if self.signs { "account" } else { "health" };
         let keys = "token-file and base-url, then restart the sender";
-        self.client.ask(&format!("{}/v1/{what}", self.base_url), keys)
+        match self.signs {
+            true => self.client.ask(&format!("{}/v1/account", self.base_url), keys),
+            false => self.client.ask_as_anybody(&format!("{}/v1/health", self.base_url), keys),
+        }
     }
 
     fn kick(&self) -> Option<Kick> {

@@ -186,9 +186,13 @@ impl Channel for Twilio {
 
     fn ask(&mut self) -> Asked {
         let account = format!("{}/2010-04-01/Accounts/{}", self.base_url, self.account_sid);
-        // An API key may not read the account, and may read the list of messages.
+        // An API key may not read the account, and may read the list of messages; a restricted one not even that.
         match self.signs_with_key {
-            true => self.client.ask(&format!("{account}/Messages.json?PageSize=1"), SIGNED_WITH),
+            true => self.client.ask_what_may_be_refused(
+                &format!("{account}/Messages.json?PageSize=1"),
+                SIGNED_WITH,
+                &[403, 404, 405],
+            ),
             false => self.client.ask(&format!("{account}.json"), SIGNED_WITH),
         }
     }

@@ -7,6 +7,7 @@ use crate::doctor::channels::{self, Question};
 use crate::doctor::examine;
 use crate::doctor::file::{self, Read};
 use crate::doctor::finding::{Finding, Report};
+use crate::doctor::pam::LOADS;
 use crate::exit::{Failure, print};
 use crate::ffi;
 
@@ -36,6 +37,10 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         match arg {
             lexopt::Arg::Long("online") => online = true,
             lexopt::Arg::Long("json") => json = true,
+            // What this program asks of itself.
+            lexopt::Arg::Value(word) if word == LOADS && !online && !json => {
+                return load_module(&mut options);
+            }
             arg => return Err(Failure::usage(arg.unexpected())),
         }
     }
@@ -61,6 +66,15 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         0 => Ok(()),
         code => Err(Failure::said(code)),
     }
+}
+
+fn load_module(options: &mut Options) -> Result<(), Failure> {
+    let path = options.rest.value().map_err(Failure::usage)?;
+    let _ = ffi::forbid_core_dumps();
+    ffi::load_pam_module(Path::new(&path)).map_err(|error| {
+        print(&format!("{error}\n"));
+        Failure::said(1)
+    })
 }
 
 fn ask_providers(config: &Path, read: Read) -> (Vec<Finding>, Vec<String>) {

@@ -23,7 +23,9 @@ pub struct Facts<'t> {
 #[must_use]
 pub fn judge(facts: &Facts<'_>, role: Role) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let sends = facts.rsyslog.as_deref().is_some_and(forwards);
+    let sends = facts.rsyslog.as_deref().map_or(Sends::Nothing, forwards);
+    let filtered = sends == Sends::Some;
+    let sends = sends != Sends::Nothing;
     let others = facts.units.is_some_and(|units| SENDERS.iter().any(|name| units.is_active(name)));
     // Where systemd answers, it is known whether rsyslog is at work.
     let stopped = sends && facts.units.is_some_and(|units| !units.is_active("rsyslog.service"));
@@ -39,6 +41,11 @@ pub fn judge(facts: &Facts<'_>, role: Role) -> Vec<Finding> {
                    /etc/rsyslog.d, then: systemctl restart rsyslog";
         findings.push(Finding::new(severity, "logs-not-forwarded", "logs", text, fix));
     }
+    if filtered && !stopped && !others {
+        let text = "rsyslog sends away what a filter lets through, and it is not known whether logins are among it";
+        let fix = "see: grep -rn -B3 -e omfwd -e omrelp -e @ /etc/rsyslog.conf /etc/rsyslog.d";
+        findings.push(Finding::new(Severity::Note, "logs-filtered", "logs", text, fix));
+    }
     if facts.keeps_journal == Some(false) && facts.rsyslog.is_none() {
         let text = "the journal is gone after a reboot, and with it who came in";
         let fix =
@@ -48,32 +55,92 @@ pub fn judge(facts: &Facts<'_>, role: Role) -> Vec<Finding> {
     findings
 }
 
-/// Whether rsyslog's settings have an action that sends to another host: the new form (`type="omfwd"`,
-/// `type="omrelp"`), or one of the old ones (`@host`, `@@host`, `:omrelp:host`).
-fn forwards(text: &str) -> bool {
+/// What rsyslog sends to another host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sends {
+    /// Nothing, or nothing of logins.
+    Nothing,
+    /// What passes a filter that is not understood here.
+    Some,
+    /// Logins.
+    Logins,
+}
+
+/// What rsyslog's settings send to another host: by an action of the new form (`type="omfwd"`, `type="omrelp"`), or
+/// of one of the old ones (`@host`, `@@host`, `:omrelp:host`).
+fn forwards(text: &str) -> Sends {
     let text: String = text.lines().map(|line| without_comment(line).to_owned() + "\n").collect();
-    // An action may stand on several lines.
     let lower = text.to_ascii_lowercase();
-    let is_modern = lower.split("action").skip(1).any(|action| {
+    let old = lower.lines().filter_map(of_old_form);
+    of_new_form(&lower).into_iter().chain(old).max().unwrap_or(Sends::Nothing)
+}
+
+/// An action may stand on several lines.
+fn of_new_form(text: &str) -> Vec<Sends> {
+    let away = |action: &str| {
         let action: String = action.chars().filter(|c| !c.is_whitespace()).collect();
-        let action = action.split(')').next().unwrap_or_default();
         let kind = ["type=\"omfwd\"", "type=\"omrelp\"", "type=\"omgssapi\""];
         let target = action.split_once("target=\"").and_then(|(_, rest)| rest.split('"').next());
         kind.iter().any(|kind| action.contains(kind)) && target.is_some_and(is_elsewhere)
-    });
-    let is_old = lower.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        // A filter, then the action.
-        let action = words.nth(1).unwrap_or_default();
-        let target = action.strip_prefix(":omrelp:").or_else(|| action.strip_prefix('@'));
-        let target = target.map(|target| target.trim_start_matches('@'));
-        // Options stand in brackets before the host: @@(o)host.
-        let target = target.map(|target| {
-            target.strip_prefix('(').and_then(|t| t.split_once(')')).map_or(target, |(_, t)| t)
-        });
-        target.is_some_and(is_elsewhere)
-    });
-    is_modern || is_old
+    };
+    let (mut found, mut from) = (Vec::new(), 0);
+    for (at, word) in text.match_indices("action") {
+        let rest = text.get(at + word.len()..).unwrap_or_default();
+        let Some(rest) = rest.trim_start().strip_prefix('(') else { continue };
+        let action = rest.split(')').next().unwrap_or_default();
+        let before = text.get(from..at).unwrap_or_default();
+        if away(action) {
+            found.push(by_filter(before));
+        }
+        // What was before it counts for the next one while a block is open.
+        if before.matches('{').count() <= before.matches('}').count() {
+            from = at + word.len();
+        }
+    }
+    found
+}
+
+/// What an action gets, by the settings before it: those behind the last filter's end.
+fn by_filter(before: &str) -> Sends {
+    let last = before.rsplit('}').next().unwrap_or_default();
+    let line = last.lines().next_back().unwrap_or_default().trim();
+    if let Some((condition, _)) = last.rsplit_once("then") {
+        let whole = condition.rsplit("if ").next().unwrap_or_default();
+        let of_logins = ["pam_bastion", "auth", "sshd"].iter().any(|word| whole.contains(word));
+        return if of_logins { Sends::Logins } else { Sends::Some };
+    }
+    match line {
+        "" => Sends::Logins,
+        property if property.starts_with(':') => Sends::Some,
+        selector => by_selector(selector),
+    }
+}
+
+fn of_old_form(line: &str) -> Option<Sends> {
+    let mut words = line.split_whitespace();
+    // A filter, then the action.
+    let (filter, action) = (words.next()?, words.next_back()?);
+    let target = action.strip_prefix(":omrelp:").or_else(|| action.strip_prefix('@'));
+    let target = target?.trim_start_matches('@');
+    // Options stand in brackets before the host: @@(o)host.
+    let target =
+        target.strip_prefix('(').and_then(|t| t.split_once(')')).map_or(target, |(_, t)| t);
+    let known = !filter.starts_with(':') && filter != "if";
+    is_elsewhere(target).then(|| if known { by_selector(filter) } else { Sends::Some })
+}
+
+/// Whether logins are among what a selector takes (rsyslog.conf(5)): `facility[,facility].priority[;..]`, of which
+/// the last that speaks of a facility counts.
+fn by_selector(selector: &str) -> Sends {
+    let mut taken = false;
+    for part in selector.split(';') {
+        let Some((facilities, priority)) = part.trim().rsplit_once('.') else { continue };
+        if facilities.split(',').any(|name| matches!(name.trim(), "*" | "auth" | "authpriv")) {
+            // sshd says a login with info, the module with notice.
+            taken = matches!(priority, "*" | "debug" | "info" | "notice");
+        }
+    }
+    if taken { Sends::Logins } else { Sends::Nothing }
 }
 
 fn is_elsewhere(target: &str) -> bool {
@@ -94,24 +161,49 @@ mod tests {
     fn forwarding_is_known_in_each_of_its_forms() {
         let ours = include_str!("../../../etc/rsyslog.d/bastion.conf");
         let table = [
-            ("", false),
-            ("auth,authpriv.*\t/var/log/auth.log\n*.*;auth.none -/var/log/syslog\n", false),
-            ("*.* @@logs.example.org:6514\n", true),
-            ("*.* @192.0.2.9\n", true),
-            ("*.* @@(o)logs.example.org\n", true),
-            ("*.* :omrelp:logs.example.org:2514\n", true),
-            ("#*.* @@logs.example.org\n", false),
-            ("*.* @@127.0.0.1:514\n", false),
+            ("", Sends::Nothing),
+            (
+                "auth,authpriv.*\t/var/log/auth.log\n*.*;auth.none -/var/log/syslog\n",
+                Sends::Nothing,
+            ),
+            ("*.* @@logs.example.org:6514\n", Sends::Logins),
+            ("*.* @192.0.2.9\n", Sends::Logins),
+            ("*.* @@(o)logs.example.org\n", Sends::Logins),
+            ("*.* :omrelp:logs.example.org:2514\n", Sends::Logins),
+            ("auth,authpriv.*\t@192.0.2.9\n", Sends::Logins),
+            ("*.info;mail.none @192.0.2.9\n", Sends::Logins),
+            ("kern.* @192.0.2.9\n", Sends::Nothing),
+            ("*.*;auth,authpriv.none @192.0.2.9\n", Sends::Nothing),
+            ("*.emerg @192.0.2.9\n", Sends::Nothing),
+            (":programname, isequal, \"x\" @192.0.2.9\n", Sends::Some),
+            ("if $programname == 'x' then @192.0.2.9\n", Sends::Some),
+            ("kern.* @192.0.2.9\n*.* @192.0.2.9\n", Sends::Logins),
+            ("#*.* @@logs.example.org\n", Sends::Nothing),
+            ("*.* @@127.0.0.1:514\n", Sends::Nothing),
             (
                 "action(type=\"omfwd\"\n  target = \"logs.example.org\" port=\"6514\" protocol=\"tcp\")\n",
-                true,
+                Sends::Logins,
             ),
-            ("*.* Action(Type=\"omrelp\" Target=\"192.0.2.9\")\n", true),
-            ("action(type=\"omfwd\" target=\"localhost\")\n", false),
-            ("# action(type=\"omfwd\" target=\"x\")\naction(type=\"omfile\" file=\"/x\")\n", false),
-            ("module(load=\"omrelp\")\n", false),
-            ("mail.* root@example.org\n", false),
-            (ours, true),
+            ("*.* Action(Type=\"omrelp\" Target=\"192.0.2.9\")\n", Sends::Logins),
+            ("kern.* action(type=\"omrelp\" target=\"192.0.2.9\")\n", Sends::Nothing),
+            (
+                "if $msg contains 'x' then {\n action(type=\"omfile\" file=\"/x\")\n \
+              action(type=\"omrelp\" target=\"192.0.2.9\")\n}\n",
+                Sends::Some,
+            ),
+            (
+                "if $msg contains 'x' then {\n action(type=\"omfile\" file=\"/x\")\n}\n\
+              action(type=\"omrelp\" target=\"192.0.2.9\")\n",
+                Sends::Logins,
+            ),
+            ("action(type=\"omfwd\" target=\"localhost\")\n", Sends::Nothing),
+            (
+                "# action(type=\"omfwd\" target=\"x\")\naction(type=\"omfile\" file=\"/x\")\n",
+                Sends::Nothing,
+            ),
+            ("module(load=\"omrelp\")\n", Sends::Nothing),
+            ("mail.* root@example.org\n", Sends::Nothing),
+            (ours, Sends::Logins),
         ];
         for (text, want) in table {
             assert_eq!(forwards(text), want, "{text}");
@@ -132,6 +224,10 @@ mod tests {
         assert_eq!(ids(&with(None), Role::Jump), "warning logs-not-forwarded");
         assert_eq!(ids(&with(Some(String::new())), Role::Internal), "note logs-not-forwarded");
         assert_eq!(ids(&with(sends()), Role::Jump), "");
+        let kernel = || Some("kern.* @192.0.2.9\n".to_owned());
+        assert_eq!(ids(&with(kernel()), Role::Jump), "warning logs-not-forwarded");
+        let filter = || Some(":msg, contains, \"x\" @192.0.2.9\n".to_owned());
+        assert_eq!(ids(&with(filter()), Role::Jump), "note logs-filtered");
         let upload = Units::parse("Id=systemd-journal-upload.service\nActiveState=active\n");
         let stopped = Units::parse("Id=rsyslog.service\nActiveState=failed\n");
         let uploads = Facts { units: Some(&upload), ..Facts::default() };

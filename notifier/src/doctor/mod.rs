@@ -36,6 +36,7 @@ use file::Read as ConfigRead;
 use finding::{Finding, Severity};
 use modes::Kind;
 use programs::{Answer, ask};
+use sessions::Source;
 use units::{Sections, Units};
 
 /// What a host is, by what is configured on it.
@@ -55,6 +56,9 @@ const SYSTEMD: &str = "/run/systemd/system";
 /// Where journals are, that which outlives a reboot first.
 const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 
+/// Where sshd's own records go.
+const SYSLOG: &str = "/dev/log";
+
 /// Where syslog daemons write who came in: Debian's, and that of the others.
 const AUTH_LOGS: [&str; 2] = ["/var/log/auth.log", "/var/log/secure"];
 
@@ -66,6 +70,9 @@ const MAX_SETTINGS: u64 = 256 * 1024;
 
 /// How far back logins are looked at.
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The service that the door is.
+const SSHD: &str = "sshd";
 
 /// Whose the tunnels are by the manual. Of him tunnelwatch asks sshd.
 const TUNNEL_USER: &str = "tunnel";
@@ -212,6 +219,9 @@ impl Patient<'_> {
             }
         }
         let units = answers.units.as_ref().and_then(Answer::good).map(Units::parse);
+        if let Some(units) = &units {
+            findings.extend(units::judge_places(units, self.sections, self.host()));
+        }
         findings.extend(updates::judge(
             &answers.apt,
             &updates::Facts {
@@ -236,10 +246,20 @@ impl Patient<'_> {
     /// PAM's files for each service, and the module that sshd's loads.
     fn look_at_pam(&self) -> (Vec<Finding>, Option<PathBuf>) {
         let (mut findings, mut of_sshd) = (Vec::new(), None);
-        for service in &self.read.services {
-            let (wrong, module) = pam::look(service, self.config);
+        let mut services = self.read.services.clone();
+        // Whatever the file says: the door is sshd's, and who has the line wants it guarded.
+        if !services.iter().any(|service| service == SSHD) && pam::has_line(SSHD) {
+            let text = "sshd is not in services, so of the logins over SSH none is told";
+            let fix =
+                "in [login]: services = [\"sshd\", ..], or leave services out; or: bastion disable";
+            let file = self.config.display().to_string();
+            findings.push(Finding::new(Severity::Critical, "sshd-not-watched", file, text, fix));
+            services.push(SSHD.to_owned());
+        }
+        for service in &services {
+            let (wrong, module) = pam::look(service, self.config, self.root);
             findings.extend(wrong);
-            if service == "sshd" {
+            if service == SSHD {
                 of_sshd = module;
             }
         }
@@ -250,14 +270,25 @@ impl Patient<'_> {
     /// in place there was nobody to make one.
     fn guarded_since_ms(&self, module: Option<&Path>) -> Option<u64> {
         let ms = |seconds: i64| u64::try_from(seconds).unwrap_or_default().saturating_add(1) * 1000;
-        let line = fs::metadata(Path::new(pam::PAM_D).join("sshd")).ok()?;
+        let line = fs::metadata(Path::new(pam::PAM_D).join(SSHD)).ok()?;
         // A package brings the times of its build along, so of the module it is that of its inode that counts.
         let module = fs::metadata(module?).ok()?;
         let day_ago = self.now_ms.saturating_sub(u64::try_from(A_DAY.as_millis()).ok()?);
-        Some(ms(line.mtime()).max(ms(module.ctime())).max(day_ago))
+        let put_there = [line.mtime(), module.ctime()].map(ms);
+        Some(guarded_since(put_there, day_ago, self.now_ms))
     }
 
     fn judge_sessions(&self, journal: Option<&Answer>, since_ms: u64) -> Option<Finding> {
+        let (own, syslog) = (&self.host().syslog, Path::new(SYSLOG));
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if real(own) != real(syslog) {
+            let text = format!(
+                "[host] syslog is {}, so logins are not compared with their records, which are elsewhere",
+                own.display()
+            );
+            let fix = "leave syslog out of [host], or compare them there";
+            return Some(Finding::new(Severity::Note, "sessions-elsewhere", "sessions", text, fix));
+        }
         if let Some(unheard) =
             journal.and_then(|answer| answer.unheard("sessions-unheard", "journalctl"))
         {
@@ -294,10 +325,13 @@ impl Patient<'_> {
             _ => {}
         }
         // With rsyslog beside it a journal may be short, as it is where it is kept in memory.
-        let of_files =
-            || files.iter().flat_map(|text| sessions::of_file(text, self.now_ms)).collect();
-        let lines = of_journal.filter(|lines| !lines.is_empty()).unwrap_or_else(of_files);
-        sessions::judge(&lines, since_ms, self.now_ms)
+        let of_files = || -> Vec<sessions::Line> {
+            files.iter().flat_map(|text| sessions::of_file(text, self.now_ms)).collect()
+        };
+        match of_journal.filter(|lines| !lines.is_empty()) {
+            Some(lines) => sessions::judge(&lines, Source::Journal, since_ms, self.now_ms),
+            None => sessions::judge(&of_files(), Source::File, since_ms, self.now_ms),
+        }
     }
 
     fn look_at_sender(&self) -> Vec<Finding> {
@@ -365,6 +399,12 @@ impl Patient<'_> {
     }
 }
 
+/// The latest of these times; one that is to come says nothing, as of a file that a wrong clock has touched.
+fn guarded_since(put_there: [u64; 2], day_ago: u64, now_ms: u64) -> u64 {
+    let past = put_there.into_iter().filter(|at| *at <= now_ms);
+    past.fold(day_ago, u64::max)
+}
+
 /// For how long a file has been there.
 fn age(path: &Path) -> Option<Duration> {
     let since = fs::metadata(path).ok()?.modified().ok()?;
@@ -393,4 +433,19 @@ fn tail(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.take(MAX_LOG).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_to_come_hides_no_login() {
+        let (now, day_ago) = (100, 50);
+        for (put_there, want) in
+            [([10, 20], 50), ([60, 20], 60), ([60, 70], 70), ([200, 60], 60), ([200, 101], 50)]
+        {
+            assert_eq!(guarded_since(put_there, day_ago, now), want, "{put_there:?}");
+        }
+    }
 }

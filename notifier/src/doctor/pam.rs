@@ -1,41 +1,89 @@
 //! PAM's side: whether our line is in place and in order, and whether the module is there to be loaded.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::finding::{Finding, Severity};
-use crate::pam_line::{self, StackLine};
+use super::programs::{Answer, DEADLINE, hear};
+use crate::pam_line;
 use Severity::{Critical, Note, Warning};
 
 /// Where libpam finds the service files.
 pub const PAM_D: &str = "/etc/pam.d";
 
-/// Where libpam looks for a module that is named without a path, by distribution.
-const MODULE_DIRS: [&str; 6] = [
-    "/lib/x86_64-linux-gnu/security",
-    "/lib/aarch64-linux-gnu/security",
-    "/lib/arm-linux-gnueabihf/security",
-    "/lib/security",
-    "/lib64/security",
-    "/usr/lib/security",
-];
+/// The word by which this program loads a module for itself, and ends: a file that is cut off kills who loads it.
+pub const LOADS: &str = "loads-module";
 
-/// A service's line: what is wrong with it, and the module that it loads, where there is one.
+/// Whether a service's stack has our line.
 #[must_use]
-pub fn look(service: &str, config: &Path) -> (Vec<Finding>, Option<PathBuf>) {
+pub fn has_line(service: &str) -> bool {
+    let stack = pam_line::session_stack(Path::new(PAM_D), service);
+    stack.iter().any(|line| line.module.ends_with("pam_bastion.so"))
+}
+
+/// A service's line: what is wrong with it, and the module that it loads, where there is one. `root` loads it too.
+#[must_use]
+pub fn look(service: &str, config: &Path, root: bool) -> (Vec<Finding>, Option<PathBuf>) {
     let stack = pam_line::session_stack(Path::new(PAM_D), service);
     let wrong = pam_line::judge(service, &stack, config);
     let mut findings: Vec<Finding> = wrong.iter().map(|said| judge(service, said)).collect();
     let Some(line) = stack.iter().find(|line| line.module.ends_with("pam_bastion.so")) else {
         return (findings, None);
     };
-    let module = module(line);
-    if module.is_none() {
-        let at = format!("{}:{}", line.file.display(), line.number);
-        let text = format!("there is no {}, so no login is told", line.module);
-        let fix = "apt install --reinstall pam-bastion";
-        findings.push(Finding::new(Critical, "module-missing", at, text, fix));
+    let module = pam_line::module_file(&line.module);
+    match &module {
+        None => {
+            let at = format!("{}:{}", line.file.display(), line.number);
+            let text = format!("there is no {}, so no login is told", line.module);
+            findings.push(Finding::new(Critical, "module-missing", at, text, REINSTALL));
+        }
+        // What others may write to is not run by root; that is told of by its mode.
+        Some(path) if root && is_roots(path) => {
+            findings.extend(judge_load(path, &load(path)));
+        }
+        Some(_) => {}
     }
     (findings, module)
+}
+
+/// What puts the module back.
+const REINSTALL: &str = "apt install --reinstall pam-bastion";
+
+fn is_roots(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.uid() == 0 && meta.mode() & 0o022 == 0)
+}
+
+/// Has a process of its own load it.
+fn load(module: &Path) -> Answer {
+    // This very program, also where its file has been replaced since.
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["check", LOADS]).arg(module);
+    hear(command, DEADLINE)
+}
+
+/// What is wrong by what came of loading it.
+fn judge_load(module: &Path, answer: &Answer) -> Option<Finding> {
+    let subject = module.display().to_string();
+    let said = match answer {
+        Answer::Said { code: Some(0), .. } => return None,
+        Answer::Said { code: Some(_), .. } => answer.first_words(),
+        Answer::Said { code: None, .. } => "it kills who loads it; the file is cut off",
+        Answer::Missing => "this program is not there to try it",
+        Answer::Unheard(why) => why,
+    };
+    if matches!(answer, Answer::Missing | Answer::Unheard(_)) {
+        return Some(Finding::unknown(
+            "module-unheard",
+            &subject,
+            said,
+            "bastion enable --dry-run",
+        ));
+    }
+    // The loader begins with the path.
+    let said = said.strip_prefix(&subject).unwrap_or(said).trim_start_matches(": ");
+    let text = format!("cannot be loaded, so no login is told: {said}");
+    Some(Finding::new(Critical, "module-broken", subject, text, REINSTALL))
 }
 
 /// How bad that is which `pam_line::judge` has found, and what mends it.
@@ -59,17 +107,35 @@ fn judge(service: &str, said: &str) -> Finding {
     finding
 }
 
-fn module(line: &StackLine) -> Option<PathBuf> {
-    let mut places: Vec<PathBuf> = vec![line.module.clone().into()];
-    if !line.module.starts_with('/') {
-        places = MODULE_DIRS.iter().map(|dir| Path::new(dir).join(&line.module)).collect();
-    }
-    places.into_iter().find(|path| path.is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pam_line::StackLine;
+
+    #[test]
+    fn what_came_of_loading_the_module_is_judged() {
+        let said = |code, out: &str| Answer::Said { code, out: out.into(), err: String::new() };
+        let table = [
+            (said(Some(0), ""), "", ""),
+            (
+                said(Some(1), "/x.so: invalid ELF header\n"),
+                "critical module-broken",
+                "told: invalid ELF header",
+            ),
+            (said(None, ""), "critical module-broken", "cut off"),
+            (
+                Answer::Unheard("did not end within 10 s".into()),
+                "unknown module-unheard",
+                "did not end",
+            ),
+        ];
+        for (answer, id, text) in table {
+            let found = judge_load(Path::new("/x.so"), &answer);
+            let said = found.as_ref().map(|one| format!("{} {}", one.severity.as_str(), one.id));
+            assert_eq!(said.unwrap_or_default(), id, "{answer:?}");
+            assert!(found.is_none_or(|one| one.text.contains(text)), "{answer:?}");
+        }
+    }
 
     #[test]
     fn each_thing_that_can_be_wrong_with_the_line_has_its_weight() {

@@ -29,6 +29,15 @@ pub struct Line {
     text: String,
 }
 
+/// Where lines come from, and so what they are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The journal, which knows who has said it.
+    Journal,
+    /// A syslog daemon's file, into which every user may write under any name.
+    File,
+}
+
 /// How the journal is asked (journalctl(1)), from this moment on.
 #[must_use]
 pub fn arguments(since_ms: u64) -> Vec<String> {
@@ -45,9 +54,14 @@ pub fn arguments(since_ms: u64) -> Vec<String> {
         "-t",
         "pam_bastion",
     ];
-    // Of an sshd that the internet sees, nearly all lines are of who did not come in.
-    let words = words.into_iter().chain(["--grep", "^(Accepted|login) "]).map(str::to_owned);
-    words.chain([since]).collect()
+    // Of an sshd that the internet sees, nearly all lines are of who did not come in; and of an entry little is
+    // needed.
+    let fewer = ["--grep", "^(Accepted|login) ", "--all"];
+    let fields = ["--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,SYSLOG_PID"];
+    // Any user can say that he is sshd (logger -t sshd). Who he is says the kernel.
+    let of_root = ["_UID=0"];
+    let words = words.into_iter().chain(fewer).chain(fields).map(str::to_owned);
+    words.chain([since]).chain(of_root.map(str::to_owned)).collect()
 }
 
 /// The lines of a journal, as journalctl(1) prints it. A text that is not UTF-8 is a list of numbers there.
@@ -158,7 +172,7 @@ fn zone_ahead_s(now_ms: u64) -> i64 {
 
 /// Logins that have no record. Those before `since_ms` were before the guard.
 #[must_use]
-pub fn judge(lines: &[Line], since_ms: u64, now_ms: u64) -> Option<Finding> {
+pub fn judge(lines: &[Line], source: Source, since_ms: u64, now_ms: u64) -> Option<Finding> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let until_ms = now_ms.saturating_sub(ms(FRESH));
     let has_record = |login: &Line| {
@@ -184,7 +198,11 @@ pub fn judge(lines: &[Line], since_ms: u64, now_ms: u64) -> Option<Finding> {
     let named = untold.iter().skip(last).map(String::as_str).collect::<Vec<_>>().join(", ");
     let earlier = if last > 0 { format!(", and {last} earlier") } else { String::new() };
     (!untold.is_empty()).then(|| {
-        let text = format!("{} of the last day came in and nobody was told: {named}{earlier}", logins(untold.len()));
+        let forged = match source {
+            Source::Journal => "",
+            Source::File => " (by auth.log, into which any user of this host may write as sshd)",
+        };
+        let text = format!("{} of the last day without a record of pam_bastion{forged}: {named}{earlier}", logins(untold.len()));
         let fix = "ask who it was; then see that it cannot happen again: UsePAM yes, bastion enable, and what else \
                    is told here; journalctl -t sshd -t sshd-session -t pam_bastion has all lines";
         Finding::new(Severity::Critical, "untold-login", "sessions", text, fix)
@@ -220,7 +238,7 @@ mod tests {
         "login verdict=alert alert=k7f3q2 user=\"alice\" service=\"sshd\" from=203.0.113.9";
 
     fn untold(lines: &[Line]) -> Option<String> {
-        judge(lines, NOW - 86_400_000, NOW).map(|finding| finding.text)
+        judge(lines, Source::Journal, NOW - 86_400_000, NOW).map(|finding| finding.text)
     }
 
     #[test]
@@ -258,7 +276,9 @@ mod tests {
             );
         }
         // Before the guard was there.
-        assert_eq!(judge(&[came(0)], NOW - 3_599_000, NOW), None);
+        assert_eq!(judge(&[came(0)], Source::Journal, NOW - 3_599_000, NOW), None);
+        let of_file = judge(&[came(0)], Source::File, 0, NOW).unwrap().text;
+        assert!(of_file.contains("any user of this host may write"), "{of_file}");
         let many: Vec<Line> = (0..9).map(|pid| line(0, "sshd", pid, CAME)).collect();
         let text = untold(&many).unwrap();
         assert!(

@@ -6,11 +6,13 @@ use super::programs::Answer;
 use Severity::{Critical, Note, Warning};
 
 /// Its answer as it is asked for, with settings that hold for anybody from anywhere
-/// (192.0.2.1 is no `Match Address`'s, RFC 5737).
-pub const FOR_ANYBODY: [&str; 3] = ["-T", "-C", "user=nobody,host=localhost,addr=192.0.2.1"];
+/// (192.0.2.1 is no `Match Address`'s, RFC 5737). A `Match` on what is not said here would be an error of its own.
+pub const FOR_ANYBODY: [&str; 3] =
+    ["-T", "-C", "user=nobody,host=localhost,addr=192.0.2.1,laddr=192.0.2.2,lport=22,rdomain="];
 
 /// The same for root, of whom a `Match User root` may speak.
-pub const FOR_ROOT: [&str; 3] = ["-T", "-C", "user=root,host=localhost,addr=192.0.2.1"];
+pub const FOR_ROOT: [&str; 3] =
+    ["-T", "-C", "user=root,host=localhost,addr=192.0.2.1,laddr=192.0.2.2,lport=22,rdomain="];
 
 /// What makes a change count.
 const RELOAD: &str =

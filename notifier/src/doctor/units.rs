@@ -1,7 +1,11 @@
 //! Whether systemd starts, and keeps, what is configured: by `systemctl show` (systemctl(1)).
 
+use std::path::Path;
+
 use super::finding::{Finding, Severity};
 use super::programs::Answer;
+use crate::config::host::Host;
+use crate::spool::Spool;
 use Severity::{Critical, Warning};
 
 /// Which sections of the file ask for units.
@@ -93,8 +97,13 @@ const OTHERS: [&str; 9] = [
 /// How all of them are asked for at once.
 #[must_use]
 pub fn arguments() -> Vec<&'static str> {
-    let mut words =
-        vec!["show", "--no-pager", "-p", "Id,LoadState,UnitFileState,ActiveState,Result", "--"];
+    let mut words = vec![
+        "show",
+        "--no-pager",
+        "-p",
+        "Id,LoadState,UnitFileState,ActiveState,SubState,Result,ProtectSystem,ReadWritePaths,StateDirectory,RuntimeDirectory",
+        "--",
+    ];
     words.extend(WANTED.iter().map(|unit| unit.name));
     words.extend(SSHD);
     words.extend(OTHERS);
@@ -112,7 +121,12 @@ struct Unit<'t> {
     load: &'t str,
     file: &'t str,
     active: &'t str,
+    sub: &'t str,
     result: &'t str,
+    protect: &'t str,
+    writes: &'t str,
+    state: &'t str,
+    run: &'t str,
 }
 
 impl<'t> Units<'t> {
@@ -129,7 +143,12 @@ impl<'t> Units<'t> {
                 load: get("LoadState"),
                 file: get("UnitFileState"),
                 active: get("ActiveState"),
+                sub: get("SubState"),
                 result: get("Result"),
+                protect: get("ProtectSystem"),
+                writes: get("ReadWritePaths"),
+                state: get("StateDirectory"),
+                run: get("RuntimeDirectory"),
             }
         };
         Self(text.split("\n\n").map(read).filter(|unit| !unit.name.is_empty()).collect())
@@ -155,10 +174,20 @@ impl<'t> Units<'t> {
 
 impl Unit<'_> {
     fn is_enabled(&self) -> bool {
-        matches!(
-            self.file,
-            "enabled" | "enabled-runtime" | "static" | "alias" | "linked" | "generated"
-        )
+        // enabled-runtime is gone after a reboot; static and linked are started by somebody else, or nobody.
+        matches!(self.file, "enabled" | "alias" | "generated")
+    }
+
+    /// Whether what is under a path can be written by it; where that is not restricted, as far as modes say.
+    fn may_write(&self, path: &Path) -> bool {
+        let under = |root: &str, names: &str| {
+            names.split_whitespace().any(|name| path.starts_with(Path::new(root).join(name)))
+        };
+        let named = |word: &str| path.starts_with(word.trim_start_matches(['-', '+']));
+        self.protect != "strict"
+            || self.writes.split_whitespace().any(named)
+            || under("/var/lib", self.state)
+            || under("/run", self.run)
     }
 }
 
@@ -194,6 +223,36 @@ pub fn judge(answer: &Answer, sections: Sections) -> Vec<Finding> {
     findings
 }
 
+/// Units that raise alerts, and those that have the same settings.
+const RAISERS: [(&str, &str, fn(Sections) -> bool); 3] = [
+    ("tunnelwatch.service", "tunnelwatch", |sections| sections.tunnel),
+    ("tunnelwatch-watch.service", "tunnelwatch-watch", |sections| sections.tunnel_watch),
+    ("linkprobe-watch.service", "linkprobe linkprobe-measure linkprobe-watch", |sections| {
+        sections.link
+    }),
+];
+
+/// What `[host]` names and units may not write to, as they are confined.
+#[must_use]
+pub fn judge_places(units: &Units<'_>, sections: Sections, host: &Host) -> Vec<Finding> {
+    let drop = Spool::new(&host.spool).drop();
+    let own = [("spool", &host.spool), ("state", &host.state), ("run", &host.run)];
+    let own = own.map(|(key, path)| (key, path.as_path(), "bastion.service", "bastion"));
+    let raisers = RAISERS.iter().filter(|(_, _, is_wanted)| is_wanted(sections));
+    let raisers = raisers.map(|(unit, names, _)| ("spool", drop.as_path(), *unit, *names));
+    let all = own.into_iter().filter(|_| sections.notify).chain(raisers);
+    let shut = all.filter(|(_, path, unit, _)| units.get(unit).is_some_and(|u| !u.may_write(path)));
+    shut.map(|(key, path, unit, names)| {
+        let path = path.display();
+        let text = format!("may not write to {path}, which [host] {key} says, so no alert gets there");
+        let fix = format!(
+            "systemctl edit {names}, and write: [Service] and under it ReadWritePaths={path}; then: systemctl restart {names}"
+        );
+        Finding::new(Critical, "unit-may-not-write", unit, text, fix)
+    })
+    .collect()
+}
+
 impl Wanted {
     fn judge(&self, units: &Units<'_>) -> Option<Finding> {
         let (name, lost) = (self.name, self.lost);
@@ -221,6 +280,11 @@ impl Wanted {
                 "journalctl -u {name} -n 20, and when that is mended: systemctl restart {name}"
             );
             return found(Critical, "unit-failed", text, &fix);
+        }
+        // It is started again for ever, and so never has failed.
+        if unit.sub.starts_with("auto-restart") {
+            let text = format!("ends again and again ({}), so {lost}", unit.result);
+            return found(Critical, "unit-failing", text, &format!("journalctl -u {name} -n 20"));
         }
         if !unit.is_enabled() {
             let text = format!("does not begin with the machine, so after a reboot {lost}");
@@ -296,6 +360,86 @@ mod tests {
                 findings.iter().all(|one| one.fix.contains("systemctl") || one.fix.contains("apt"))
             );
         }
+    }
+
+    #[test]
+    fn one_that_ends_again_and_again_is_not_well() {
+        for name in ["bastion.service", "linkprobe-watch.service"] {
+            let mut text: String = WANTED
+                .iter()
+                .map(|unit| block(unit.name, "loaded", "enabled", "active") + "\n")
+                .collect();
+            let well = block(name, "loaded", "enabled", "active");
+            let loops = block(name, "loaded", "enabled", "activating")
+                .replace("=success", "=exit-code")
+                + "SubState=auto-restart\n";
+            text = text.replace(&well, &loops);
+            let findings = judge(&said(&[text]), ALL);
+            assert_eq!(findings.len(), 1, "{findings:#?}");
+            assert_eq!((findings[0].severity, findings[0].id), (Critical, "unit-failing"));
+            assert!(findings[0].text.contains("again and again (exit-code)"), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn what_begins_with_the_machine_is_enabled_for_good() {
+        for (file, want) in [
+            ("enabled", true),
+            ("alias", true),
+            ("generated", true),
+            ("enabled-runtime", false),
+            ("linked", false),
+            ("static", false),
+            ("disabled", false),
+            ("", false),
+        ] {
+            let text = block("ssh.service", "loaded", file, "active");
+            assert_eq!(Units::parse(&text).is_enabled("ssh.service"), want, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_a_unit_may_not_write_to_is_told() {
+        let confined = |name: &str, more: &str| {
+            format!(
+                "Id={name}\nLoadState=loaded\nProtectSystem=strict\nStateDirectory=bastion\nRuntimeDirectory=bastion\n\
+                 ReadWritePaths={more}\n"
+            )
+        };
+        let host = |spool: &str, state: &str| Host {
+            spool: spool.into(),
+            state: state.into(),
+            ..Host::default()
+        };
+        let found = |units: &[String], host: &Host, sections| {
+            let text = units.join("\n");
+            let found = judge_places(&Units::parse(&text), sections, host);
+            let word =
+                |one: &Finding| format!("{} {}", one.subject, one.text.split(' ').nth(4).unwrap());
+            found.iter().map(word).collect::<Vec<_>>()
+        };
+        let sender = Sections { notify: true, ..Sections::default() };
+        let ours = || [confined("bastion.service", "/var/spool/bastion -/x")];
+        let usual = Host::default();
+        assert_eq!(found(&ours(), &usual, sender), [""; 0]);
+        assert_eq!(found(&ours(), &host("/x/spool", "/x"), sender), [""; 0]);
+        assert_eq!(
+            found(&ours(), &host("/data/spool", "/data/state"), sender),
+            ["bastion.service /data/spool,", "bastion.service /data/state,"]
+        );
+        assert_eq!(
+            found(&ours(), &host("/var/spool/bastion2", "/var/lib/bastion"), sender).len(),
+            1
+        );
+        let open = ours().map(|text| text.replace("strict", "no"));
+        assert_eq!(found(&open, &host("/data/spool", "/data/state"), sender), [""; 0]);
+        let both = [ours()[0].clone(), confined("tunnelwatch.service", "-/var/spool/bastion/drop")];
+        assert_eq!(found(&both, &usual, ALL), [""; 0]);
+        let far = Host { spool: "/data/spool".into(), ..Host::default() };
+        assert_eq!(
+            found(&both, &far, ALL),
+            ["bastion.service /data/spool,", "tunnelwatch.service /data/spool/drop,"]
+        );
     }
 
     #[test]

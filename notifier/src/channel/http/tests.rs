@@ -249,3 +249,29 @@ fn a_ca_file_has_to_hold_a_certificate() {
     assert!(read_ca_file(&path).is_err());
     assert!(read_ca_file(Path::new("/dev/zero")).is_err());
 }
+
+#[test]
+fn a_key_that_may_only_send_is_no_fault() {
+    let asked = |status, refusals: &[u16]| match judge_asked(
+        &answer(status, "", None),
+        "api.example.org",
+        "the-key",
+        refusals,
+    ) {
+        Asked::Knows(_) => "knows",
+        Asked::Reached(_) => "reached",
+        Asked::Bad(Outcome::Config { .. }) => "config",
+        _ => "other",
+    };
+    for (status, of_key, of_token) in [
+        (200, "knows", "knows"),
+        (401, "config", "config"),
+        (403, "reached", "config"),
+        (404, "reached", "config"),
+        (405, "reached", "config"),
+        (500, "other", "other"),
+    ] {
+        assert_eq!(asked(status, &[403, 404, 405]), of_key, "{status}");
+        assert_eq!(asked(status, &[]), of_token, "{status}");
+    }
+}

@@ -21,6 +21,7 @@ type Judge = fn(&str);
 /// Files by their beginning and their end; the first that fits counts.
 const JUDGES: &[(&str, &str, Judge)] = &[
     ("nftables/", ".nft", by_nft),
+    ("ssh/sshd_config.d/internal-9.8.conf", "", |file| by_another_test(file, "sshd_penalties.rs")),
     ("ssh/sshd_config.d/", ".conf", by_sshd),
     ("ssh/authorized_keys.tunnel", "", by_ssh_keygen),
     ("rsyslog.d/", ".conf", by_rsyslogd),
@@ -155,7 +156,7 @@ fn by_apt(file: &str) {
         "APT::Periodic::Update-Package-Lists \"1\";",
         "Unattended-Upgrade::Automatic-Reboot \"true\";",
         "Unattended-Upgrade::Automatic-Reboot-Time \"04:00\";",
-        "Unattended-Upgrade::Automatic-Reboot-WithUsers \"false\";",
+        "Unattended-Upgrade::Automatic-Reboot-WithUsers \"true\";",
     ] {
         assert!(settings.contains(setting), "etc/{file}: {setting} is not in {settings}");
     }

@@ -225,6 +225,27 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn what_the_guide_copies_is_there_and_takes_the_place_of_no_file_of_others() {
+    let guide = read("docs/guide.md");
+    let mut copied = Vec::new();
+    for line in guide.lines().map(str::trim) {
+        if !line.starts_with("sudo cp ") && !line.starts_with("sudo install -D ") {
+            continue;
+        }
+        let line = line.split(" # ").next().expect("a line has a beginning");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [.., from, to] = words[..] else { panic!("docs/guide.md: {line}") };
+        let from = from.trim_start_matches("/usr/share/doc/pam-bastion/examples/");
+        assert!(root().join("etc").join(from).is_file(), "docs/guide.md: etc/{from} is not there");
+        let directory = to.rsplit_once('/').expect("a whole path").0;
+        assert!(directory.ends_with(".d"), "docs/guide.md: {to} may be somebody else's");
+        copied.push(from);
+    }
+    let both = copied.iter().filter(|from| from.contains("nftables/")).count();
+    assert!(copied.len() > 6 && both == 2, "docs/guide.md: only {copied:?}");
+}
+
+#[test]
 fn links_lead_somewhere() {
     let mut texts: Vec<String> = files("docs", ".md").iter().map(|path| relative(path)).collect();
     texts.extend(

@@ -76,22 +76,28 @@ fn a_service_without_its_section_is_skipped_and_with_it_starts() {
     let (all_but, alone) = (dir.join("all-but.toml"), dir.join("alone.toml"));
     for name in names(".service") {
         let service = section(&name, "Service");
-        let condition = one(&name, &service, "ExecCondition");
+        let (condition, script) = condition(&name, &service);
         let (program, words) =
             condition.split_once(' ').unwrap_or_else(|| panic!("{name}: {condition}"));
+        assert_eq!(one(&name, &service, "ExecStart").split(' ').next(), Some(program));
+        // Of the program alone a 1 skips the unit: what systemd's own faults, ours and a missing program end with, does not.
+        for (code, skipped) in [(0, false), (1, true), (64, false), (101, false), (127, false)] {
+            let script = script.replace(&condition, &format!("(exit {code})"));
+            let output = Command::new("/bin/sh").args(["-c", &script]).output().expect("a shell");
+            assert_eq!(output.status.code(), Some(i32::from(skipped)), "{name}: {script}");
+        }
         let program =
             program.strip_prefix("/usr/bin/").unwrap_or_else(|| panic!("{name}: {condition}"));
-        assert_eq!(
-            one(&name, &service, "ExecStart").split(' ').next(),
-            condition.split(' ').next()
-        );
         let (own, need) = *NEEDS.iter().find(|(own, _)| name.starts_with(own)).expect("its need");
         let others = NEEDS.iter().filter(|(other, _)| *other != own).map(|(_, need)| *need);
         fs::write(&all_but, others.collect::<String>()).unwrap();
         fs::write(&alone, need).unwrap();
-        for (config, want) in
-            [(&etc("bastion.toml"), Some(1)), (&all_but, Some(1)), (&alone, Some(0))]
-        {
+        for (config, want) in [
+            (&etc("bastion.toml"), Some(1)),
+            (&etc("../packaging/bastion.toml"), Some(1)),
+            (&all_but, Some(1)),
+            (&alone, Some(0)),
+        ] {
             let output = Command::new(artefacts().join(program))
                 .arg("--config")
                 .arg(config)
@@ -105,6 +111,58 @@ fn a_service_without_its_section_is_skipped_and_with_it_starts() {
         }
     }
     fs::remove_dir_all(&dir).unwrap();
+}
+
+/// What a service asks before its start, and the script that asks: outside the sandbox, since systemd skips a unit also when
+/// it cannot make that for the question, and never tries again.
+fn condition(name: &str, service: &BTreeMap<String, Vec<String>>) -> (String, String) {
+    let line = one(name, service, "ExecCondition");
+    let script = line.strip_prefix("+/bin/sh -c \"").and_then(|rest| rest.strip_suffix('"'));
+    let script = script.unwrap_or_else(|| panic!("{name}: {line}")).replace("$$", "$");
+    let (asked, _) = script.split_once(';').unwrap_or_else(|| panic!("{name}: {line}"));
+    (asked.to_owned(), script.clone())
+}
+
+#[test]
+fn nothing_that_is_away_for_a_while_keeps_a_service_from_its_start() {
+    for name in names(".service") {
+        for path in section(&name, "Service").get("ReadWritePaths").into_iter().flatten() {
+            for path in path.split(' ') {
+                assert!(path.starts_with('-'), "{name}: without {path} there is no sandbox");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_short_configuration_has_keys_that_are_known() {
+    let text = fs::read_to_string(etc("../packaging/bastion.toml")).unwrap();
+    let config = std::env::temp_dir().join(format!("bastion-short-{}.toml", std::process::id()));
+    // A text begins with "# ", an example with what it is.
+    let used = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(example) if example.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => {
+            example
+        }
+        _ => line,
+    });
+    let used: String = used.flat_map(|line| [line, "\n"]).collect();
+    assert!(used.contains("\nknown-good = ") && used.contains("\n[notify.channel.sms]\n"));
+    let said = |text: &str| {
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(artefacts().join("bastion"));
+        let output = command.arg("--config").arg(&config).arg("check").output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), errors(&output));
+        // There is no token where the tests run.
+        let of_file = |line: &&str| {
+            line.contains(&format!("{}: line ", config.display()))
+                && !line.contains("/etc/bastion/secrets/twilio-token: ")
+        };
+        said.lines().filter(of_file).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&text), [""; 0]);
+    assert_eq!(said(&used), [""; 0]);
+    assert!(!said(&format!("{used}nosuch = 1\n")).is_empty());
+    fs::remove_file(&config).unwrap();
 }
 
 #[test]

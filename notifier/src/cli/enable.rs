@@ -134,7 +134,7 @@ impl Desk {
         if !keep {
             self.file.back_up(&backup)?;
         }
-        self.file.replace(new)?;
+        self.file.replace(&new)?;
         self.log.say(Level::Notice, &Line::new("guard-on").text("by", &caller()));
         let line = session_stack(Path::new(PAM_D), SERVICE).first().map_or(0, |line| line.number);
         print(&format!(
@@ -168,7 +168,7 @@ impl Desk {
             );
             Failure::spool(&what, error)
         })?;
-        if let Err(failure) = self.file.replace(new) {
+        if let Err(failure) = self.file.replace(&new) {
             let said = format!("the guard is still on: bastion disable by {by} was not done");
             if let Err(error) = self.raise(said) {
                 complain("bastion", format!("that the guard is still on cannot be told: {error}"));

@@ -91,7 +91,7 @@ impl PamFile {
     /// # Errors
     ///
     /// When somebody else has changed it meanwhile, and what the system said; it is as it was.
-    pub fn replace(&self, new: Prepared) -> Result<(), Failure> {
+    pub fn replace(&self, new: &Prepared) -> Result<(), Failure> {
         let same = read(&self.path).is_ok_and(|(file, now)| now == self.text && self.is(&file));
         if !same {
             return Err(Failure::later(format!(

@@ -254,7 +254,35 @@ fn check_tells_each_fault_and_what_to_do() {
             false,
         ),
         ("sed -i s/^-// STACK", "note pam-line", "fills the log", "-session optional", false),
-        ("sed -i p STACK", "warning pam-line", "twice", "remove one", false),
+        ("sed -i p STACK", "warning pam-line", "twice", "bastion enable", false),
+        (
+            "sed -i '1i session sufficient pam_permit.so' STACK",
+            "critical pam-line",
+            "logins are not told",
+            "bastion enable",
+            false,
+        ),
+        (
+            "echo '@include nosuch' >>STACK",
+            "critical pam-file",
+            "libpam lets nobody in",
+            "mend the name",
+            false,
+        ),
+        (
+            "printf 'Match User bob\\n PasswordAuthentication yes\\n' >>SSHD",
+            "warning sshd-user-passwords",
+            "lets bob in by a password",
+            "take PasswordAuthentication yes out there",
+            false,
+        ),
+        (
+            "echo 'Apt::Periodic::Unattended-Upgrade \"0\";' >/etc/apt/apt.conf.d/99z",
+            "warning updates-off",
+            "Unattended-Upgrade",
+            "in /etc/apt/apt.conf.d/99z, which counts",
+            false,
+        ),
         ("sed -i s/config=.*/config=x/ STACK", "critical pam-line", "reads x", "--config", false),
         (
             "rm /srv/pam_bastion.so",
@@ -630,6 +658,15 @@ fn units_are_judged_by_what_systemd_says_of_them() {
         ("", vec![]),
         ("/Id=bastion/,/^$/s/=enabled/=disabled/", vec!["critical unit-not-enabled"]),
         ("/Id=bastion/,/^$/s/State=active/State=failed/", vec!["critical unit-failed"]),
+        (
+            "/Id=bastion/,/^$/{s/State=active/State=activating/; s/^Result=/SubState=auto-restart\\n&/}",
+            vec!["critical unit-failing"],
+        ),
+        (
+            "/Id=bastion/,/^$/s#^Result=#ProtectSystem=strict\\nStateDirectory=bastion\\nRuntimeDirectory=bastion\\n\
+             ReadWritePaths=/var/spool/other\\n&#",
+            vec!["critical unit-may-not-write"],
+        ),
         ("/Id=ssh/,/^$/s/=enabled/=disabled/", vec!["critical sshd-unit"]),
         ("/Id=apt-daily-up/,/^$/s/=active/=inactive/", vec!["warning updates-timers"]),
         ("/Id=tunnelwatch/,/^$/s/=enabled/=disabled/", vec![]),

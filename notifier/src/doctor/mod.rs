@@ -62,10 +62,13 @@ const SYSLOG: &str = "/dev/log";
 /// Where syslog daemons write who came in: Debian's, and that of the others.
 const AUTH_LOGS: [&str; 2] = ["/var/log/auth.log", "/var/log/secure"];
 
+/// Who there is.
+const PASSWD: &str = "/etc/passwd";
+
 /// Most that is read of such a file, from its end, in bytes.
 const MAX_LOG: u64 = 8 * 1024 * 1024;
 
-/// Most that is read of a file of rsyslog's, in bytes.
+/// Most that is read of a file of rsyslog's or apt's, in bytes.
 const MAX_SETTINGS: u64 = 256 * 1024;
 
 /// How far back logins are looked at.
@@ -81,6 +84,8 @@ const TUNNEL_USER: &str = "tunnel";
 struct Answers {
     sshd: Answer,
     sshd_of_root: Answer,
+    /// Of each user who may log in, and how many more there are.
+    sshd_of_users: (Vec<(String, Answer)>, usize),
     ss: Answer,
     apt: Answer,
     /// `None`: no systemd is at work here.
@@ -163,8 +168,20 @@ impl Patient<'_> {
             (systemd, "timedatectl", &clock::ARGUMENTS),
             (asks_journal, "journalctl", &journal),
         ];
-        let answers = thread::scope(|scope| {
-            questions
+        let (users, more) = match root && programs::find("sshd").is_some() {
+            true => sshd::users(&fs::read_to_string(PASSWD).unwrap_or_default()),
+            false => (Vec::new(), 0),
+        };
+        let (answers, of_users) = thread::scope(|scope| {
+            let of_users: Vec<_> = users
+                .into_iter()
+                .map(|name| {
+                    let words = sshd::for_user(&name);
+                    let question = move || ask("sshd", &words.each_ref().map(String::as_str));
+                    (name, scope.spawn(question))
+                })
+                .collect();
+            let answers = questions
                 .map(|(is_asked, program, arguments)| {
                     scope.spawn(
                         move || if is_asked { ask(program, arguments) } else { Answer::Missing },
@@ -172,12 +189,18 @@ impl Patient<'_> {
                 })
                 .map(|thread| {
                     thread.join().unwrap_or_else(|_| Answer::Unheard("the look at it died".into()))
-                })
+                });
+            let of_users: Vec<(String, Answer)> = of_users
+                .into_iter()
+                .map(|(name, thread)| (name, thread.join().unwrap_or(Answer::Missing)))
+                .collect();
+            (answers, of_users)
         });
         let [sshd, sshd_of_root, ss, apt, units, clock, journal] = answers;
         Answers {
             sshd,
             sshd_of_root,
+            sshd_of_users: (of_users, more),
             ss,
             apt,
             units: systemd.then_some(units),
@@ -192,6 +215,8 @@ impl Patient<'_> {
             let tunnel_user = matches!(owner::user(TUNNEL_USER), Ok(Some(_)));
             let (anybody, root) = (&answers.sshd, &answers.sshd_of_root);
             findings.extend(sshd::judge(anybody, root, self.role(), tunnel_user));
+            let (users, more) = &answers.sshd_of_users;
+            findings.extend(sshd::judge_users(anybody, users, *more, self.role()));
             let ports = match anybody.good() {
                 Some(text) => sshd::Effective::new(text).ports(),
                 None => vec![22],
@@ -226,6 +251,7 @@ impl Patient<'_> {
             &answers.apt,
             &updates::Facts {
                 has_program: programs::find("unattended-upgrade").is_some(),
+                files: apt_settings(),
                 reboot_for: age(Path::new("/run/reboot-required")),
                 units: units.as_ref(),
             },
@@ -411,18 +437,34 @@ fn age(path: &Path) -> Option<Duration> {
     Some(SystemTime::now().duration_since(since).unwrap_or_default())
 }
 
+/// A file of settings, as far as it can be read.
+fn settings(path: &Path) -> Option<String> {
+    let mut text = Vec::new();
+    let _ = File::open(path).ok()?.take(MAX_SETTINGS).read_to_end(&mut text);
+    Some(String::from_utf8_lossy(&text).into_owned() + "\n")
+}
+
+/// apt's settings, by file, in its order.
+fn apt_settings() -> Vec<(String, String)> {
+    let parts = fs::read_dir("/etc/apt/apt.conf.d").into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> =
+        parts.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    files.sort();
+    files.push("/etc/apt/apt.conf".into());
+    let read = |path: PathBuf| Some((path.display().to_string(), settings(&path)?));
+    files.into_iter().filter_map(read).collect()
+}
+
 /// All of rsyslog's settings, in one text.
 fn rsyslog_settings() -> String {
-    let read = |path: PathBuf| {
-        let mut text = Vec::new();
-        let _ = File::open(path).ok()?.take(MAX_SETTINGS).read_to_end(&mut text);
-        Some(String::from_utf8_lossy(&text).into_owned() + "\n")
-    };
     let more =
         fs::read_dir("/etc/rsyslog.d").into_iter().flatten().flatten().map(|entry| entry.path());
     let more =
         more.filter(|path| path.extension().is_some_and(|end| end == "conf") && path.is_file());
-    std::iter::once("/etc/rsyslog.conf".into()).chain(more).filter_map(read).collect()
+    std::iter::once("/etc/rsyslog.conf".into())
+        .chain(more)
+        .filter_map(|path| settings(&path))
+        .collect()
 }
 
 /// The end of a file.

@@ -28,6 +28,8 @@ pub fn look(service: &str, config: &Path, root: bool) -> (Vec<Finding>, Option<P
     let stack = pam_line::session_stack(Path::new(PAM_D), service);
     let wrong = pam_line::judge(service, &stack, config);
     let mut findings: Vec<Finding> = wrong.iter().map(|said| judge(service, said)).collect();
+    let refused = pam_line::faults(Path::new(PAM_D), service);
+    findings.extend(refused.iter().map(|said| Finding::told(Critical, "pam-file", "", said)));
     let Some(line) = stack.iter().find(|line| line.module.ends_with("pam_bastion.so")) else {
         return (findings, None);
     };
@@ -88,7 +90,8 @@ fn judge_load(module: &Path, answer: &Answer) -> Option<Finding> {
 
 /// How bad that is which `pam_line::judge` has found, and what mends it.
 fn judge(service: &str, said: &str) -> Finding {
-    let grave = ["no login is told", "nobody could log in", "the module reads"];
+    let grave =
+        ["no login is told", "nobody could log in", "the module reads", "logins are not told"];
     let severity = match said {
         said if grave.iter().any(|words| said.contains(words)) => Critical,
         said if said.contains("fills the log") => Note,

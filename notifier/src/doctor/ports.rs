@@ -72,7 +72,7 @@ fn finding(protocol: Protocol, port: u16, program: Option<&str>, addresses: &[St
     let severity = if asks { Severity::Note } else { Severity::Warning };
     let stop = match program {
         Some("sshd" | "sshd-session") => {
-            "it is a forward of a session, by GatewayPorts: set it to no".to_owned()
+            "it is a forward of a session, by GatewayPorts (set it to no), or another sshd (ps -fC sshd)".to_owned()
         }
         Some(_) => format!(
             "stop it, or have it listen on 127.0.0.1: systemctl status $(fuser {port}/{word} 2>/dev/null)"

@@ -1,5 +1,9 @@
 //! How sshd is set up, by its own words: `sshd -T` (sshd(8), sshd_config(5)).
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+
 use super::Role;
 use super::finding::{Finding, Severity};
 use super::programs::Answer;
@@ -14,9 +18,45 @@ pub const FOR_ANYBODY: [&str; 3] =
 pub const FOR_ROOT: [&str; 3] =
     ["-T", "-C", "user=root,host=localhost,addr=192.0.2.1,laddr=192.0.2.2,lport=22,rdomain="];
 
-/// What makes a change count.
-const RELOAD: &str =
-    "in /etc/ssh/sshd_config.d/10-jump.conf, then: sshd -t && systemctl reload ssh";
+/// Most users who are asked for: each is a process.
+const MAX_USERS: usize = 20;
+
+/// Shells that let nobody in.
+const NO_SHELLS: [&str; 3] = ["nologin", "false", "sync"];
+
+/// What makes a change count: in the drop-in that the host has of ours, or one before all others.
+fn reload(role: Role) -> String {
+    let file = match role {
+        Role::Jump => "10-jump.conf",
+        Role::Internal => "10-internal.conf",
+        Role::Other => "10-own.conf",
+    };
+    format!("in /etc/ssh/sshd_config.d/{file}, then: sshd -t && systemctl reload ssh")
+}
+
+/// Who may log in, by a list of users as passwd(5) has it, and how many more there are than are asked for. root is
+/// asked for by himself.
+#[must_use]
+pub fn users(passwd: &str) -> (Vec<String>, usize) {
+    let of = |line: &str| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, _, _, _, shell] = fields[..] else { return None };
+        let shell = shell.rsplit('/').next().unwrap_or_default();
+        // A comma would be the end of the name in the question.
+        let can_be_asked = !name.is_empty() && !name.contains([',', '=']);
+        (uid != "0" && can_be_asked && !NO_SHELLS.contains(&shell)).then(|| name.to_owned())
+    };
+    let mut users: Vec<String> = passwd.lines().filter_map(of).collect();
+    let more = users.len().saturating_sub(MAX_USERS);
+    users.truncate(MAX_USERS);
+    (users, more)
+}
+
+/// The question for a user of whom a `Match User` or a `Match Group` may speak.
+#[must_use]
+pub fn for_user(name: &str) -> [String; 3] {
+    FOR_ANYBODY.map(|word| word.replace("user=nobody", &format!("user={name}")))
+}
 
 /// What sshd says of itself.
 #[derive(Debug, Default)]
@@ -66,9 +106,58 @@ impl<'t> Effective<'t> {
     }
 }
 
+/// What is wrong with what sshd says of single users, where it is well for anybody; `more` were not asked for.
+#[must_use]
+pub fn judge_users(
+    anybody: &Answer,
+    users: &[(String, Answer)],
+    more: usize,
+    role: Role,
+) -> Vec<Finding> {
+    let Some(text) = anybody.good() else { return Vec::new() };
+    let mut findings = Vec::new();
+    if Effective::new(text).takes_passwords() {
+        return findings;
+    }
+    let lets_in = |(_, answer): &&(String, Answer)| {
+        answer.good().is_some_and(|text| Effective::new(text).takes_passwords())
+    };
+    let named: Vec<&str> = users.iter().filter(lets_in).map(|(name, _)| name.as_str()).collect();
+    if !named.is_empty() {
+        let severity = if role == Role::Jump { Critical } else { Warning };
+        let names = named.join(", ");
+        let text =
+            format!("lets {names} in by a password, by a Match block; robots guess day and night");
+        let fix = "first see that the key of each works; grep -rn -A9 '^ *Match' /etc/ssh/sshd_config*, take \
+                   PasswordAuthentication yes out there, then: sshd -t && systemctl reload ssh";
+        findings.push(Finding::new(severity, "sshd-user-passwords", "sshd", text, fix));
+    }
+    if more > 0 {
+        let text = format!(
+            "{more} users more than {MAX_USERS} may log in, and what Match blocks say of them is not looked at"
+        );
+        let fix = "sshd -T -C user=NAME,host=localhost,addr=192.0.2.1 | grep -i password";
+        findings.push(Finding::new(Note, "sshd-users", "sshd", text, fix));
+    }
+    findings
+}
+
+/// Whether wrong keys through the tunnel, which are all from 127.0.0.1 here, would shut it for everybody
+/// (PerSourcePenalties, on by default since OpenSSH 9.8).
+fn punishes_the_tunnel(all: &Effective<'_>) -> bool {
+    let is_on = !matches!(all.get("persourcepenalties"), "" | "no");
+    let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let has = |entry: &str| match entry.parse::<IpNet>() {
+        Ok(network) => network.contains(&local),
+        Err(_) => entry.parse() == Ok(local),
+    };
+    is_on && !all.get("persourcepenaltyexemptlist").split(',').map(str::trim).any(has)
+}
+
 /// What is wrong with what sshd says, `tunnel_user` being whether there is one for tunnelwatch to ask of.
 #[must_use]
 pub fn judge(anybody: &Answer, root: &Answer, role: Role, tunnel_user: bool) -> Vec<Finding> {
+    let reload = reload(role);
     let found = |severity, id, text: &str, fix: &str| Finding::new(severity, id, "sshd", text, fix);
     if matches!(anybody, Answer::Missing) {
         let fix = "apt install openssh-server, if people are to come in here";
@@ -90,7 +179,7 @@ pub fn judge(anybody: &Answer, root: &Answer, role: Role, tunnel_user: bool) -> 
     let jump = role == Role::Jump;
     let mut findings = Vec::new();
     let mut wrong = |severity, id, text: &str, key: &str| {
-        findings.push(found(severity, id, text, &format!("{key} {RELOAD}")));
+        findings.push(found(severity, id, text, &format!("{key} {reload}")));
     };
     if !all.is("usepam", "yes") {
         let text = "UsePAM is no, so pam_bastion is never asked and no login is told";
@@ -154,6 +243,14 @@ pub fn judge(anybody: &Answer, root: &Answer, role: Role, tunnel_user: bool) -> 
                         firewall's rule and the tunnel's port with it";
             wrong(Note, "sshd-port", text, "Port 2022");
         }
+    }
+    if role == Role::Internal && punishes_the_tunnel(&all) {
+        let text = "shuts the tunnel for minutes when somebody shows it four wrong keys: for sshd all who come through \
+                    it are 127.0.0.1 (PerSourcePenalties)";
+        let fix = "PerSourcePenaltyExemptList 127.0.0.0/8,::1, as in \
+                   /usr/share/doc/pam-bastion/examples/ssh/sshd_config.d/internal-9.8.conf: copy it to \
+                   /etc/ssh/sshd_config.d/10-internal-9.8.conf, then: sshd -t && systemctl reload ssh";
+        findings.push(found(Critical, "sshd-penalties", text, fix));
     }
     findings
 }
@@ -248,6 +345,68 @@ mod tests {
         ] {
             assert!(ids(Jump, &with(change)).contains(&want.to_owned()), "{change}");
         }
+    }
+
+    #[test]
+    fn a_remedy_names_the_drop_in_of_the_host() {
+        for (role, file) in [
+            (Role::Jump, "10-jump.conf"),
+            (Role::Internal, "10-internal.conf"),
+            (Role::Other, "10-own.conf"),
+        ] {
+            let found = judge(&said(DEBIAN), &said(DEBIAN), role, true);
+            assert!(found[0].fix.contains(&format!("sshd_config.d/{file},")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_tunnel_is_not_to_be_shut_by_wrong_keys() {
+        let keys = DEBIAN.replace("\npasswordauthentication yes", "\npasswordauthentication no");
+        let on = "persourcepenalties crash:90.000000 authfail:5.000000 max:600.000000\n";
+        let with = |more: &str| format!("{keys}{more}");
+        for (text, want) in [
+            (with(""), false),
+            (with("persourcepenalties no\n"), false),
+            (with(on), true),
+            (with(&format!("{on}persourcepenaltyexemptlist none\n")), true),
+            (with(&format!("{on}persourcepenaltyexemptlist ::1,10.0.0.0/8\n")), true),
+            (with(&format!("{on}persourcepenaltyexemptlist 10.0.0.0/8,127.0.0.0/8\n")), false),
+            (with(&format!("{on}persourcepenaltyexemptlist 127.0.0.1\n")), false),
+        ] {
+            let ids = |role| {
+                let found = judge(&said(&text), &said(&text), role, true);
+                found.iter().any(|one| one.id == "sshd-penalties")
+            };
+            assert_eq!(ids(Role::Internal), want, "{text}");
+            assert!(!ids(Role::Other), "nobody comes through a tunnel there");
+        }
+    }
+
+    #[test]
+    fn who_may_log_in_is_asked_for_and_no_more_than_some() {
+        let passwd = "root:x:0:0::/root:/bin/bash\nsync:x:4:65534::/bin:/bin/sync\n\
+                      a:x:1000:1000:A,,,:/home/a:/bin/bash\nb:x:1:1::/:/usr/sbin/nologin\n\
+                      c:x:2:2::/:/bin/false\nd:x:3:3::/:\ne,f:x:5:5::/:/bin/sh\ngarbage\n";
+        assert_eq!(users(passwd), (vec!["a".to_owned(), "d".to_owned()], 0));
+        let many: String = (1..=25).map(|n| format!("u{n}:x:{n}:{n}::/:/bin/sh\n")).collect();
+        let (asked, more) = users(&many);
+        assert_eq!((asked.len(), more), (20, 5));
+        assert_eq!(for_user("a")[2].replace("user=a,", "user=nobody,"), FOR_ANYBODY[2]);
+    }
+
+    #[test]
+    fn a_match_block_that_lets_one_user_in_is_found() {
+        let keys = DEBIAN.replace("\npasswordauthentication yes", "\npasswordauthentication no");
+        let one = |name: &str, text: &str| (name.to_owned(), said(text));
+        let users = [one("alice", &keys), one("bob", DEBIAN)];
+        let found = judge_users(&said(&keys), &users, 0, Role::Internal);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].severity == Warning && found[0].text.contains("lets bob in"), "{found:?}");
+        assert_eq!(judge_users(&said(&keys), &users, 3, Role::Jump)[0].severity, Critical);
+        assert_eq!(judge_users(&said(&keys), &users[..1], 3, Role::Jump)[0].id, "sshd-users");
+        assert_eq!(judge_users(&said(&keys), &users[..1], 0, Role::Jump), []);
+        assert_eq!(judge_users(&said(DEBIAN), &users, 0, Role::Jump), [], "that is told of all");
+        assert_eq!(judge_users(&Answer::Missing, &users, 0, Role::Jump), []);
     }
 
     #[test]

@@ -223,8 +223,11 @@ pub fn judge(answer: &Answer, sections: Sections) -> Vec<Finding> {
     findings
 }
 
-/// Units that raise alerts, and those that have the same settings.
-const RAISERS: [(&str, &str, fn(Sections) -> bool); 3] = [
+/// A unit that raises alerts, those that have the same settings, and whether it is wanted.
+type Raiser = (&'static str, &'static str, fn(Sections) -> bool);
+
+/// All of them.
+const RAISERS: [Raiser; 3] = [
     ("tunnelwatch.service", "tunnelwatch", |sections| sections.tunnel),
     ("tunnelwatch-watch.service", "tunnelwatch-watch", |sections| sections.tunnel_watch),
     ("linkprobe-watch.service", "linkprobe linkprobe-measure linkprobe-watch", |sections| {

@@ -20,6 +20,8 @@ const SWITCH: &str = "/etc/apt/apt.conf.d/20auto-upgrades";
 pub struct Facts<'t> {
     /// Whether unattended-upgrades is installed.
     pub has_program: bool,
+    /// apt's files of settings with their texts, in the order in which it reads them.
+    pub files: Vec<(String, String)>,
     /// For how long a reboot has been required.
     pub reboot_for: Option<Duration>,
     /// systemd's units, where there is a systemd that answers.
@@ -78,7 +80,12 @@ fn judge_apt(said: &str, facts: &Facts<'_>) -> Option<Finding> {
     if let Some(off) = keys.iter().find(|key| !is_on(key)) {
         let text = format!("{}is off, so no fix comes by itself", off);
         let lines = keys.map(|key| format!("{key}\"1\";")).join("\\n");
-        return found("updates-off", &text, &format!("printf '{lines}\\n' >{SWITCH}"));
+        let fix = match facts.files.iter().rev().find(|(_, text)| sets(text, off)) {
+            // What stands in a file that is read later would count all the same.
+            Some((file, _)) if file != SWITCH => format!("in {file}, which counts: {off}\"1\";"),
+            _ => format!("printf '{lines}\\n' >{SWITCH}"),
+        };
+        return found("updates-off", &text, &fix);
     }
     let timers = ["apt-daily.timer", "apt-daily-upgrade.timer"];
     let stopped = |units: &&Units<'_>| timers.iter().any(|timer| !units.is_active(timer));
@@ -91,6 +98,18 @@ fn judge_apt(said: &str, facts: &Facts<'_>) -> Option<Finding> {
         );
     }
     None
+}
+
+/// Whether a file sets a key of APT::Periodic, in one of the two ways to write it; case is all one (apt.conf(5)).
+fn sets(text: &str, key: &str) -> bool {
+    let (text, key) = (text.to_ascii_lowercase(), key.trim().to_ascii_lowercase());
+    let name = key.rsplit("::").next().unwrap_or_default();
+    let is_comment = |line: &&str| line.starts_with("//") || line.starts_with('#');
+    let lines = || text.lines().map(str::trim).filter(|line| !is_comment(line));
+    let has_block = lines().any(|line| line.contains("periodic") && !line.contains("periodic::"));
+    let is_set = |rest: &str| rest.starts_with([' ', '\t']);
+    let in_block = |line: &str| has_block && line.strip_prefix(name).is_some_and(is_set);
+    lines().any(|line| line.contains(&key) || in_block(line))
 }
 
 fn judge_others(facts: &Facts<'_>) -> Option<Finding> {
@@ -144,6 +163,29 @@ mod tests {
             Answer::Said { code: Some(100), out: String::new(), err: "E: Syntax error\n".into() };
         assert_eq!(ids(&broken, &here()), "warning updates-settings");
         assert_eq!(ids(&Answer::Unheard("hangs".into()), &here()), "unknown updates-unheard");
+    }
+
+    #[test]
+    fn the_file_that_counts_is_named() {
+        let off = said(&DUMP.replace("Upgrade \"1\"", "Upgrade \"0\""));
+        let (ours, late) = ("/etc/apt/apt.conf.d/20auto-upgrades", "/etc/apt/apt.conf.d/99z");
+        let fix = |files: &[(&str, &str)]| {
+            let files = files.iter().map(|(file, text)| ((*file).into(), (*text).into())).collect();
+            let facts = Facts { has_program: true, files, ..Facts::default() };
+            judge(&off, &facts)[0].fix.clone()
+        };
+        let key = "APT::Periodic::Unattended-Upgrade \"0\";\n";
+        let block = "APT::Periodic {\n  Unattended-Upgrade \"0\";\n};\n";
+        let others =
+            "Unattended-Upgrade::Mail \"root\";\n// APT::Periodic::Unattended-Upgrade \"0\";\n";
+        for files in [&[][..], &[(ours, key)], &[(ours, key), (late, others)]] {
+            assert!(fix(files).starts_with("printf "), "{files:?}: {}", fix(files));
+        }
+        for text in [key, block] {
+            let fix = fix(&[(ours, key), (late, text)]);
+            let want = format!("in {late}, which counts: APT::Periodic::Unattended-Upgrade \"1\";");
+            assert_eq!(fix, want, "{text}");
+        }
     }
 
     #[test]

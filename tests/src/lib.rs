@@ -41,6 +41,7 @@ pub mod boot;
 pub mod certificates;
 pub mod clock;
 pub mod disk;
+pub mod doctor;
 pub mod fault;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;

@@ -249,7 +249,7 @@ pub fn judge(anybody: &Answer, root: &Answer, role: Role, tunnel_user: bool) -> 
                     it are 127.0.0.1 (PerSourcePenalties)";
         let fix = "PerSourcePenaltyExemptList 127.0.0.0/8,::1, as in \
                    /usr/share/doc/pam-bastion/examples/ssh/sshd_config.d/internal-9.8.conf: copy it to \
-                   /etc/ssh/sshd_config.d/10-internal-9.8.conf, then: sshd -t && systemctl reload ssh";
+                   /etc/ssh/sshd_config.d/11-internal-9.8.conf, then: sshd -t && systemctl reload ssh";
         findings.push(found(Critical, "sshd-penalties", text, fix));
     }
     findings

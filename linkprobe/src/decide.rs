@@ -401,10 +401,13 @@ pub fn next(tried: &[Tried], providers: usize, threshold: f64) -> Next {
     // What is slow with one, and another has brought more and could not tell, is so of itself: the other is asked again.
     let other = told.iter().filter(|(one, _)| one.provider != last.provider);
     let other = other.max_by(|(_, one), (_, other)| one.rate.total_cmp(&other.rate));
-    if let (Some((one, better)), Answer::HasNot(now)) = (other, answer)
-        && matches!(one.answer, Some(Answer::Near(_)))
-        && better.rate > GAIN * now.rate
-    {
+    let has_more = |(one, better): &&(&Tried, Steady)| match answer {
+        Answer::HasNot(now) => {
+            matches!(one.answer, Some(Answer::Near(_))) && better.rate > GAIN * now.rate
+        }
+        _ => false,
+    };
+    if let Some((one, better)) = other.filter(has_more) {
         let flows = (last.flows * MORE).min(MOST_FLOWS);
         let near = Next::Decided(Answer::Near(Some(*better)));
         let is_left = flows > last.flows && !useless(one.provider);

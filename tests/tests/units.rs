@@ -69,6 +69,9 @@ fn systemd_understands_each_word_of_each_unit() {
     fs::remove_dir_all(&dir).unwrap();
 }
 
+/// What a condition ends with that is not met.
+const SKIPS: i32 = 254;
+
 #[test]
 fn a_service_without_its_section_is_skipped_and_with_it_starts() {
     let dir = std::env::temp_dir().join(format!("bastion-conditions-{}", std::process::id()));
@@ -84,8 +87,14 @@ fn a_service_without_its_section_is_skipped_and_with_it_starts() {
         for (code, skipped) in [(0, false), (1, true), (64, false), (101, false), (127, false)] {
             let script = script.replace(&condition, &format!("(exit {code})"));
             let output = Command::new("/bin/sh").args(["-c", &script]).output().expect("a shell");
-            assert_eq!(output.status.code(), Some(i32::from(skipped)), "{name}: {script}");
+            let want = if skipped { SKIPS } else { 0 };
+            assert_eq!(output.status.code(), Some(want), "{name}: {script}");
         }
+        // To systemd a success of the unit is one of its condition as well.
+        let successes = service.get("SuccessExitStatus").into_iter().flatten();
+        let is_one =
+            successes.flat_map(|codes| codes.split(' ')).any(|code| code == SKIPS.to_string());
+        assert!(!is_one, "{name}");
         let program =
             program.strip_prefix("/usr/bin/").unwrap_or_else(|| panic!("{name}: {condition}"));
         let (own, need) = *NEEDS.iter().find(|(own, _)| name.starts_with(own)).expect("its need");

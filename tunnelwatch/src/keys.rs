@@ -37,13 +37,19 @@ pub fn known_as(tunnel: &Tunnel) -> String {
     }
 }
 
-/// Whether there is a key of the jump host in known_hosts, right or wrong.
+/// Whether there is a key of the jump host in known_hosts, right or wrong. Where there is none with its port, ssh takes
+/// one without (`check_host_key` in sshconnect.c).
 #[must_use]
 pub fn is_known(tunnel: &Tunnel, deadline: Instant) -> bool {
-    let mut command = ssh::command(Path::new(KEYGEN));
-    command.args(["-F", &known_as(tunnel), "-f"]).arg(&tunnel.known_hosts);
-    command.stdout(Stdio::piped()).stderr(Stdio::null());
-    run(&mut command, deadline).is_some_and(|found| !found.trim().is_empty())
+    let known_as = known_as(tunnel);
+    let without_port = known_as.strip_prefix('[').and_then(|name| name.split_once("]:"));
+    let names = [Some(known_as.as_str()), without_port.map(|(name, _)| name)];
+    names.into_iter().flatten().any(|name| {
+        let mut command = ssh::command(Path::new(KEYGEN));
+        command.args(["-F", name, "-f"]).arg(&tunnel.known_hosts);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        run(&mut command, deadline).is_some_and(|found| !found.trim().is_empty())
+    })
 }
 
 /// Fingerprints of lines of known_hosts: `SHA256:` and 43 characters each.
@@ -75,5 +81,34 @@ mod tests {
             );
             assert_eq!(known_as(&Settings::parse(&text).unwrap().tunnels[0]), want);
         }
+    }
+
+    #[test]
+    fn a_key_without_the_port_is_one_of_the_jump_host_on_another_port() {
+        const KEY: &str =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIsVZ0ynM1A5O4EfiJ4qv2Ap0jtSFeDYIiV+2cDq8mYQ";
+        for (line, is_known_there) in [
+            ("[203.0.113.50]:22022", true),
+            ("203.0.113.50", true),
+            ("[203.0.113.50]:22", false),
+            ("203.0.113.5", false),
+        ] {
+            let file = tempfile(&format!("{line} {KEY}\n"));
+            let text = format!(
+                "[[tunnel]]\nname = \"a\"\njump = \"t@203.0.113.50\"\nport = 22022\nremote-ports = [2222]\n\
+                 known-hosts = {file:?}\n"
+            );
+            let tunnel = &Settings::parse(&text).unwrap().tunnels[0];
+            let deadline = Instant::now() + std::time::Duration::from_secs(20);
+            assert_eq!(is_known(tunnel, deadline), is_known_there, "{line}");
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
+    fn tempfile(text: &str) -> std::path::PathBuf {
+        let random = notifier::ffi::random_u32().unwrap();
+        let path = std::env::temp_dir().join(format!("known-hosts-{random:08x}"));
+        std::fs::write(&path, text).unwrap();
+        path
     }
 }

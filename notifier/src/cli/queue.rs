@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use lexopt::ValueExt;
 
 use super::Options;
-use crate::clock::Stamp;
+use crate::clock::{Stamp, unix_ms};
+use crate::daemon::words;
+use crate::deliver::limits::{self, IsFull};
 use crate::deliver::lock::Lock;
 use crate::deliver::seen::Seen;
 use crate::event::{AlertId, Event};
@@ -66,6 +68,21 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
         ["drop", id] => desk.drop(parse_id(id)?),
         _ => Err(Failure::usage("list, show ID, retry ID or drop ID is missing")),
     }
+}
+
+/// Why things wait that nobody has tried: a line for each channel that has sent as much as it may.
+fn full_lines(full: &[IsFull]) -> String {
+    let line = |one: &IsFull| {
+        let logins = match one.left_for_logins.is_zero() {
+            true => "a login goes at once".to_owned(),
+            false => format!("the next login in {}", words(one.left_for_logins)),
+        };
+        let (channel, left) = (&one.channel, words(one.left));
+        format!(
+            "{channel} has sent as much as it may (max-per-hour and so on): {logins}, anything else in {left}\n"
+        )
+    };
+    full.iter().map(line).collect()
 }
 
 fn parse_id(text: &str) -> Result<AlertId, Failure> {
@@ -128,6 +145,10 @@ impl Desk {
                 let event = files::read_event(&drop.join(&name));
                 let row = row(room, &drop, &name, event.as_ref().ok(), &now);
                 let _ = writeln!(text, "{row} (in drop/)");
+            }
+            if !text.is_empty() {
+                let used = fs::read(self.state.join(limits::FILE)).unwrap_or_default();
+                text += &full_lines(&limits::full_channels(&used, unix_ms()));
             }
             if not_running && !text.is_empty() {
                 text += "the sender does not run: systemctl start bastion\n";

@@ -1,10 +1,12 @@
 //! How much a channel may send in an hour and in a day: an SMS is paid for, and whoever can make
 //! alerts must not be able to empty the account. Pure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::policy::Way;
 use crate::channel::Limits;
 use crate::clock::{Stamp, millis};
 
@@ -36,6 +38,40 @@ pub struct Usage {
     /// When it was written down, so that it can be taken up on the boot clock.
     #[serde(default)]
     written: Stamp,
+    /// For who reads it beside the sender: until when it is full, in milliseconds since 1970; 0 where it is not.
+    #[serde(default)]
+    full_until_ms: u64,
+    /// The same for logins.
+    #[serde(default)]
+    full_for_logins_until_ms: u64,
+}
+
+/// The file in `[host] state`: what each channel has used.
+pub const FILE: &str = "usage.json";
+
+/// A channel that has sent as much as it may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsFull {
+    /// Its name.
+    pub channel: String,
+    /// How long it will be so.
+    pub left: Duration,
+    /// The same for logins, for which a part is kept; nothing where they may be sent now.
+    pub left_for_logins: Duration,
+}
+
+/// The channels that are full, by what the sender has last written, at a moment of the wall clock in milliseconds
+/// since 1970.
+#[must_use]
+pub fn full_channels(json: &[u8], now_ms: u64) -> Vec<IsFull> {
+    let usage: BTreeMap<String, Usage> = serde_json::from_slice(json).unwrap_or_default();
+    let left = |until_ms: u64| Duration::from_millis(until_ms.saturating_sub(now_ms));
+    let full = usage.into_iter().map(|(channel, usage)| IsFull {
+        channel,
+        left: left(usage.full_until_ms),
+        left_for_logins: left(usage.full_for_logins_until_ms),
+    });
+    full.filter(|full| !full.left.is_zero()).collect()
 }
 
 /// What was sent within a minute, which is as exact as it is kept.
@@ -144,8 +180,15 @@ impl Usage {
         free_at
     }
 
-    /// Prepares it for being written.
-    pub fn before_write(&mut self, now_ms: u64, now: &Stamp) {
+    /// Prepares it for being written. `way` is what is known of its channel, if that is still in the configuration.
+    pub fn before_write(&mut self, way: Option<&Way>, now_ms: u64, now: &Stamp) {
+        let until = |login: bool| {
+            let claim = Claim { critical: false, login };
+            let free_at =
+                way.map_or(0, |way| self.free_at(&way.limits, way.segments, claim, now_ms));
+            if free_at > now_ms { now.unix_ms.saturating_add(free_at - now_ms) } else { 0 }
+        };
+        (self.full_until_ms, self.full_for_logins_until_ms) = (until(false), until(true));
         for minute in &mut self.minutes {
             let age = u64::try_from(signed(now_ms) - minute.at_ms).unwrap_or(0);
             minute.unix_ms = now.unix_ms.saturating_sub(age);
@@ -181,6 +224,30 @@ mod tests {
     };
 
     const CRITICAL_NOTE: Claim = Claim { critical: true, login: false };
+
+    #[test]
+    fn who_asks_beside_the_sender_is_told_what_is_full_and_for_how_long() {
+        let way = Way { limits: HOURLY, segments: 1, ..Way::default() };
+        let now = Stamp { unix_ms: 5_000_000, boot: None };
+        let full = |usage: &mut Usage, since_ms: u64| {
+            usage.before_write(Some(&way), 1000, &now);
+            let json = serde_json::to_vec(&BTreeMap::from([("sms", &*usage)])).unwrap();
+            let full = full_channels(&json, now.unix_ms + since_ms);
+            full.into_iter()
+                .map(|one| (one.left.as_secs(), one.left_for_logins.as_secs()))
+                .collect::<Vec<_>>()
+        };
+        let mut usage = used(&[(0, 1); 2]);
+        assert_eq!(full(&mut usage, 0), []);
+        usage.add(1, false, 0);
+        assert_eq!(full(&mut usage, 0), [(3599, 0)]);
+        assert_eq!(full(&mut usage, 3_000_000), [(599, 0)]);
+        assert_eq!(full(&mut usage, 3_600_000), []);
+        usage.add(1, true, 0);
+        usage.add(1, true, 0);
+        assert_eq!(full(&mut usage, 0), [(3599, 3599)]);
+        assert_eq!(full_channels(b"", 0), [], "nothing was sent yet");
+    }
 
     #[test]
     fn whatever_others_have_used_a_part_is_left_for_logins() {
@@ -240,7 +307,7 @@ mod tests {
         let at =
             |unix_ms, id: &str, ms| Stamp { unix_ms, boot: Some(BootStamp { id: id.into(), ms }) };
         let mut usage = used(&[(0, 1), (60_000, 1), (120_000, 1)]);
-        usage.before_write(180_000, &at(1_000_000_000, "a", 180_000));
+        usage.before_write(None, 180_000, &at(1_000_000_000, "a", 180_000));
         let json = serde_json::to_string(&usage).unwrap();
         for (now, want) in [
             // Ten minutes later; and the wall clock a day back, a day on.

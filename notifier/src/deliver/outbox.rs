@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::health::{Health, Trouble, resume};
-use super::limits::{Claim, Usage};
+use super::limits::{self, Claim, Usage};
 use super::pace::Pace;
 use super::policy::{Policy, Way};
 use super::route::{Full, Gates, Step, View};
@@ -44,7 +44,6 @@ const BELIEVED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Files in `[host] state` that keep the channels' health, and how much they have sent.
 const HEALTH_FILE: &str = "channels.json";
-const USAGE_FILE: &str = "usage.json";
 
 /// A message that is not yet out. Its event stays on disk until it is sent.
 #[derive(Debug)]
@@ -158,7 +157,7 @@ impl Outbox {
         for health in self.health.values_mut() {
             health.after_read(now_ms, now);
         }
-        self.usage = self.read_state_file(USAGE_FILE);
+        self.usage = self.read_state_file(limits::FILE);
         for usage in self.usage.values_mut() {
             usage.after_read(now_ms, now);
         }
@@ -422,11 +421,11 @@ impl Outbox {
 
     fn write_usage(&mut self, now_ms: u64) {
         let now = Stamp::now();
-        for usage in self.usage.values_mut() {
-            usage.before_write(now_ms, &now);
+        for (channel, usage) in &mut self.usage {
+            usage.before_write(self.policy.ways.get(channel), now_ms, &now);
         }
         let json = serde_json::to_vec(&self.usage);
-        self.write_state_file(USAGE_FILE, json);
+        self.write_state_file(limits::FILE, json);
     }
 
     /// Makes what has been seen durable. Before anything of it is sent: a login that is told as not

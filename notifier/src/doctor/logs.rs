@@ -37,8 +37,8 @@ pub fn judge(facts: &Facts<'_>, role: Role) -> Vec<Finding> {
         // What the internet sees is what is broken into first.
         let severity = if role == Role::Jump { Severity::Warning } else { Severity::Note };
         let text = "are on this host alone, where who breaks in wipes them";
-        let fix = "rsyslog.d/bastion.conf of /usr/share/doc/pam-bastion/examples, with your log server in it, goes to \
-                   /etc/rsyslog.d, then: systemctl restart rsyslog";
+        let fix = "apt install rsyslog rsyslog-relp; /usr/share/doc/pam-bastion/examples/rsyslog.d/bastion.conf, with your \
+                   log server in it, goes to /etc/rsyslog.d/, then: systemctl restart rsyslog";
         findings.push(Finding::new(severity, "logs-not-forwarded", "logs", text, fix));
     }
     if filtered && !stopped && !others {

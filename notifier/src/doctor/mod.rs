@@ -362,8 +362,8 @@ impl Patient<'_> {
 
     fn look_at_sender(&self) -> Vec<Finding> {
         let spool = Spool::new(&self.host().spool);
-        let mut findings = spool::look(&spool, self.now_ms, self.root);
         let state = &self.host().state;
+        let mut findings = spool::look(&spool, state, self.now_ms, self.root);
         if !state.is_dir() {
             let fix = "systemd-tmpfiles --create bastion.conf";
             let subject = state.display().to_string();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::finding::{Finding, Severity};
 use crate::daemon::words;
+use crate::deliver::limits::{self, IsFull};
 use crate::ffi::{self, Room};
 use crate::spool::queue::list;
 use crate::spool::{Spool, id_of};
@@ -55,9 +56,9 @@ impl Ages {
     }
 }
 
-/// Looks at all of it. `root` sees into all of its rooms.
+/// Looks at all of it, and at what the sender has written into `state`. `root` sees into all of its rooms.
 #[must_use]
-pub fn look(spool: &Spool, now_ms: u64, root: bool) -> Vec<Finding> {
+pub fn look(spool: &Spool, state: &Path, now_ms: u64, root: bool) -> Vec<Finding> {
     let mut findings = owners(spool);
     if let Ok(room) = ffi::room_on_disk(spool.root()) {
         findings.extend(judge_room(spool.root(), room));
@@ -66,8 +67,28 @@ pub fn look(spool: &Spool, now_ms: u64, root: bool) -> Vec<Finding> {
         let ages = |dir: PathBuf| Ages::of(&dir, now_ms);
         let (queue, drop, failed) = (ages(spool.queue()), ages(spool.drop()), ages(spool.failed()));
         findings.extend(judge_rooms(&queue, &drop, &failed));
+        let used = fs::read(state.join(limits::FILE)).unwrap_or_default();
+        findings.extend(judge_full(&queue, &limits::full_channels(&used, now_ms)));
     }
     findings
+}
+
+/// What waits since a channel has sent as much as it may: a limit that is too low, or somebody who makes alerts.
+fn judge_full(queue: &Ages, full: &[IsFull]) -> Option<Finding> {
+    let one = full.first()?;
+    let count = queue.0.len();
+    let text = format!(
+        "{} not out yet, and {} has sent as much as it may: the next in {}",
+        waits(&alerts(count), count),
+        one.channel,
+        words(one.left)
+    );
+    let fix = "bastion queue says what waits; max-per-hour and max-per-day of the channel, in bastion.toml, are the limits";
+    (count > 0).then(|| Finding::new(Warning, "channel-full", "alerts", text, fix))
+}
+
+fn alerts(count: usize) -> String {
+    if count == 1 { "1 alert".into() } else { format!("{count} alerts") }
 }
 
 /// What is wrong with how much room there is.
@@ -96,8 +117,6 @@ fn judge_room(path: &Path, room: Room) -> Option<Finding> {
 /// What is wrong with what lies in the rooms.
 fn judge_rooms(queue: &Ages, drop: &Ages, failed: &Ages) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let alerts =
-        |count: usize| if count == 1 { "1 alert".into() } else { format!("{count} alerts") };
     let mut found = |severity, id, text: String, fix: &str| {
         findings.push(Finding::new(severity, id, "alerts", text, fix));
     };
@@ -257,6 +276,19 @@ mod tests {
             let got = said(judge_rooms(&queue, &drop, &failed));
             assert_eq!(got, want);
         }
+    }
+
+    #[test]
+    fn a_channel_that_is_full_is_told_where_something_waits_for_it() {
+        let waiting = |count: usize| Ages(vec![Duration::from_secs(60); count]);
+        let left = Duration::from_secs(3000);
+        let full = [IsFull { channel: "sms".into(), left, left_for_logins: left }];
+        assert_eq!(said(judge_full(&waiting(0), &full)), "");
+        assert_eq!(said(judge_full(&waiting(2), &[])), "");
+        assert_eq!(
+            said(judge_full(&waiting(1), &full)),
+            "warning channel-full: 1 alert is not out yet, and sms has sent as much as it may: the next in 50 min"
+        );
     }
 
     #[test]

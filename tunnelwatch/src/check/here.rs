@@ -116,13 +116,19 @@ fn judge_identity(mode: u32, readable: bool) -> Option<Wrong> {
     }
 }
 
-/// What the system does not let the keeper of the tunnel see, most often as the directory is not his.
+/// What the system does not let the keeper of the tunnel see, most often as the directory is not his; or who asks is
+/// somebody else, whom it is none of his business.
 fn not_readable(path: &Path, error: &io::Error) -> String {
-    let dir = path.parent().unwrap_or(path).display();
-    format!("{}: {error}; run: chown -R {} {dir}", path.display(), keeper())
+    let (file, dir) = (path.display(), path.parent().unwrap_or(path).display());
+    match keeper() {
+        keeper if keeper == owner::TUNNELWATCH => {
+            format!("{file}: {error}; run: chown -R {keeper} {dir}")
+        }
+        other => format!("{file}: {error}, as {other}; run: sudo tunnelwatch check"),
+    }
 }
 
-/// The name of who asks, who is the one that keeps the tunnel.
+/// The name of who asks, which is the keeper of the tunnel where root has asked.
 fn keeper() -> String {
     let uid = ffi::geteuid();
     owner::name_of(uid).unwrap_or_else(|| uid.to_string())

@@ -325,6 +325,11 @@ fn facts(
         _ => None,
     };
     let source = if doubt.is_some() { by_rhost } else { by_connection.or(by_rhost) };
+    // The second word goes with the first, and is believed as far.
+    let port = match by_connection.filter(|client| Some(*client) == source) {
+        Some(_) => connection.as_deref().and_then(client_port),
+        None => None,
+    };
     let no_address =
         || rhost.as_deref().or(client).filter(|name| !name.is_empty()).map(Foreign::new);
     let mut auth = pam
@@ -339,6 +344,7 @@ fn facts(
         service: Foreign::new(service),
         source,
         source_name: if source.is_none() { no_address() } else { None },
+        port,
         auth,
         reason: String::new(),
         pid: std::process::id(),
@@ -348,6 +354,12 @@ fn facts(
 
 fn first_word(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == b' ').next().unwrap_or_default()
+}
+
+/// The second word of `SSH_CONNECTION`.
+fn client_port(connection: &[u8]) -> Option<u16> {
+    let word = connection.split(|byte| *byte == b' ').nth(1)?;
+    std::str::from_utf8(word).ok()?.parse().ok().filter(|port| *port != 0)
 }
 
 fn address(bytes: &[u8]) -> Option<std::net::IpAddr> {

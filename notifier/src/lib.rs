@@ -6,6 +6,7 @@
 //! No writer touches the network, and the sender never runs as root.
 #![deny(unsafe_code)]
 
+pub mod chain;
 pub mod clock;
 pub mod config;
 #[cfg(feature = "daemon")]

@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod event;
 #[cfg(feature = "daemon")]
 pub mod exit;
+pub mod fact;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod foreign;

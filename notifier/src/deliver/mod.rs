@@ -10,6 +10,7 @@ pub mod heartbeat;
 pub mod ledger;
 pub mod limits;
 pub mod lock;
+pub mod lookup;
 pub mod metrics;
 pub mod outbox;
 pub mod pace;

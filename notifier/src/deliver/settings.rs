@@ -1,6 +1,7 @@
 //! The sender's view of the configuration: strict, the whole file, all findings at once.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::heartbeat;
@@ -14,6 +15,7 @@ use crate::config::{
     login::Login,
 };
 use crate::event::Severity;
+use crate::fact::Finder;
 
 /// Kinds of event, as in rules and under `expiry`.
 const KINDS: [&str; 4] = ["login", "note", "condition", "report"];
@@ -50,13 +52,16 @@ pub struct Notify {
     pub heartbeat: Option<heartbeat::Settings>,
     /// What is to be done with what is counted.
     pub books: books::Settings,
+    /// Who finds out more about logins.
+    pub finders: Vec<Arc<dyn Finder>>,
 }
 
 impl Default for Notify {
     fn default() -> Self {
         let policy = Policy { patience: Duration::from_secs(60), ..Policy::default() };
         let books = books::Settings::default();
-        Self { policy, channels: Vec::new(), heartbeat: None, books }
+        let (channels, finders) = (Vec::new(), Vec::new());
+        Self { policy, channels, heartbeat: None, books, finders }
     }
 }
 

@@ -57,7 +57,7 @@ impl Outbox {
                 match event.what {
                     // It is in the ledger, or has been heard, and that is all that it was for.
                     What::Tally(_) | What::Back(_) => self.queue.discard(&name),
-                    _ => self.add(&name, &event, state),
+                    _ => self.add(&name, &event, state, now_ms),
                 }
             }
             Claimed::NotDurable(error) => self.tell_once(Thing::Claim, Err(not_durable(error))),
@@ -74,7 +74,7 @@ impl Outbox {
         }
     }
 
-    fn add(&mut self, name: &str, event: &Event, state: State) {
+    fn add(&mut self, name: &str, event: &Event, state: State, now_ms: u64) {
         let new = self.seen.look(event, unix_ms() / 1000);
         let mut line = Line::new("alert-queued")
             .word("alert", event.id)
@@ -117,6 +117,7 @@ impl Outbox {
         if let Some(subject) = &subject {
             self.changes.entry(subject.clone()).or_default().push(name.to_owned());
         }
+        self.hold(name, event, &state, now_ms);
         let entry = Entry { id, kind, subject, severity, at, new, state };
         self.entries.insert(name.to_owned(), entry);
         self.see_doubt(name);

@@ -1,6 +1,6 @@
 //! Text without a narrow limit: a subject of one line, and a body with every fact.
 
-use super::{Alphabet, Context, Limits, digest, headline, report, source};
+use super::{Alphabet, Context, Limits, digest, headline, report, source, went_on};
 use crate::clock::Stamp;
 use crate::event::{Condition, Event, Factor, Login, Report, Tally, Unit, What};
 use crate::ffi::LocalTime;
@@ -9,8 +9,16 @@ use crate::message::Message;
 
 /// Limits of a subject, in characters. Whatever the names hold, its bytes then keep to the 998
 /// of a mail header's line (RFC 5322, 2.1.1).
-const SUBJECT: Limits =
-    Limits { host: 32, user: 32, condition: 64, source: 32, key: 32, factors: 3, text: 140 };
+const SUBJECT: Limits = Limits {
+    host: 32,
+    user: 32,
+    condition: 64,
+    source: 32,
+    key: 32,
+    factors: 3,
+    text: 140,
+    went_on: 32,
+};
 
 /// Longest digest in one line, in characters. With four bytes each and the folding of a header
 /// it keeps to the same 998.
@@ -100,6 +108,9 @@ pub(super) fn body_in(event: &Event, extra: Option<&str>, context: &Context) -> 
     }
     if let Some(new) = context.new_words(event) {
         facts.line("new", new);
+    }
+    if let Some(names) = went_on::all(context.fact(event)) {
+        facts.line("went-on", &names);
     }
     match &event.what {
         What::Login(login) => facts.login(login),

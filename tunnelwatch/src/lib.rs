@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod cause;
+pub mod chain;
 pub mod check;
 pub mod cli;
 pub mod config;

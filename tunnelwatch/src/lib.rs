@@ -4,6 +4,7 @@
 //! program makes it sees to the same ([`external`]).
 #![deny(unsafe_code)]
 
+pub mod answer;
 pub mod cause;
 pub mod chain;
 pub mod check;

@@ -9,6 +9,12 @@ pub mod record;
 
 #[cfg(feature = "daemon")]
 mod answer;
+#[cfg(feature = "daemon")]
+pub mod look;
+#[cfg(feature = "daemon")]
+pub mod owner;
+#[cfg(feature = "daemon")]
+pub mod socket;
 
 #[cfg(feature = "daemon")]
 pub use answer::{Answer, MAX_ANSWER, Person, Unmatched};

@@ -30,7 +30,55 @@ impl Process {
     }
 }
 
-#[cfg(test)]
+/// Longest line of ancestors that is followed. A shell in a shell in a session has five.
+#[cfg(feature = "daemon")]
+const DEEPEST: usize = 64;
+
+/// A process and those that it descends from, itself first; process 1, of which all do, is left out.
+#[cfg(feature = "daemon")]
+#[must_use]
+pub fn line_of(pid: u32) -> Vec<u32> {
+    let mut line = Vec::new();
+    let mut next = pid;
+    while next > 1 && line.len() < DEEPEST && !line.contains(&next) {
+        line.push(next);
+        next = Process::read(next).map_or(0, |process| process.parent);
+    }
+    line
+}
+
+/// The users that a process runs as (proc_pid_status(5)): real, effective, saved, and that of its files.
+#[cfg(feature = "daemon")]
+#[must_use]
+pub fn users_of(pid: u32) -> Option<[u32; 4]> {
+    parse_users(&fs::read(format!("/proc/{pid}/status")).ok()?)
+}
+
+#[cfg(feature = "daemon")]
+fn parse_users(status: &[u8]) -> Option<[u32; 4]> {
+    let status = String::from_utf8_lossy(status);
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let mut words = line.split_ascii_whitespace().map(|word| word.parse().ok());
+    let mut next = || words.next().flatten();
+    Some([next()?, next()?, next()?, next()?])
+}
+
+/// All processes that this user may see.
+#[cfg(feature = "daemon")]
+pub fn all() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Where a process stands in the unified hierarchy of control groups (cgroups(7)).
+#[cfg(feature = "daemon")]
+#[must_use]
+pub fn group_of(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
+#[cfg(all(test, feature = "daemon"))]
 mod tests {
     use super::*;
 
@@ -52,6 +100,22 @@ mod tests {
         let own = Process::read(std::process::id()).unwrap();
         assert_eq!(Process::read(own.parent).is_some(), own.parent != 0);
         assert!(own.start_ticks > 0);
+        let line = line_of(std::process::id());
+        assert!(
+            line.starts_with(&[std::process::id(), own.parent]) && !line.contains(&1),
+            "{line:?}"
+        );
+        assert_eq!(users_of(std::process::id()).unwrap()[1], crate::ffi::geteuid());
+        assert!(all().any(|pid| pid == std::process::id()));
         assert_eq!(Process::read(u32::MAX), None);
+    }
+
+    #[test]
+    fn users_are_four() {
+        let status = b"Name:\tUid: 1\nUid:\t0\t2003\t1\t2\nGid:\t5\t5\t5\t5\n";
+        assert_eq!(parse_users(status), Some([0, 2003, 1, 2]));
+        for broken in [&b""[..], b"Uid:\t0\t1\t2\n", b"Uid:\t0\t-1\t2\t3\n"] {
+            assert_eq!(parse_users(broken), None);
+        }
     }
 }

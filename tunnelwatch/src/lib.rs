@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod cause;
+pub mod chain;
 pub mod check;
 pub mod cli;
 pub mod config;

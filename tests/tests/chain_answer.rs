@@ -156,7 +156,7 @@ fn what_may_be_somebody_elses_is_nobodys() {
     // Two sessions from two places: with one control group for both nobody can say which.
     let one = jump.goes_on("alice", UNKNOWN);
     let port = jump.port_of(2001);
-    assert_eq!(jump.ask(&format!("came {port} {PORT}"))["matched"]["user"], "alice");
+    assert_eq!(jump.ask(&format!("came {port}/{PORT}"))["matched"]["user"], "alice");
     let two = jump.goes_on("alice", KNOWN);
     for port in jump.ports_of(2001) {
         assert_eq!(jump.unmatched(port), "several sessions may have opened it");
@@ -232,7 +232,7 @@ fn nothing_else_can_be_asked_for() {
     let jump = Jump::new();
     let client = jump.goes_on("alice", UNKNOWN);
     let port = jump.port_of(2001);
-    for words in ["id", "came", "came x", "came 1 22", "release 2222", "came 1; id", ""] {
+    for words in ["id", "came", "came x", "came 1/22", "release 2222", "came 1; id", ""] {
         let output = jump.host.ssh(&["-T", "-S", "/root/ctl", "tunnel@jump", words]);
         assert_eq!((output.code, output.text().as_str()), (Some(64), ""), "{words}: {output:?}");
         assert!(output.errors().contains("can be asked for here"), "{words}: {output:?}");
@@ -245,5 +245,10 @@ fn nothing_else_can_be_asked_for() {
         assert_eq!(jump.unmatched(port), "the connection had ended", "{port}");
     }
     assert_eq!(jump.ask(&format!("came {port}"))["matched"]["user"], "alice");
+    // Of several, each has its line, in their order.
+    let words = format!("came 1 {port}/{PORT} 2/{PORT} {port}");
+    let lines = jump.host.ssh(&["-S", "/root/ctl", "tunnel@jump", &words]).ok().text();
+    let named: Vec<bool> = lines.lines().map(|line| line.contains("\"alice\"")).collect();
+    assert_eq!(named, [false, true, false, true], "{lines}");
     drop(client);
 }

@@ -24,30 +24,46 @@ const LOGIND: &str = "/run/systemd/sessions";
 /// Most bytes of one of those files; they have some 400.
 const MAX_LOGIND: u64 = 16 * 1024;
 
-/// Who has opened the connection 127.0.0.1:`from` -> 127.0.0.1:`to` on this machine; `dir` has the records of sessions.
-/// `tunnel` is a process of the tunnel with its ancestors ([`line_of`]) when it is the tunnel that asks.
-///
-/// # Errors
-///
-/// Why nobody can say.
-pub fn person_behind(from: u16, to: u16, dir: &Path, tunnel: &[u32]) -> Result<Person, Unknown> {
-    records_behind(from, to, dir)
-        .and_then(|found| person(&found.iter().collect::<Vec<_>>(), tunnel))
+/// A connection 127.0.0.1:`from` -> 127.0.0.1:`to` on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// The port of who has opened it.
+    pub from: u16,
+    /// The port that it leads to.
+    pub to: u16,
 }
 
-/// The records of the sessions of which one has opened that connection.
-///
-/// # Errors
-///
-/// Why nobody can say.
-pub fn records_behind(from: u16, to: u16, dir: &Path) -> Result<Vec<Record>, Unknown> {
+/// Who has opened each of these connections; `dir` has the records of sessions. `tunnel` is a process of the tunnel with its
+/// ancestors ([`line_of`]) when it is the tunnel that asks.
+#[must_use]
+pub fn people_behind(all: &[Ports], dir: &Path, tunnel: &[u32]) -> Vec<Result<Person, Unknown>> {
+    let of = |found: Vec<Record>| person(&found.iter().collect::<Vec<_>>(), tunnel);
+    records_behind(all, dir).into_iter().map(|found| found.and_then(of)).collect()
+}
+
+/// For each of these connections, the records of the sessions of which one has opened it.
+#[must_use]
+pub fn records_behind(all: &[Ports], dir: &Path) -> Vec<Result<Vec<Record>, Unknown>> {
     let until = Instant::now() + LONGEST;
-    let ask = || connection(from, to).map_err(|_| Unknown::NoGroups)?.ok_or(Unknown::Ended);
-    let asked = ask()?;
-    let sessions = sessions(dir, until)?;
-    let found = sessions_of(&asked, &sessions, || fellows(&asked, &sessions, until))?;
+    let ask = |ports: &Ports| {
+        connection(ports.from, ports.to).map_err(|_| Unknown::NoGroups)?.ok_or(Unknown::Ended)
+    };
+    let asked: Vec<_> = all.iter().map(ask).collect();
+    if asked.iter().all(Result::is_err) {
+        return asked.into_iter().map(|why| why.map(|_| Vec::new())).collect();
+    }
+    let sessions = sessions(dir, until);
+    let mut seen = Fellows { seen: Vec::new(), until };
+    let mut find = |connection: &Connection| {
+        let sessions = sessions.as_ref().map_err(Clone::clone)?;
+        let found = sessions_of(connection, sessions, || seen.of(connection, sessions))?;
+        Ok(found.into_iter().cloned().collect())
+    };
+    let found: Vec<_> = asked.iter().map(|one| find(one.as_ref().map_err(Clone::clone)?)).collect();
     // What was seen of processes was seen while it was open, or somebody who has gone could be missing there.
-    if ask()? == asked { Ok(found.into_iter().cloned().collect()) } else { Err(Unknown::Ended) }
+    let again =
+        |((found, before), ports)| if ask(ports) == before { found } else { Err(Unknown::Ended) };
+    found.into_iter().zip(asked).zip(all).map(again).collect()
 }
 
 /// The sessions whose processes live.
@@ -68,25 +84,39 @@ fn sessions(dir: &Path, until: Instant) -> Result<Vec<Session>, Unknown> {
     Ok(sessions)
 }
 
-/// The processes of the connection's user in its group, each with its ancestors.
-fn fellows(
-    connection: &Connection,
-    sessions: &[Session],
+/// Processes of a user in a control group, each with its ancestors.
+struct Fellows {
+    /// Those that were looked for already.
+    seen: Vec<(u32, Option<u64>, Vec<Vec<u32>>)>,
     until: Instant,
-) -> Result<Vec<Vec<u32>>, Unknown> {
-    let here = sessions.iter().find(|one| one.group == connection.cgroup);
-    let group = here.and_then(|one| group_of(one.record.pid));
-    let mut lines = Vec::new();
-    for pid in all() {
-        if Instant::now() > until {
-            return Err(Unknown::TooLong);
+}
+
+impl Fellows {
+    /// Those of the connection's user in its group.
+    fn of(
+        &mut self,
+        connection: &Connection,
+        sessions: &[Session],
+    ) -> Result<Vec<Vec<u32>>, Unknown> {
+        let (uid, group) = (connection.uid, connection.cgroup);
+        if let Some((.., lines)) = self.seen.iter().find(|(u, g, _)| (*u, *g) == (uid, group)) {
+            return Ok(lines.clone());
         }
-        let is_his = users_of(pid).is_some_and(|users| users.contains(&connection.uid));
-        if is_his && group_of(pid) == group {
-            lines.push(line_of(pid));
+        let here = sessions.iter().find(|one| one.group == group);
+        let path = here.and_then(|one| group_of(one.record.pid));
+        let mut lines = Vec::new();
+        for pid in all() {
+            if Instant::now() > self.until {
+                return Err(Unknown::TooLong);
+            }
+            let is_his = users_of(pid).is_some_and(|users| users.contains(&uid));
+            if is_his && group_of(pid) == path {
+                lines.push(line_of(pid));
+            }
         }
+        self.seen.push((uid, group, lines.clone()));
+        Ok(lines)
     }
-    Ok(lines)
 }
 
 /// The number by which the kernel knows a control group: that of its directory.
@@ -145,11 +175,15 @@ mod tests {
     #[test]
     fn a_port_that_is_not_connected_and_a_machine_without_records_are_no_ones() {
         let missing = Path::new("/nonexistent/sessions");
-        assert_eq!(person_behind(1, 2, missing, &[]), Err(Unknown::Ended));
+        let closed = Ports { from: 1, to: 2 };
+        assert_eq!(people_behind(&[closed], missing, &[]), [Err(Unknown::Ended)]);
+        assert_eq!(people_behind(&[], missing, &[]), []);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let to = listener.local_addr().unwrap().port();
         let client = std::net::TcpStream::connect(("127.0.0.1", to)).unwrap();
         let from = client.local_addr().unwrap().port();
-        assert_eq!(person_behind(from, to, missing, &[]), Err(Unknown::NoRecords));
+        let open = Ports { from, to };
+        let found = people_behind(&[open, closed], missing, &[]);
+        assert_eq!(found, [Err(Unknown::NoRecords), Err(Unknown::Ended)]);
     }
 }

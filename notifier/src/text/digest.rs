@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Alphabet, Context, condition_words, day, headline_text, report, separator, source, space, via,
+    went_on,
 };
 use crate::clock::Stamp;
 use crate::event::{Condition, Event, Severity, Status, What};
@@ -131,7 +132,9 @@ fn logins(events: &[&Event], context: &Context<'_>, alphabet: &Alphabet) -> Vec<
             Some(answer) => via::short(login, answer, alphabet, NAME),
             None => {
                 let who = alphabet.name(&login.user, NAME, space);
-                format!("{who} from {}", source(login, alphabet, NAME))
+                let on = went_on::place(context.fact(event), alphabet, NAME);
+                let on = on.map(|place| format!(" (on {place})")).unwrap_or_default();
+                format!("{who} from {}{on}", source(login, alphabet, NAME))
             }
         };
         let (urgent, new, count) = groups.entry(text).or_default();

@@ -13,6 +13,7 @@ mod plain;
 mod report;
 mod sms;
 mod via;
+mod went_on;
 
 pub use plain::{body, event_body, event_line, event_line_with, subject, via_words};
 pub use sms::sms;
@@ -76,6 +77,11 @@ impl<'a> Context<'a> {
     /// Who came through a tunnel, as far as the jump host was asked.
     fn via(&self, event: &Event) -> Option<&'a Answer> {
         self.facts.get(&event.id).and_then(Fact::via)
+    }
+
+    /// What was found out about an event.
+    fn fact(&self, event: &Event) -> Option<&Fact> {
+        self.facts.get(&event.id)
     }
 
     /// `at`, by the clock as it stands now where it was set since, as `write` puts its parts, and the zone; or `@` and the seconds since 1970, as
@@ -196,6 +202,8 @@ struct Limits {
     /// Of a login through a tunnel: 0 where it is left out how he came to the jump host, and how here.
     there: usize,
     here: usize,
+    /// The name of a host further on; with too little room nothing is said of it.
+    went_on: usize,
 }
 
 /// `jump: login alice from 203.0.113.9, key alice laptop`, `jump: NEW login ..`, or `jump: note: the text`.
@@ -206,13 +214,14 @@ fn headline(event: &Event, context: &Context, alphabet: &Alphabet, limits: &Limi
     let host = alphabet.name(&event.host, limits.host, space);
     let what = match &event.what {
         What::Login(login) => format!(
-            "{}{}login {}",
+            "{}{}login {}{}",
             if event.severity == Severity::Critical { "CRITICAL " } else { "" },
             if context.new_words(event).is_some() { "NEW " } else { "" },
             match context.via(event) {
                 Some(answer) => via::login(login, answer, alphabet, limits),
                 None => login_words(login, alphabet, limits),
-            }
+            },
+            went_on::words(context.fact(event), alphabet, limits.went_on),
         ),
         What::Note(note) => {
             let urgency = match event.severity {

@@ -1,6 +1,6 @@
 //! Text without a narrow limit: a subject of one line, and a body with every fact.
 
-use super::{Alphabet, Context, Limits, digest, headline, report, source, via};
+use super::{Alphabet, Context, Limits, digest, headline, report, source, via, went_on};
 use crate::chain::{Answer, Person};
 use crate::clock::Stamp;
 use crate::event::{Condition, Event, Factor, Login, Report, Tally, Unit, What};
@@ -20,6 +20,7 @@ const SUBJECT: Limits = Limits {
     text: 140,
     there: 1,
     here: 1,
+    went_on: 32,
 };
 
 /// Longest digest in one line, in characters. With four bytes each and the folding of a header
@@ -123,6 +124,9 @@ pub(super) fn body_in(event: &Event, extra: Option<&str>, context: &Context) -> 
     }
     if let Some(new) = context.new_words(event) {
         facts.line("new", new);
+    }
+    if let Some(names) = went_on::all(context.fact(event)) {
+        facts.line("went-on", &names);
     }
     match &event.what {
         What::Login(login) => facts.login(login, context.via(event)),

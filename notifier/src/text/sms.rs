@@ -22,15 +22,17 @@ use crate::message::Message;
 /// after that the key's name goes before the user's, and the user's before the host's. At
 /// the lowest limits the longest login there can be, from an IPv6 address in full, by a host's
 /// certificate that is new and hundreds of methods more, told years late by some wrong clock, fits 160.
-const STEPS: [(Limit, usize); 16] = [
+const STEPS: [(Limit, usize); 19] = [
     (|limits| &mut limits.user, 32),
     (|limits| &mut limits.source, 32),
     (|limits| &mut limits.host, 32),
+    (|limits| &mut limits.went_on, 32),
     (|limits| &mut limits.text, 100),
     (|limits| &mut limits.key, 17),
     (|limits| &mut limits.factors, 1),
     (|limits| &mut limits.key, 10),
     (|limits| &mut limits.there, 0),
+    (|limits| &mut limits.went_on, 10),
     (|limits| &mut limits.condition, 40),
     (|limits| &mut limits.user, 6),
     (|limits| &mut limits.source, 6),
@@ -39,6 +41,7 @@ const STEPS: [(Limit, usize); 16] = [
     (|limits| &mut limits.key, 7),
     (|limits| &mut limits.condition, 6),
     (|limits| &mut limits.here, 0),
+    (|limits| &mut limits.went_on, 0),
 ];
 
 /// Points at one limit among them.
@@ -109,6 +112,7 @@ impl Limits {
             text: room,
             there: 1,
             here: 1,
+            went_on: room,
         }
     }
 }

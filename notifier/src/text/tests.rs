@@ -1,5 +1,6 @@
 mod new;
 mod set_clock;
+mod went_on;
 
 use super::plain::{body_in, subject_in};
 use super::sms::compose;
@@ -265,8 +266,8 @@ fn the_longest_event_there_can_be_fits_one_segment() {
             ..event(What::Login(login.clone()))
         };
         let new = is_new(&event);
-        let context =
-            Context { now: &stamp(u64::MAX), local: long_zone, new: &new, facts: NO_FACTS };
+        let facts = Facts::from([(event.id, Fact::WentOn(vec![Foreign::new(&[b'x'; 256]); 200]))]);
+        let context = Context { now: &stamp(u64::MAX), local: long_zone, new: &new, facts: &facts };
         let text = compose(&event, Some(&awkward), &context, 0);
         assert_eq!(gsm7::segments(&text), 1, "{text}");
         assert!(text.contains(": CRITICAL NEW login "), "{text}");
@@ -419,7 +420,11 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
         let now = stamp(event.at.unix_ms.saturating_add(late_ms));
         let max_segments = random.one(&[0, 1, 1, 1, 2, 3, 10]);
         let new = if random.below(3) == 0 { is_new(&event) } else { Marks::new() };
-        let context = Context { now: &now, local: fixed, new: &new, facts: NO_FACTS };
+        let facts = match random.maybe(Random::name) {
+            Some(name) => Facts::from([(event.id, Fact::WentOn(vec![name]))]),
+            None => Facts::new(),
+        };
+        let context = Context { now: &now, local: fixed, new: &new, facts: &facts };
         let text = compose(&event, extra.as_deref(), &context, max_segments);
 
         let why = format!("round {round}, {max_segments} segments: {text:?} of {event:?}");

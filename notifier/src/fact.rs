@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::chain::Answer;
 use crate::event::Event;
 use crate::foreign::Foreign;
 
@@ -12,8 +13,21 @@ use crate::foreign::Foreign;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fact {
+    /// Who it was on the jump host, for a login through a tunnel.
+    Via(Answer),
     /// Where the person went on to: names of `[[tunnel-watch]]`.
     WentOn(Vec<Foreign>),
+}
+
+impl Fact {
+    /// Who it was on the jump host, as far as that was asked.
+    #[must_use]
+    pub fn via(&self) -> Option<&Answer> {
+        match self {
+            Self::Via(answer) => Some(answer),
+            Self::WentOn(_) => None,
+        }
+    }
 }
 
 /// That it was looked for, and what was found. Kept beside the message: a sender that starts anew does

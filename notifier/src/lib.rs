@@ -14,7 +14,6 @@ pub mod daemon;
 pub mod event;
 #[cfg(feature = "daemon")]
 pub mod exit;
-pub mod fact;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod foreign;
@@ -32,6 +31,8 @@ pub mod cli;
 pub mod deliver;
 #[cfg(feature = "deliver")]
 pub mod doctor;
+#[cfg(feature = "deliver")]
+pub mod fact;
 #[cfg(feature = "deliver")]
 pub mod message;
 #[cfg(feature = "deliver")]

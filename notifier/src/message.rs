@@ -46,6 +46,12 @@ pub struct New {
 }
 
 impl New {
+    /// What is new by one or the other.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { network: self.network || other.network, key: self.key || other.key }
+    }
+
     /// What is new, a word each.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let network = self.network.then_some("network");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use notifier::ffi;
 
-use crate::chain::ear::Ear;
+use crate::chain::ear::{Ear, Origin};
 use crate::config::Tunnel;
 use crate::ffi::end_with_us;
 use crate::sockets::Files;
@@ -224,8 +224,8 @@ pub struct Session {
     /// Whether it has said that the jump host has given the port.
     is_given: bool,
     ear: Ear,
-    /// Connections that have arrived: the inode of the socket to our sshd, and the port on the jump host.
-    arrived: Vec<(u64, u16)>,
+    /// Connections that have arrived: the inode of the socket to our sshd, and what they are on the jump host.
+    arrived: Vec<(u64, Origin)>,
 }
 
 impl Session {
@@ -369,12 +369,12 @@ impl Session {
             link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
         });
         if let Some(inode) = inode.filter(|_| self.arrived.len() < ARRIVALS) {
-            self.arrived.push((inode, arrival.originator));
+            self.arrived.push((inode, arrival.origin));
         }
     }
 
     /// The connections that have arrived since the last call.
-    pub fn arrivals(&mut self) -> Vec<(u64, u16)> {
+    pub fn arrivals(&mut self) -> Vec<(u64, Origin)> {
         std::mem::take(&mut self.arrived)
     }
 

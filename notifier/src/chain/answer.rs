@@ -101,6 +101,15 @@ impl Answer {
         Self::Unmatched(Unmatched::new(reason))
     }
 
+    /// Who it was.
+    #[must_use]
+    pub fn person(&self) -> Option<&Person> {
+        match self {
+            Self::Matched(person) => Some(person),
+            Self::Unmatched(_) => None,
+        }
+    }
+
     /// Reads what another host has answered. What is no answer is one that says so: it is a stranger's text.
     #[must_use]
     pub fn parse(line: &[u8]) -> Self {

@@ -20,6 +20,7 @@ pub mod seen;
 pub mod settings;
 pub mod silence;
 pub mod throttle;
+pub mod through;
 mod wakeup;
 pub mod weekly;
 pub mod worker;

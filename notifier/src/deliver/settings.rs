@@ -8,6 +8,7 @@ use super::heartbeat;
 use super::outbox::books;
 use super::policy::{Policy, Rule, Way};
 use super::route::{Route, Stop};
+use super::through::Through;
 use super::weekly::Weekly;
 use crate::channel::{self, Channel, Reader, Secrets};
 use crate::config::{
@@ -84,8 +85,11 @@ impl Settings {
         let mut document = Document::parse(text);
         let host = config::host::read(&mut document);
         let login = config::login::read(&mut document);
-        let notify =
+        let mut notify =
             document.table("notify", |section| notify(section, secrets)).unwrap_or_default();
+        if let Some(through) = Through::wanted(text, &host.name, &host.run) {
+            notify.finders.push(Arc::new(through));
+        }
         let check = config::check::read(&mut document);
         let broken = document.is_broken();
         let findings = document.finish(SECTIONS);

@@ -22,7 +22,7 @@ use super::files::{self, ReadError};
 use super::{Spool, id_of};
 use crate::clock::Stamp;
 use crate::event::{AlertId, Event};
-use crate::fact::Looked;
+use crate::fact::{Fact, Looked};
 
 /// Most messages taken into the queue. More stay in `drop/` until there is room.
 pub const MAX_QUEUED: usize = 10_000;
@@ -47,6 +47,12 @@ impl State {
     /// All legs.
     pub fn legs(&self) -> impl Iterator<Item = &Leg> {
         self.channels.values().flat_map(BTreeMap::values)
+    }
+
+    /// What was found out about it.
+    #[must_use]
+    pub fn fact(&self) -> Option<&Fact> {
+        self.looked.as_ref()?.fact.as_ref()
     }
 
     /// Whether anything has been tried.

@@ -15,6 +15,7 @@ use notifier::chain::{Answer, MAX_ANSWER};
 use notifier::ffi::{set_nonblocking, signal_group, wait_readable};
 
 use super::board::{Batch, Board, TOGETHER};
+use super::ear::Origin;
 use crate::config::Tunnel;
 use crate::ssh;
 
@@ -34,7 +35,7 @@ pub fn arguments(tunnel: &Tunnel, batch: &Batch) -> Vec<OsString> {
         ["-F", "none", "-T", "-o", "BatchMode=yes"].map(Into::into).into();
     words.extend(["-o", "ControlMaster=no", "-o", "ProxyCommand=/bin/false", "-o"].map(Into::into));
     words.extend([control, "--".into(), tunnel.jump.host.clone().into()]);
-    let ports = batch.connections.iter().map(|(_, originator)| format!(" {originator}"));
+    let ports = batch.connections.iter().map(|(_, Origin { from, to })| format!(" {from}/{to}"));
     words.push(format!("came{}", ports.collect::<String>()).into());
     words
 }
@@ -141,14 +142,20 @@ mod tests {
     fn it_is_asked_by_the_tunnel_s_own_connection_and_by_no_other() {
         let text = "[[tunnel]]\nname = \"a\"\njump = \"t@h\"\nremote-ports = [2222]\n";
         let tunnel = Settings::parse(text).unwrap().tunnels.remove(0);
-        let batch = Batch { control: "/run/a.1.ctl".into(), connections: vec![(1, 45192), (2, 7)] };
+        let batch = Batch {
+            control: "/run/a.1.ctl".into(),
+            connections: vec![
+                (1, Origin { from: 45_192, to: 2222 }),
+                (2, Origin { from: 7, to: 2223 }),
+            ],
+        };
         let words = arguments(&tunnel, &batch);
         let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
         let line = words.join(" ");
         assert_eq!(
             line,
             "-F none -T -o BatchMode=yes -o ControlMaster=no -o ProxyCommand=/bin/false -o \
-             ControlPath=/run/a.1.ctl -- h came 45192 7"
+             ControlPath=/run/a.1.ctl -- h came 45192/2222 7/2223"
         );
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use notifier::chain::Answer;
 use notifier::clock::millis;
 
+use super::ear::Origin;
 use super::net;
 use super::table::{Step, Table};
 
@@ -36,8 +37,8 @@ struct Room {
 pub struct Batch {
     /// The session's control socket.
     pub control: PathBuf,
-    /// Our port and that on the jump host, of each connection.
-    pub connections: Vec<(u16, u16)>,
+    /// Our port of each connection, and what it is there.
+    pub connections: Vec<(u16, Origin)>,
 }
 
 /// What all tunnels know.
@@ -88,9 +89,9 @@ impl Board {
         self.news.notify_all();
     }
 
-    /// Connections have come: the inode of our side's socket, and the port on the jump host. The jump host is asked
+    /// Connections have come: the inode of our side's socket, and what they are on the jump host. That is asked
     /// about those that are there after `settle`, or, without it, about those that somebody asks for.
-    pub fn arrived(&self, tunnel: &str, sockets: &[(u64, u16)], settle: Option<Duration>) {
+    pub fn arrived(&self, tunnel: &str, sockets: &[(u64, Origin)], settle: Option<Duration>) {
         let target = self.rooms().get(tunnel).and_then(|room| room.target);
         let Some(target) = target.filter(|_| !sockets.is_empty()) else { return };
         let there = net::connections(target);
@@ -99,9 +100,9 @@ impl Board {
         let now_ms = now_ms();
         room.table.sweep(now_ms, |local| there.iter().any(|one| one.local == local));
         let due_ms = settle.map_or(u64::MAX, |settle| now_ms.saturating_add(millis(settle)));
-        for (inode, originator) in sockets {
+        for (inode, origin) in sockets {
             if let Some(one) = there.iter().find(|one| one.inode == *inode) {
-                room.table.add(one.local, *originator, now_ms, due_ms);
+                room.table.add(one.local, *origin, now_ms, due_ms);
             }
         }
         drop(rooms);
@@ -196,6 +197,10 @@ mod tests {
 
     use super::*;
 
+    fn from(from: u16) -> Origin {
+        Origin { from, to: 2222 }
+    }
+
     fn inode(stream: &TcpStream) -> u64 {
         let link = std::fs::read_link(format!("/proc/self/fd/{}", stream.as_raw_fd())).unwrap();
         let link = link.to_string_lossy().into_owned();
@@ -215,7 +220,7 @@ mod tests {
         let board = Board::new();
         let asker = board.open("home", target);
         board.session("home", Some(Path::new("/ctl")));
-        board.arrived("home", &[(inode(&stream), 4711), (1, 1)], None);
+        board.arrived("home", &[(inode(&stream), from(4711)), (1, from(1))], None);
         let jump_host = {
             let board = board.clone();
             thread::spawn(move || {
@@ -231,7 +236,7 @@ mod tests {
         let Answer::Unmatched(_) = board.who(1, now_ms(), soon()) else { panic!() };
         let Answer::Unmatched(_) = board.who(local, 0, soon()) else { panic!("too early") };
         assert_ne!(board.open("home", target), asker, "another has its place");
-        let want = Batch { control: "/ctl".into(), connections: vec![(local, 4711)] };
+        let want = Batch { control: "/ctl".into(), connections: vec![(local, from(4711))] };
         assert_eq!(jump_host.join().unwrap(), (want, None));
     }
 
@@ -243,12 +248,12 @@ mod tests {
         let board = Board::new();
         let asker = board.open("home", target);
         board.session("home", Some(Path::new("/ctl")));
-        let sockets = [(inode(&stays), 1), (inode(&goes), 2)];
+        let sockets = [(inode(&stays), from(1)), (inode(&goes), from(2))];
         board.arrived("home", &sockets, Some(Duration::from_millis(50)));
         let gone = goes.local_addr().unwrap().port();
         drop(goes);
         let batch = board.next("home", asker).unwrap();
-        assert_eq!(batch.connections, [(stays.local_addr().unwrap().port(), 1)]);
+        assert_eq!(batch.connections, [(stays.local_addr().unwrap().port(), from(1))]);
         assert!(matches!(board.who(gone, now_ms(), soon()), Answer::Unmatched(_)));
     }
 
@@ -259,7 +264,7 @@ mod tests {
         let stream = TcpStream::connect(target).unwrap();
         let board = Board::new();
         let _ = board.open("home", target);
-        board.arrived("home", &[(inode(&stream), 1)], None);
+        board.arrived("home", &[(inode(&stream), from(1))], None);
         let local = stream.local_addr().unwrap().port();
         let begun = Instant::now();
         let answer = board.who(local, now_ms(), begun + Duration::from_millis(300));

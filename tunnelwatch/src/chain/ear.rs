@@ -15,13 +15,20 @@ const ARRIVED: &str = "debug1: client_request_forwarded_tcpip: listen ";
 const CONNECTS: &str = "debug1: connect_next: connect host ";
 const DESCRIPTOR: &str = " in progress, fd=";
 
+/// A connection as it is on the jump host, where both its ends are 127.0.0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The port from which somebody came.
+    pub from: u16,
+    /// The port of the tunnel that he came to.
+    pub to: u16,
+}
+
 /// A connection that arrived, and the descriptor by which ssh hands it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// The port of the tunnel on the jump host.
-    pub port: u16,
-    /// The port from which somebody came to it there.
-    pub originator: u16,
+    /// What it is there.
+    pub origin: Origin,
     /// ssh's descriptor of its connection to our sshd.
     pub fd: u32,
 }
@@ -29,7 +36,7 @@ pub struct Arrival {
 /// Hears a session of ssh, line by line.
 #[derive(Debug, Default)]
 pub struct Ear {
-    arrived: Option<(u16, u16)>,
+    arrived: Option<Origin>,
 }
 
 impl Ear {
@@ -42,16 +49,16 @@ impl Ear {
         let rest = line.strip_prefix(CONNECTS)?;
         let fd = rest.rsplit_once(DESCRIPTOR)?.1.parse().ok()?;
         // A host with two addresses is tried twice, and the last try counts.
-        self.arrived.map(|(port, originator)| Arrival { port, originator, fd })
+        self.arrived.map(|origin| Arrival { origin, fd })
     }
 }
 
 /// `127.0.0.1 port 2222, originator 127.0.0.1 port 47132`: both have to be loopback, as nobody else's
 /// sockets can be found.
-fn ports(rest: &str) -> Option<(u16, u16)> {
+fn ports(rest: &str) -> Option<Origin> {
     let (listen, originator) = rest.split_once(", originator ")?;
     let port = |text: &str| text.strip_prefix("127.0.0.1 port ")?.parse().ok();
-    Some((port(listen)?, port(originator)?))
+    Some(Origin { from: port(originator)?, to: port(listen)? })
 }
 
 #[cfg(test)]
@@ -61,7 +68,7 @@ mod tests {
     fn heard(lines: &str) -> Vec<(u16, u16, u32)> {
         let mut ear = Ear::default();
         let heard = lines.lines().filter_map(|line| ear.hear(line));
-        heard.map(|one| (one.port, one.originator, one.fd)).collect()
+        heard.map(|one| (one.origin.to, one.origin.from, one.fd)).collect()
     }
 
     #[test]

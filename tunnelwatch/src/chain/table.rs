@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use notifier::chain::Answer;
 
+use super::ear::Origin;
+
 /// Most connections that are kept; of more, the oldest are forgotten. sshd lets in a hundred at a time.
 pub const MOST: usize = 512;
 
@@ -17,8 +19,8 @@ const KEPT_MS: u64 = 180_000;
 pub struct Entry {
     /// Our port to the local sshd: that which a login there is told with.
     pub local: u16,
-    /// The port on the jump host from which somebody came.
-    pub originator: u16,
+    /// What it is on the jump host.
+    pub origin: Origin,
     /// When it came, on the boot clock.
     pub opened_ms: u64,
     /// When the jump host is to be asked, if nobody asks before.
@@ -60,7 +62,7 @@ pub struct Table {
 
 impl Table {
     /// Takes a connection in.
-    pub fn add(&mut self, local: u16, originator: u16, now_ms: u64, due_ms: u64) {
+    pub fn add(&mut self, local: u16, origin: Origin, now_ms: u64, due_ms: u64) {
         if self.entries.len() >= MOST {
             self.entries.pop_front();
         }
@@ -69,7 +71,7 @@ impl Table {
             entry.gives_up(TOO_LATE);
         }
         let step = Step::Waits;
-        self.entries.push_back(Entry { local, originator, opened_ms: now_ms, due_ms, step });
+        self.entries.push_back(Entry { local, origin, opened_ms: now_ms, due_ms, step });
     }
 
     /// Forgets what has ended and is of no use any more. `is_there` says whether a local port is in use.
@@ -97,14 +99,14 @@ impl Table {
     }
 
     /// Takes out what the jump host is to be asked now, `most` at a time, those first for whom somebody
-    /// waits: local and originating ports. What is not there any more is not asked about: its port there
+    /// waits: our port, and what it is there. What is not there any more is not asked about: its port there
     /// may be another's.
     pub fn take_due(
         &mut self,
         now_ms: u64,
         most: usize,
         is_open: impl Fn(u16) -> bool,
-    ) -> Vec<(u16, u16)> {
+    ) -> Vec<(u16, Origin)> {
         let mut due = Vec::new();
         for wanted in [true, false] {
             for entry in &mut self.entries {
@@ -118,7 +120,7 @@ impl Table {
                 }
                 if is_open(entry.local) {
                     entry.step = Step::Asked;
-                    due.push((entry.local, entry.originator));
+                    due.push((entry.local, entry.origin));
                 } else {
                     entry.gives_up(TOO_LATE);
                 }
@@ -129,8 +131,8 @@ impl Table {
 
     /// Takes in what the jump host has said of a connection that it was asked about, and whether that is
     /// there still: a port that was free for a moment may have been another's when the jump host looked.
-    pub fn told(&mut self, (local, originator): (u16, u16), answer: Answer, is_open: bool) {
-        let is_it = |e: &&mut Entry| (e.local, e.originator) == (local, originator);
+    pub fn told(&mut self, (local, origin): (u16, Origin), answer: Answer, is_open: bool) {
+        let is_it = |e: &&mut Entry| (e.local, e.origin) == (local, origin);
         let mut asked = self.entries.iter_mut().filter(is_it);
         let Some(entry) = asked.find(|entry| entry.step == Step::Asked) else { return };
         let answer = match answer {
@@ -167,6 +169,10 @@ mod tests {
 
     use super::*;
 
+    fn from(from: u16) -> Origin {
+        Origin { from, to: 2222 }
+    }
+
     fn person(name: &str) -> Answer {
         Answer::Matched(Person { user: name.into(), ..Person::default() })
     }
@@ -185,12 +191,12 @@ mod tests {
     #[test]
     fn a_port_that_is_used_again_is_two_connections() {
         let mut table = Table::default();
-        table.add(40_000, 1, 1_000, 1_100);
-        assert_eq!(table.take_due(1_100, 9, |_| true), [(40_000, 1)]);
-        table.told((40_000, 1), person("alice"), true);
-        table.add(40_000, 2, 5_000, 5_100);
-        assert_eq!(table.take_due(5_100, 9, |_| true), [(40_000, 2)]);
-        table.told((40_000, 2), person("bob"), true);
+        table.add(40_000, from(1), 1_000, 1_100);
+        assert_eq!(table.take_due(1_100, 9, |_| true), [(40_000, from(1))]);
+        table.told((40_000, from(1)), person("alice"), true);
+        table.add(40_000, from(2), 5_000, 5_100);
+        assert_eq!(table.take_due(5_100, 9, |_| true), [(40_000, from(2))]);
+        table.told((40_000, from(2)), person("bob"), true);
         for (at_ms, want) in [
             (999, None),
             (1_000, Some("alice")),
@@ -206,13 +212,13 @@ mod tests {
     #[test]
     fn a_port_that_has_another_connection_by_now_is_not_answered_for_the_first() {
         let mut table = Table::default();
-        table.add(7, 1, 0, 0);
+        table.add(7, from(1), 0, 0);
         table.take_due(0, 9, |_| true);
         // ssh had closed the first when its line was read, and had given its descriptor to the second.
-        table.add(7, 2, 0, 0);
-        table.told((7, 1), person("alice"), true);
-        assert_eq!(table.take_due(0, 9, |_| true), [(7, 2)]);
-        table.told((7, 2), person("bob"), true);
+        table.add(7, from(2), 0, 0);
+        table.told((7, from(1)), person("alice"), true);
+        assert_eq!(table.take_due(0, 9, |_| true), [(7, from(2))]);
+        table.told((7, from(2)), person("bob"), true);
         assert_eq!(known(&mut table, 7, 0), Some(person("bob")));
     }
 
@@ -220,14 +226,14 @@ mod tests {
     fn what_is_wanted_goes_first_and_what_has_ended_is_not_asked_about() {
         let mut table = Table::default();
         for (local, due_ms) in [(1, 500), (2, 100), (3, 100), (4, 900), (5, u64::MAX)] {
-            table.add(local, local + 100, 0, due_ms);
+            table.add(local, from(local + 100), 0, due_ms);
         }
         assert_eq!(table.due_ms(), 100);
         table.find(5, 0).unwrap().step = Step::Wanted;
         assert_eq!(table.due_ms(), 0);
-        assert_eq!(table.take_due(500, 2, |local| local != 2), [(5, 105), (1, 101)]);
+        assert_eq!(table.take_due(500, 2, |local| local != 2), [(5, from(105)), (1, from(101))]);
         assert!(table.find(3, 0).unwrap().step == Step::Waits);
-        assert_eq!(table.take_due(500, 2, |local| local != 2), [(3, 103)]);
+        assert_eq!(table.take_due(500, 2, |local| local != 2), [(3, from(103))]);
         assert!(matches!(known(&mut table, 2, 0), Some(Answer::Unmatched(_))));
         assert_eq!(table.due_ms(), 900);
     }
@@ -236,15 +242,15 @@ mod tests {
     fn an_answer_counts_for_a_connection_that_is_there_still() {
         let mut table = Table::default();
         for local in [1, 2, 3] {
-            table.add(local, 100, 0, 0);
+            table.add(local, from(100), 0, 0);
         }
         table.take_due(0, 9, |_| true);
-        table.told((1, 100), person("alice"), true);
-        table.told((2, 100), person("alice"), false);
-        table.told((3, 100), Answer::unmatched("no record"), false);
+        table.told((1, from(100)), person("alice"), true);
+        table.told((2, from(100)), person("alice"), false);
+        table.told((3, from(100)), Answer::unmatched("no record"), false);
         // Nobody asked.
-        table.told((9, 100), person("alice"), true);
-        table.told((1, 100), person("mallory"), true);
+        table.told((9, from(100)), person("alice"), true);
+        table.told((1, from(100)), person("mallory"), true);
         assert_eq!(known(&mut table, 1, 0), Some(person("alice")));
         assert!(!is_matched(&known(&mut table, 2, 0)));
         assert_eq!(known(&mut table, 3, 0), Some(Answer::unmatched("no record")));
@@ -256,7 +262,7 @@ mod tests {
     fn the_end_of_the_session_is_that_of_what_was_not_asked() {
         let mut table = Table::default();
         for local in [1, 2, 3] {
-            table.add(local, 100, 0, u64::MAX);
+            table.add(local, from(100), 0, u64::MAX);
         }
         table.find(2, 0).unwrap().step = Step::Wanted;
         table.find(3, 0).unwrap().step = Step::Asked;
@@ -264,7 +270,7 @@ mod tests {
         for local in [1, 2, 3] {
             assert!(matches!(known(&mut table, local, 0), Some(Answer::Unmatched(_))), "{local}");
         }
-        table.told((3, 100), person("alice"), true);
+        table.told((3, from(100)), person("alice"), true);
         assert!(!is_matched(&known(&mut table, 3, 0)));
     }
 
@@ -272,7 +278,7 @@ mod tests {
     fn it_is_bounded_and_forgets_what_has_ended_long_ago() {
         let mut table = Table::default();
         for n in 0..MOST + 10 {
-            table.add(u16::try_from(n).unwrap(), 1, 1, 0);
+            table.add(u16::try_from(n).unwrap(), from(1), 1, 0);
         }
         assert_eq!(table.len(), MOST);
         assert!(table.find(9, 1).is_none() && table.find(10, 1).is_some());

@@ -7,12 +7,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Entry, Outbox};
-use crate::clock::millis;
+use super::Outbox;
+use crate::clock::{Stamp, millis, unix_ms};
 use crate::deliver::lookup::{Ask, Found};
 use crate::event::{Event, What};
 use crate::fact::{Fact, Finder, Looked};
+use crate::message::Facts;
 use crate::spool::queue::State;
+use crate::syslog::{Level, Line};
+use crate::text;
 
 /// Most logins held at the same time: of a flood, the others are told at once and without.
 const MOST: usize = 128;
@@ -63,24 +66,33 @@ impl Outbox {
     /// when its message has been told, in whole or in part, comes too late.
     pub fn found(&mut self, answers: Vec<Found>, now_ms: u64) {
         let mut names = Vec::with_capacity(answers.len());
-        for Found { name, fact, .. } in answers {
+        for Found { name, event, fact } in answers {
             let Some(entry) = self.entries.get_mut(&name) else { continue };
             if entry.state.looked.is_some() || entry.state.is_begun() {
                 continue;
             }
-            entry.state.looked = Some(Looked { fact });
             self.held.remove(&name);
+            if let Some(answer) = fact.as_ref().and_then(Fact::via) {
+                let new = self.seen.look_via(entry.id, answer, unix_ms() / 1000);
+                entry.new = entry.new.and(new);
+            }
+            entry.state.looked = Some(Looked { fact: fact.clone() });
+            if let Some(fact) = fact {
+                self.log_fact(&event, fact);
+            }
             names.push(name);
         }
         if !names.is_empty() {
+            self.write_seen();
             self.write(&names, now_ms);
         }
     }
-}
 
-impl Entry {
-    /// What was found out about it.
-    pub(super) fn fact(&self) -> Option<&Fact> {
-        self.state.looked.as_ref()?.fact.as_ref()
+    /// Without a channel this line is all that anybody hears of it.
+    fn log_fact(&self, event: &Event, fact: Fact) {
+        let facts = Facts::from([(event.id, fact)]);
+        let text = text::event_line_with(event, &facts, &Stamp::now());
+        let line = Line::new("alert-fact").word("alert", event.id).text("text", &text);
+        self.log.say(Level::Notice, &line);
     }
 }

@@ -3,6 +3,7 @@
 use super::{Entry, Outbox, Thing};
 use crate::clock::{Stamp, unix_ms};
 use crate::event::{Event, Severity, What};
+use crate::fact::Fact;
 use crate::spool::claim::{Claimed, Room};
 use crate::spool::queue::{MAX_QUEUED, State};
 use crate::syslog::{Level, Line};
@@ -75,7 +76,10 @@ impl Outbox {
     }
 
     fn add(&mut self, name: &str, event: &Event, state: State, now_ms: u64) {
-        let new = self.seen.look(event, unix_ms() / 1000);
+        let mut new = self.seen.look(event, unix_ms() / 1000);
+        if let Some(answer) = state.fact().and_then(Fact::via) {
+            new = new.and(self.seen.look_via(event.id, answer, unix_ms() / 1000));
+        }
         let mut line = Line::new("alert-queued")
             .word("alert", event.id)
             .word("kind", event.what.kind())

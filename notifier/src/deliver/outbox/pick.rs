@@ -262,7 +262,7 @@ impl Outbox {
                 // Its time is over: nothing more is looked for.
                 entry.state.looked.get_or_insert_default();
             }
-            if let Some(fact) = entry.fact() {
+            if let Some(fact) = entry.state.fact() {
                 facts.insert(entry.id, fact.clone());
             }
             let leg = entry.leg_mut(&due.channel, &due.recipient);

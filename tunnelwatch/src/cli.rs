@@ -41,7 +41,8 @@ commands:
 
 options of every command:
   --config PATH    the configuration file (default /etc/bastion/bastion.toml)
-  --run-dir PATH   where the state is (default $RUNTIME_DIRECTORY, else /run/tunnelwatch)
+  --run-dir PATH   where the state is (default $RUNTIME_DIRECTORY, else /run/tunnelwatch; of watch
+                   /run/tunnelwatch-watch)
   --help           this text
   --version        the version
 
@@ -64,7 +65,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
-    let (mut config, mut run_dir) = (PathBuf::from(DEFAULT_PATH), default_run_dir());
+    let (mut config, mut run_dir) = (PathBuf::from(DEFAULT_PATH), None::<PathBuf>);
     let (mut command, mut json, mut may_release, mut words) = (None, false, false, Vec::new());
     let mut binding = Binding::default();
     let (mut unix, mut host_key) = (None, None);
@@ -74,7 +75,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
         };
         match arg {
             Arg::Long("config") => config = text(&mut parser)?.into(),
-            Arg::Long("run-dir") => run_dir = text(&mut parser)?.into(),
+            Arg::Long("run-dir") => run_dir = Some(text(&mut parser)?.into()),
             Arg::Long("json") => json = true,
             Arg::Long("release") => may_release = true,
             Arg::Long("interface") => binding.interface = Some(text(&mut parser)?),
@@ -96,6 +97,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
         }
     }
     // Programs that are told of it run in other directories.
+    let run_dir = run_dir.unwrap_or_else(|| default_run_dir(command.as_deref()));
     let run_dir = std::path::absolute(&run_dir).map_err(Failure::usage)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match (command.as_deref(), words.as_slice()) {
@@ -106,7 +108,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
             enroll::enroll(&config, &run_dir, &request)
         }
         (Some("check"), []) => check::check(&config, &run_dir).map(|()| 0),
-        (Some("watch"), []) => watch::watch(&config).map(|()| 0),
+        (Some("watch"), []) => watch::watch(&config, &run_dir).map(|()| 0),
         (Some("answer"), ports @ [_, ..]) => {
             answer::answer(&config, &numbers(ports)?, may_release).map(|()| 0)
         }
@@ -128,8 +130,10 @@ fn numbers(ports: &[&str]) -> Result<Vec<u16>, Failure> {
     ports.iter().map(|port| port.parse()).collect::<Result<_, _>>().map_err(Failure::usage)
 }
 
-fn default_run_dir() -> PathBuf {
-    std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| "/run/tunnelwatch".into(), PathBuf::from)
+/// `watch` has one of its own: on a host with both, neither unit takes the other's away.
+fn default_run_dir(command: Option<&str>) -> PathBuf {
+    let own = if command == Some("watch") { "/run/tunnelwatch-watch" } else { "/run/tunnelwatch" };
+    std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| own.into(), PathBuf::from)
 }
 
 /// `AddressFamily` of ssh_config(5).

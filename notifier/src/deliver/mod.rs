@@ -12,6 +12,7 @@ pub mod limits;
 pub mod lock;
 pub mod lookup;
 pub mod metrics;
+pub mod onward;
 pub mod outbox;
 pub mod pace;
 pub mod policy;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::heartbeat;
+use super::onward::Onward;
 use super::outbox::books;
 use super::policy::{Policy, Rule, Way};
 use super::route::{Route, Stop};
@@ -89,6 +90,9 @@ impl Settings {
             document.table("notify", |section| notify(section, secrets)).unwrap_or_default();
         if let Some(through) = Through::wanted(text, &host.name, &host.run) {
             notify.finders.push(Arc::new(through));
+        }
+        if let Some(onward) = Onward::wanted(text, &host.name, &host.run) {
+            notify.finders.push(Arc::new(onward));
         }
         let check = config::check::read(&mut document);
         let broken = document.is_broken();

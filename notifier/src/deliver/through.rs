@@ -59,7 +59,8 @@ impl Finder for Through {
     fn find(&self, event: &Event, deadline: Instant) -> Option<Fact> {
         let What::Login(login) = &event.what else { return None };
         let question = question(login, event)?;
-        let asked = ask(&self.socket, &question, deadline.checked_sub(MARGIN)?);
+        let said = ask(&self.socket, &question, deadline.checked_sub(MARGIN)?);
+        let asked = said.map(|line| Answer::parse(&line));
         Some(Fact::Via(asked.unwrap_or_else(|error| Answer::unmatched(why(&error)))))
     }
 }
@@ -82,7 +83,8 @@ fn why(error: &io::Error) -> &'static str {
     }
 }
 
-fn ask(socket: &Path, question: &str, until: Instant) -> io::Result<Answer> {
+/// The line that answers a line, without its end.
+pub(super) fn ask(socket: &Path, question: &str, until: Instant) -> io::Result<Vec<u8>> {
     let left = || match until.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
         left => Ok(left),
@@ -103,7 +105,8 @@ fn ask(socket: &Path, question: &str, until: Instant) -> io::Result<Answer> {
             read => line.extend_from_slice(chunk.get(..read).unwrap_or_default()),
         }
     }
-    Ok(Answer::parse(line.trim_ascii_end()))
+    line.truncate(line.trim_ascii_end().len());
+    Ok(line)
 }
 
 #[cfg(test)]

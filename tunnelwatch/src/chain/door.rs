@@ -1,7 +1,8 @@
-//! Where the sender of alerts asks who a login through a tunnel was: a socket in the run directory.
+//! Where the sender of alerts asks about a login: a socket in the run directory.
 //!
-//! One line asks, `came PORT AT`: the client's port of the login, and its moment on the boot clock in
-//! milliseconds. One line of JSON answers ([`notifier::chain::Answer`]). Anybody may connect, and whoever is neither
+//! One line asks, one line of JSON answers. `run` is asked `came PORT AT`, who came through the tunnel: the client's port of the
+//! login, and its moment on the boot clock in milliseconds ([`notifier::chain::Answer`]). What `watch` is asked
+//! stands in [`crate::watch::onward`]. Anybody may connect, and whoever is neither
 //! root, nor the sender, nor of our own user is shown the door at once: names and addresses of people are
 //! nobody else's business, and none of it is done by a tunnel's thread.
 
@@ -49,20 +50,35 @@ const STACK: usize = 128 * 1024;
 ///
 /// What the system said.
 pub fn open(run_dir: &Path, board: &Arc<Board>) -> io::Result<()> {
-    let path = run_dir.join(SOCKET);
-    match fs::remove_file(&path) {
+    let board = Arc::clone(board);
+    let answer = move |question: &[u8], until| match parse(question) {
+        Some((port, at_ms)) => board.who(port, at_ms, until).to_line(),
+        None => Answer::unmatched("the question cannot be understood").to_line(),
+    };
+    open_at(&run_dir.join(SOCKET), Arc::new(answer))
+}
+
+/// Answers a question, given with the end of its line, until this moment at the latest.
+pub type Host = Arc<dyn Fn(&[u8], Instant) -> String + Send + Sync>;
+
+/// The same at a place of the caller's.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn open_at(path: &Path, host: Host) -> io::Result<()> {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&path)?;
+    let listener = UnixListener::bind(path)?;
     // The sender is another user, and the mask of our unit keeps others out.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
-    let board = Arc::clone(board);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
     thread::Builder::new().name("door".into()).stack_size(STACK).spawn(move || {
         let guests = Arc::new(AtomicUsize::new(0));
         for guest in listener.incoming() {
             match guest {
-                Ok(guest) => let_in(guest, &guests, &board),
+                Ok(guest) => let_in(guest, &guests, &host),
                 // No descriptors, as long as others have them all.
                 Err(_) => thread::sleep(Duration::from_millis(100)),
             }
@@ -71,18 +87,18 @@ pub fn open(run_dir: &Path, board: &Arc<Board>) -> io::Result<()> {
     Ok(())
 }
 
-fn let_in(guest: UnixStream, guests: &Arc<AtomicUsize>, board: &Arc<Board>) {
+fn let_in(guest: UnixStream, guests: &Arc<AtomicUsize>, host: &Host) {
     let is_known = peer_uid(guest.as_fd()).is_ok_and(may_ask);
     if !is_known || guests.load(Ordering::SeqCst) >= MOST {
         return;
     }
     guests.fetch_add(1, Ordering::SeqCst);
-    let (place, board) = (Place(Arc::clone(guests)), Arc::clone(board));
+    let (place, host) = (Place(Arc::clone(guests)), Arc::clone(host));
     let thread = thread::Builder::new().name("guest".into()).stack_size(STACK);
     // Without a thread nobody answers, and the sender tells it so.
     let _ = thread.spawn(move || {
         let _place = place;
-        let _ = serve(guest, &board);
+        let _ = serve(guest, &host);
     });
 }
 
@@ -100,15 +116,12 @@ fn may_ask(uid: u32) -> bool {
     uid == 0 || uid == geteuid() || Some(uid) == sender()
 }
 
-fn serve(mut guest: UnixStream, board: &Board) -> io::Result<()> {
+fn serve(mut guest: UnixStream, host: &Host) -> io::Result<()> {
     let begun = Instant::now();
     let question = hear(&mut guest, begun + MOST_ASKED)?;
-    let answer = match parse(&question) {
-        Some((port, at_ms)) => board.who(port, at_ms, begun + MOST_ANSWER),
-        None => Answer::unmatched("the question cannot be understood"),
-    };
+    let answer = host(&question, begun + MOST_ANSWER);
     guest.set_write_timeout(Some(MOST_ASKED))?;
-    guest.write_all((answer.to_line() + "\n").as_bytes())
+    guest.write_all((answer + "\n").as_bytes())
 }
 
 fn hear(guest: &mut UnixStream, until: Instant) -> io::Result<Vec<u8>> {

@@ -75,14 +75,6 @@ impl Chain {
         self.line.router.run(&["bash", "-c", &script])
     }
 
-    fn alice(&self) -> Duration {
-        let begun = Instant::now();
-        let (name, _, from) = PEOPLE[0];
-        let _ = self.log_in(name, from, "/root/keys/alice", "true").ok();
-        let _ = self.provider.wait_accepted(1, DEADLINE);
-        begun.elapsed()
-    }
-
     fn told(&self) -> Vec<String> {
         self.provider.accepted().iter().map(|sms| sms.body().to_owned()).collect()
     }
@@ -156,4 +148,137 @@ fn a_hundred_of_a_hundred_logins_of_five_people_name_the_right_one() {
     let asked = chain.line.jump.syslog_of("tunnelwatch").len();
     println!("asked the jump host about {asked} connections for 140 that came");
     assert!((100..=145).contains(&asked), "{asked}");
+}
+
+/// The word that a text has for who it was.
+fn unmatched(why: &str) -> String {
+    format!("login alice from 127.0.0.1 via tunnel (unmatched: {why}), key SHA256:")
+}
+
+#[test]
+fn whatever_the_jump_host_says_or_does_not_the_alert_comes_in_time() {
+    // What the jump host runs is changed under way.
+    let chain = Chain::new("/bin/sh /home/tunnel/answer");
+    let late = "the jump host did not answer in time";
+    let liar = r#"{"matched":{"user":"root, key boss","source":"192.0.2.66","auth":[{"method":"pa)ssword #x"}]}}"#;
+    let table: [(&str, String, bool); 7] = [
+        // As a tunnel's key has it that was enrolled before.
+        ("exit 1", unmatched("the jump host does not answer; see tunnelwatch check"), false),
+        ("sleep 1000", unmatched(late), true),
+        ("printf '{\"matched\":'; sleep 1000", unmatched(late), true),
+        (
+            "head -c 10000000 /dev/zero | tr '\\0' x",
+            unmatched("the jump host's answer is too long"),
+            false,
+        ),
+        (
+            "echo This account is currently not available.",
+            unmatched("the jump host's answer cannot be understood"),
+            false,
+        ),
+        // It can lie, as somebody who has taken it could. Nothing of it passes for ours.
+        (
+            "cat /home/tunnel/liar",
+            "login alice via jump: \"root, key boss\", by \"pa)ssword #x\", from 192.0.2.66; here key SHA256:".into(),
+            false,
+        ),
+        (
+            "exec /artefacts/tunnelwatch answer 2222 2223",
+            "login alice via jump: alice, key SHA256:".into(),
+            false,
+        ),
+    ];
+    chain.line.jump.write("/home/tunnel/liar", format!("{liar}\n"), 0o644);
+    for (at, (script, want, is_held)) in table.into_iter().enumerate() {
+        chain.line.jump.write("/home/tunnel/answer", format!("{script}\n"), 0o644);
+        let (name, _, from) = PEOPLE[0];
+        let _ = chain.log_in(name, from, "/root/keys/alice", "true").ok();
+        let _ = chain.provider.wait_accepted(at + 1, DEADLINE);
+        let told = chain.told();
+        assert!(told.len() == at + 1 && told[at].contains(&want), "{script}: {told:#?}");
+        // What hangs there takes one of the tunnel's two sessions until it ends.
+        chain.line.jump.sh("pkill -u tunnel sleep || true");
+        let took = held(&chain, at);
+        assert!(took < HELD + Duration::from_millis(700), "{script}: {took:?}");
+        assert_eq!(took > Duration::from_secs(1), is_held, "{script}: {took:?}");
+    }
+    // And the tunnel is as it was.
+    assert_eq!(chain.line.events("ssh-started"), 1, "{}", chain.line.log());
+    assert_eq!(chain.line.status()["up"], true);
+}
+
+/// How long the alert number `at` was with the sender before it was tried: from its being taken in to its being sent.
+fn held(chain: &Chain, at: usize) -> Duration {
+    let when = |word: &str| {
+        let lines = chain.line.inside.wait_syslog("bastion", word, at + 1);
+        lines[at].at_us
+    };
+    Duration::from_micros(when("alert-sent").saturating_sub(when("alert-queued")))
+}
+
+#[test]
+fn a_tunnelwatch_that_hangs_or_dies_costs_the_name_and_nothing_else() {
+    let mut chain = Chain::new(ANSWER);
+    let (name, _, from) = PEOPLE[0];
+    let pid = chain.line.inside.sh("pgrep -x tunnelwatch | head -n 1");
+    let signal = |chain: &Chain, signal: &str| {
+        chain.line.inside.sh(&format!("kill -{signal} {pid}"));
+    };
+    signal(&chain, "STOP");
+    // Other alerts do not wait for it.
+    let _ = chain.log_in(name, from, "/root/keys/alice", "true").ok();
+    chain.line.inside.wait_syslog("bastion", "alert-queued", 1);
+    let send = ["/artefacts/bastion", "--config", "/etc/bastion/bastion.toml", "send", "a note"];
+    let _ = chain.line.inside.run(&send).ok();
+    let _ = chain.provider.wait_accepted(2, DEADLINE);
+    let told = chain.told();
+    assert!(told[0].contains("a note"), "{told:#?}");
+    assert!(told[1].contains(&unmatched("tunnelwatch did not answer in time")), "{told:#?}");
+    // Killed while it is asked: nobody waits any longer.
+    let before = chain.line.inside.events("alert-queued");
+    let _ = chain.log_in(name, from, "/root/keys/alice", "true").ok();
+    chain.line.inside.wait_syslog("bastion", "alert-queued", before + 1);
+    let begun = Instant::now();
+    signal(&chain, "KILL");
+    let _ = chain.provider.wait_accepted(3, DEADLINE);
+    assert!(begun.elapsed() < HELD, "{:?}", begun.elapsed());
+    assert!(
+        chain.told()[2].contains(&unmatched("tunnelwatch did not answer")),
+        "{:#?}",
+        chain.told()
+    );
+    // And with the next it is as before.
+    chain.line.run = None;
+    chain.line.start();
+    chain.line.wait_up(2222);
+    let _ = chain.log_in(name, from, "/root/keys/alice", "true").ok();
+    let _ = chain.provider.wait_accepted(4, DEADLINE);
+    assert!(chain.told()[3].contains("alice via jump: alice, key "), "{:#?}", chain.told());
+}
+
+#[test]
+fn a_sender_that_is_killed_while_it_holds_a_login_tells_it_once() {
+    let mut chain = Chain::new(ANSWER);
+    let (name, _, from) = PEOPLE[0];
+    let pid = chain.line.inside.sh("pgrep -x tunnelwatch | head -n 1");
+    chain.line.inside.sh(&format!("kill -STOP {pid}"));
+    let _ = chain.log_in(name, from, "/root/keys/alice", "true").ok();
+    chain.line.inside.wait_syslog("bastion", "alert-queued", 1);
+    chain.sender.signal(libc::SIGKILL);
+    assert_eq!(chain.sender.wait(DEADLINE), None);
+    assert!(chain.told().is_empty(), "{:#?}", chain.told());
+    chain.line.inside.sh(&format!("kill -CONT {pid}"));
+    chain.sender = chain.line.inside.spawn_sender();
+    let _ = chain.provider.wait_accepted(1, DEADLINE);
+    chain.line.inside.wait_syslog("bastion", "alert-sent", 1);
+    let is_told = chain.line.inside.spool_files("sent");
+    assert!(is_told.iter().any(|(_, text)| text.contains("looked")), "{is_told:#?}");
+    assert!(chain.only().contains("login alice "), "{}", chain.only());
+    // Nor does the next start tell it again.
+    chain.sender.signal(libc::SIGKILL);
+    let _ = chain.sender.wait(DEADLINE);
+    chain.sender = chain.line.inside.spawn_sender();
+    chain.line.inside.wait_syslog("bastion", "sender-started", 3);
+    assert!(wait_until(DEADLINE, || chain.line.inside.spool_files("queue").is_empty()));
+    let _ = chain.only();
 }

@@ -53,6 +53,11 @@ pub trait Finder: Send + Sync {
 
     /// Finds it out. Called in a thread of its own; what comes after `deadline` comes too late.
     fn find(&self, event: &Event, deadline: Instant) -> Option<Fact>;
+
+    /// What is told when there was no answer in time.
+    fn late(&self) -> Option<Fact> {
+        None
+    }
 }
 
 #[cfg(test)]

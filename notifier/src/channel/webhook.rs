@@ -345,7 +345,7 @@ mod tests {
             "text": "jump: login alice from 203.0.113.9, cert alice #k7f3q2",
             "login": {
                 "user": "alice", "service": "sshd", "source": "203.0.113.9", "source-name": null,
-                "via-tunnel": false, "new": ["network", "key"], "reason": "in no rule", "pid": 42,
+                "via-tunnel": false, "via": null, "new": ["network", "key"], "reason": "in no rule", "pid": 42,
                 "auth": [{ "method": "publickey", "key": {
                     "algorithm": "ssh-ed25519", "fingerprint": "SHA256:abc", "name": "alice",
                     "certificate":

@@ -36,6 +36,7 @@ use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
 use books::Books;
 pub use follow::Follow;
+use hold::Hold;
 pub use intake::Taken;
 pub use pick::Due;
 
@@ -100,8 +101,8 @@ pub struct Outbox {
     /// Who finds out more about logins, and what they are to be asked.
     finders: Vec<Arc<dyn Finder>>,
     asks: Vec<Ask>,
-    /// Names of `entries` that wait for an answer, and until when.
-    held: BTreeMap<String, u64>,
+    /// Names of `entries` that wait for an answer.
+    held: BTreeMap<String, Hold>,
     /// What is counted.
     books: Books,
     /// Files of `state_dir` that could not be written when that was last tried.

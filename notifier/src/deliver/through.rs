@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How much of that is kept for the way back to the loop.
 const MARGIN: Duration = Duration::from_millis(100);
 
+/// What is told of an answer that came too late.
+const LATE: &str = "tunnelwatch did not answer in time";
+
 /// Where tunnelwatch answers, in its own directory in /run.
 const SOCKET: &str = "tunnelwatch/chain";
 
@@ -63,6 +66,10 @@ impl Finder for Through {
         let asked = said.map(|line| Answer::parse(&line));
         Some(Fact::Via(asked.unwrap_or_else(|error| Answer::unmatched(why(&error)))))
     }
+
+    fn late(&self) -> Option<Fact> {
+        Some(Fact::Via(Answer::unmatched(LATE)))
+    }
 }
 
 /// What is asked of a login through a tunnel: its port, and when it was, on the boot clock. A port is used again, so
@@ -77,7 +84,7 @@ fn why(error: &io::Error) -> &'static str {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             "tunnelwatch does not run here"
         }
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "tunnelwatch did not answer in time",
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => LATE,
         io::ErrorKind::UnexpectedEof => "tunnelwatch did not answer",
         _ => "tunnelwatch could not be asked",
     }

@@ -1,5 +1,6 @@
 mod new;
 mod set_clock;
+mod via;
 mod went_on;
 
 use super::plain::{body_in, subject_in};

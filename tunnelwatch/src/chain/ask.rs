@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,11 +41,38 @@ pub fn arguments(tunnel: &Tunnel, batch: &Batch) -> Vec<OsString> {
     words
 }
 
+/// How long a try by hand may take, with a connection of its own.
+const MOST_TRY: Duration = Duration::from_secs(20);
+
+/// Why the jump host does not say who comes through, with what to do; `None` when it does, or need not. Asked by a
+/// connection of its own, about one that there is not.
+#[must_use]
+pub fn why_nobody_answers(tunnel: &Tunnel, own: &Path) -> Option<String> {
+    if !tunnel.chain {
+        return None;
+    }
+    let mut words = ssh::to_the_jump_host(tunnel, &["ControlPath=none".to_owned()], own);
+    words.extend(["--".into(), tunnel.jump.host.clone().into(), "came 1".into()]);
+    if let Said::All(bytes) = said(tunnel, words, Instant::now() + MOST_TRY) {
+        if serde_json::from_slice::<Answer>(bytes.trim_ascii_end()).is_ok() {
+            return None;
+        }
+    }
+    let Tunnel { jump, name, .. } = tunnel;
+    Some(format!(
+        "{jump} does not say who comes through, so alerts of logins through the tunnel say unmatched; the line beside \
+         the key there has to be the one of tunnelwatch enroll {name}, with command=\"/usr/bin/tunnelwatch answer ..\", \
+         {user} needs a shell (usermod --shell /bin/sh {user}), and the package has to be installed there; or write \
+         chain = false",
+        user = jump.user,
+    ))
+}
+
 /// Asks for a tunnel until it is kept no more.
 pub fn serve(board: &Board, tunnel: &Tunnel, asker: u64) {
     while let Some(batch) = board.next(&tunnel.name, asker) {
-        let answers =
-            answers(&said(tunnel, &batch, Instant::now() + MOST), batch.connections.len());
+        let said = said(tunnel, arguments(tunnel, &batch), Instant::now() + MOST);
+        let answers = answers(&said, batch.connections.len());
         board.told(&tunnel.name, &batch, answers);
     }
 }
@@ -83,9 +111,9 @@ fn answers(said: &Said, count: usize) -> Vec<Answer> {
     }
 }
 
-fn said(tunnel: &Tunnel, batch: &Batch, deadline: Instant) -> Said {
+fn said(tunnel: &Tunnel, arguments: Vec<OsString>, deadline: Instant) -> Said {
     let mut command = ssh::command(&tunnel.ssh);
-    command.args(arguments(tunnel, batch)).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
     let Ok(mut child) = command.spawn() else { return Said::Nobody };
     let said = match child.stdout.take() {
         Some(pipe) => hear(OwnedFd::from(pipe).into(), deadline),

@@ -23,6 +23,15 @@ const MOST: usize = 128;
 /// Longest that anybody may have a login held.
 const LONGEST: Duration = Duration::from_secs(3);
 
+/// A login that is held.
+#[derive(Debug)]
+pub(super) struct Hold {
+    /// Until when.
+    until_ms: u64,
+    /// What is told when there is no answer by then.
+    late: Option<Fact>,
+}
+
 impl Outbox {
     /// Takes over who finds out more about logins. The first that wants to is asked.
     pub fn set_finders(&mut self, finders: Vec<Arc<dyn Finder>>) {
@@ -37,13 +46,14 @@ impl Outbox {
         let asked = self.finders.iter().find_map(|one| Some((one.patience(event)?, one.clone())));
         let Some((patience, finder)) = asked else { return };
         if self.held.len() >= MOST {
-            self.held.retain(|_, until| *until > now_ms);
+            self.held.retain(|_, hold| hold.until_ms > now_ms);
         }
         if self.held.len() >= MOST {
             return;
         }
         let patience = patience.min(LONGEST);
-        self.held.insert(name.to_owned(), now_ms.saturating_add(millis(patience)));
+        let hold = Hold { until_ms: now_ms.saturating_add(millis(patience)), late: finder.late() };
+        self.held.insert(name.to_owned(), hold);
         self.asks.push(Ask {
             name: name.to_owned(),
             event: Box::new(event.clone()),
@@ -54,7 +64,15 @@ impl Outbox {
 
     /// Until when a message is held, if it is.
     pub(super) fn held_until(&self, name: &str, now_ms: u64) -> Option<u64> {
-        self.held.get(name).copied().filter(|until| *until > now_ms)
+        self.held.get(name).map(|hold| hold.until_ms).filter(|until| *until > now_ms)
+    }
+
+    /// A message is told now, whether there was an answer or not: nothing more is looked for.
+    pub(super) fn let_hold_go(&mut self, name: &str) {
+        let Some(hold) = self.held.remove(name) else { return };
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.state.looked.get_or_insert(Looked { fact: hold.late });
+        }
     }
 
     /// What is to be asked about the messages that have come in since the last call.

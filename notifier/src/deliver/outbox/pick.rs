@@ -254,13 +254,10 @@ impl Outbox {
         let (accepted, looks) = leg.map_or((0, 0), |leg| (leg.accepted, leg.looks));
         let (mut new, mut facts) = (Marks::new(), Facts::new());
         for name in &names {
+            self.let_hold_go(name);
             let Some(entry) = self.entries.get_mut(name) else { continue };
             if entry.new != New::default() {
                 new.insert(entry.id, entry.new);
-            }
-            if self.held.remove(name).is_some() {
-                // Its time is over: nothing more is looked for.
-                entry.state.looked.get_or_insert_default();
             }
             if let Some(fact) = entry.state.fact() {
                 facts.insert(entry.id, fact.clone());

@@ -19,6 +19,14 @@ impl Finder for Oracle {
     fn find(&self, _: &Event, _: Instant) -> Option<Fact> {
         None
     }
+
+    fn late(&self) -> Option<Fact> {
+        Some(late())
+    }
+}
+
+fn late() -> Fact {
+    Fact::WentOn(vec!["late".into()])
 }
 
 fn home() -> Fact {
@@ -67,7 +75,7 @@ fn a_login_is_held_until_the_answer_or_its_time_and_nothing_else_is() {
     let table = [
         (Some((300, Some(home()))), 300, Some(home())),
         (Some((300, None)), 300, None),
-        (None, 2050, None),
+        (None, 2050, Some(late())),
     ];
     for (answer, until, want) in table {
         let rig = Rig::new("hold");
@@ -154,12 +162,12 @@ fn what_comes_when_it_has_been_told_comes_too_late() {
     outbox.claim(0);
     let found = answers(&mut outbox, Some(&home()));
     let (due, job) = begin_one(&mut outbox, 2000);
-    assert!(job.message.facts.is_empty());
+    assert_eq!(job.message.facts.get(&job.message.id()), Some(&late()));
     outbox.found(found, 2001);
     outbox.learn(&report(&due, delivered()), 2002);
     // The other recipient is told the same.
     let (_, job) = begin_one(&mut outbox, 2002);
-    assert!(job.message.facts.is_empty());
+    assert_eq!(job.message.facts.get(&job.message.id()), Some(&late()));
     std::mem::drop(outbox);
     assert_eq!(rig.restart().asks().len(), 0);
 }

@@ -10,6 +10,13 @@ use std::net::Ipv4Addr;
 /// Most bytes of an answer: that about one socket has some 120.
 const MAX_REPLY: usize = 4096;
 
+/// `AF_INET` and `IPPROTO_TCP`, in the width that they have in the question (libc has them as int).
+const INET: u8 = 2;
+const TCP: u8 = 6;
+/// `NLM_F_REQUEST`
+const REQUEST: u16 = 1;
+/// `NLMSG_ERROR`
+const ERROR: u16 = 2;
 /// `SOCK_DIAG_BY_FAMILY`.
 const BY_FAMILY: u16 = 20;
 /// `INET_DIAG_CGROUP_ID`, since Linux 5.9.
@@ -48,11 +55,10 @@ pub fn connection(from: u16, to: u16) -> io::Result<Option<Connection>> {
 fn question(from: u16, to: u16) -> Vec<u8> {
     let loopback: Vec<u8> =
         Ipv4Addr::LOCALHOST.octets().into_iter().chain(std::iter::repeat_n(0, 12)).collect();
-    let request = libc::NLM_F_REQUEST as u16;
     let any_state = u32::MAX;
     let no_cookie = [u8::MAX; 8];
     let body = [
-        &[libc::AF_INET as u8, libc::IPPROTO_TCP as u8, 0, 0][..],
+        &[INET, TCP, 0, 0][..],
         &any_state.to_ne_bytes(),
         &from.to_be_bytes(),
         &to.to_be_bytes(),
@@ -62,11 +68,11 @@ fn question(from: u16, to: u16) -> Vec<u8> {
         &no_cookie,
     ]
     .concat();
-    let length = (HEADER + body.len()) as u32;
+    let length = u32::try_from(HEADER + body.len()).unwrap_or_default();
     let header = [
         &length.to_ne_bytes()[..],
         &BY_FAMILY.to_ne_bytes(),
-        &request.to_ne_bytes(),
+        &REQUEST.to_ne_bytes(),
         &[0; 8], // Neither a number nor a sender is needed for one question.
     ]
     .concat();
@@ -77,7 +83,7 @@ fn question(from: u16, to: u16) -> Vec<u8> {
 fn parse(reply: &[u8], from: u16, to: u16) -> io::Result<Option<Connection>> {
     let odd = || io::Error::other("the kernel's answer about a socket cannot be understood");
     let kind = number(reply, 4).map(u16::from_ne_bytes).ok_or_else(odd)?;
-    if kind == libc::NLMSG_ERROR as u16 {
+    if kind == ERROR {
         let code = number(reply, HEADER).map(i32::from_ne_bytes).ok_or_else(odd)?;
         // It knows of no such socket; with "address family" it would be the kind of question that it does not know.
         return match code.checked_neg() {

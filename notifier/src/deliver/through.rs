@@ -85,7 +85,10 @@ fn why(error: &io::Error) -> &'static str {
             "tunnelwatch does not run here"
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => LATE,
-        io::ErrorKind::UnexpectedEof => "tunnelwatch did not answer",
+        // It has ended while it was asked.
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe => "tunnelwatch did not answer",
         _ => "tunnelwatch could not be asked",
     }
 }

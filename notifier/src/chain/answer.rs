@@ -9,7 +9,7 @@ use super::record::Record;
 use crate::event::{Factor, Key};
 use crate::foreign::Foreign;
 
-/// Most bytes of an answer that are read: a person with [`MAX_FACTORS`] certificates has some 8 KB.
+/// Most bytes of an answer that are read: a person with eight certificates has some 8 KB.
 pub const MAX_ANSWER: usize = 16 * 1024;
 
 /// Most methods of a login that are kept. sshd lets somebody try six times (`MaxAuthTries`).

@@ -147,6 +147,8 @@ fn a_hundred_of_a_hundred_logins_of_five_people_name_the_right_one() {
     // The jump host is asked about logins, and not about each look through the tunnel.
     let asked = chain.line.jump.syslog_of("tunnelwatch").len();
     println!("asked the jump host about {asked} connections for 140 that came");
+    let rss = chain.line.inside.sh("grep VmRSS: /proc/$(pgrep -o -x tunnelwatch)/status");
+    println!("tunnelwatch run: {}", rss.trim());
     assert!((100..=145).contains(&asked), "{asked}");
 }
 

@@ -98,6 +98,7 @@ fn login(u: &mut Unstructured<'_>) -> Result<Login> {
         service: foreign(u)?,
         source,
         source_name: optional(u, foreign)?,
+        port: u.arbitrary()?,
         auth,
         reason: u.arbitrary()?,
         pid: u.arbitrary()?,

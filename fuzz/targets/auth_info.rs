@@ -80,6 +80,7 @@ fn fits_the_drop_file(auth: Vec<Factor>) {
         service: Foreign::from("sshd"),
         source: None,
         source_name: Some(worst()),
+        port: Some(u16::MAX),
         auth,
         reason: "not from a known-good place".to_owned(),
         pid: u32::MAX,

@@ -80,6 +80,10 @@ pub struct Login {
     /// What stood in the place of an address, where that was no address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_name: Option<Foreign>,
+    /// The client's port. Where the login came through a tunnel, that of the tunnel's own connection to
+    /// sshd, by which the other end of it is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// The methods that authenticated, in the order sshd gives them; empty when unknown.
     #[serde(default)]
     pub auth: Vec<Factor>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{
     ffi::CString,
     fs::File,
-    io::{self, Seek, Write},
+    io::{self, Read, Seek, Write},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     os::unix::ffi::OsStrExt,
     path::Path,
@@ -177,6 +177,26 @@ pub fn watch_network() -> io::Result<OwnedFd> {
         0 => Ok(socket),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Asks the kernel about a socket, and answers its reply, `most` bytes of it (sock_diag(7)). It has answered before the question
+/// is sent, so that nothing is waited for.
+///
+/// # Errors
+///
+/// What the system said.
+#[cfg(feature = "daemon")]
+pub fn ask_sock_diag(question: &[u8], most: usize) -> io::Result<Vec<u8>> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes numbers.
+    let fd = cerr(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG) })?;
+    // SAFETY: the call has just given this descriptor to us, and nobody else has it.
+    let mut socket = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    socket.write_all(question)?;
+    let mut reply = vec![0; most];
+    let got = socket.read(&mut reply)?;
+    reply.truncate(got);
+    Ok(reply)
 }
 
 /// Blocks these signals in this thread, and so in all it starts, and answers a descriptor

@@ -6,6 +6,7 @@
 //! No writer touches the network, and the sender never runs as root.
 #![deny(unsafe_code)]
 
+pub mod chain;
 pub mod clock;
 pub mod config;
 #[cfg(feature = "daemon")]
@@ -13,6 +14,8 @@ pub mod daemon;
 pub mod event;
 #[cfg(feature = "daemon")]
 pub mod exit;
+#[cfg(feature = "daemon")]
+pub mod fact;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod foreign;

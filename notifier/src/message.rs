@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::Stamp;
 use crate::event::{AlertId, Event, Severity};
+use crate::fact::Fact;
 
 /// One or more events on their way to one recipient.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Message {
     /// What the sender has not seen before of its events, by their ids; of one that is not in here,
     /// nothing. Never what a writer said.
     pub new: Marks,
+    /// What was found out about its events, by their ids.
+    pub facts: Facts,
     /// Something worth adding where there is room: who else is logged in.
     pub hint: Option<String>,
     /// How many alerts have expired since somebody was told of it. Names make room for that.
@@ -30,6 +33,9 @@ pub struct Message {
 /// What is new of some events, by their ids.
 pub type Marks = BTreeMap<AlertId, New>;
 
+/// What was found out about some events, by their ids.
+pub type Facts = BTreeMap<AlertId, Fact>;
+
 /// What of a login was never seen before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct New {
@@ -40,6 +46,12 @@ pub struct New {
 }
 
 impl New {
+    /// What is new by one or the other.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { network: self.network || other.network, key: self.key || other.key }
+    }
+
     /// What is new, a word each.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let network = self.network.then_some("network");
@@ -62,8 +74,16 @@ impl Message {
     /// A message of one event.
     #[must_use]
     pub fn new(event: Event, now: Stamp, recipient: &str) -> Self {
-        let (more, new, recipient) = (Vec::new(), Marks::new(), recipient.to_owned());
-        Self { event, more, new, hint: None, expired: 0, now, recipient }
+        Self {
+            event,
+            more: Vec::new(),
+            new: Marks::new(),
+            facts: Facts::new(),
+            hint: None,
+            expired: 0,
+            now,
+            recipient: recipient.to_owned(),
+        }
     }
 
     /// What is added to the text in brackets: how many have expired, else the hint.

@@ -27,8 +27,9 @@ _tunnelwatch() {
     --host-key) return ;;
     esac
     case $command in
-    '') words='run enroll check watch release status retry is-configured --version' ;;
+    '') words='run enroll check watch answer release status retry is-configured --version' ;;
     enroll) words="--host-key $(_tunnelwatch_names "$config")" ;;
+    answer) words='--release' ;;
     status) words='--json' ;;
     is-configured) words='run watch' ;;
     esac

@@ -10,7 +10,7 @@ function __tunnelwatch_names
         here && /^[ \t]*name[ \t]*=/ { split($0, part, "\""); print part[2] }' $config 2>/dev/null
 end
 
-set -l commands run enroll check watch release status retry is-configured
+set -l commands run enroll check watch answer release status retry is-configured
 set -l none "not __fish_seen_subcommand_from $commands"
 
 complete -c tunnelwatch -f
@@ -23,6 +23,7 @@ complete -c tunnelwatch -n $none -a run -d 'internal host: keep the tunnels'
 complete -c tunnelwatch -n $none -a enroll -d 'internal host: make a key, pin, test'
 complete -c tunnelwatch -n $none -a check -d 'find what is wrong'
 complete -c tunnelwatch -n $none -a watch -d 'jump host: see whether the ports answer'
+complete -c tunnelwatch -n $none -a answer -d 'jump host: say who has opened a connection'
 complete -c tunnelwatch -n $none -a release -d 'jump host: end a session that holds a port'
 complete -c tunnelwatch -n $none -a status -d 'internal host: how the tunnels are'
 complete -c tunnelwatch -n $none -a retry -d 'try now'
@@ -30,5 +31,6 @@ complete -c tunnelwatch -n $none -a is-configured -d 'for the units'
 
 complete -c tunnelwatch -n '__fish_seen_subcommand_from enroll' -a '(__tunnelwatch_names)' -d tunnel
 complete -c tunnelwatch -n '__fish_seen_subcommand_from enroll' -l host-key -x -d "fingerprint of the jump host's key"
+complete -c tunnelwatch -n '__fish_seen_subcommand_from answer' -l release -d 'release ports as well'
 complete -c tunnelwatch -n '__fish_seen_subcommand_from status' -l json -d 'as JSON'
 complete -c tunnelwatch -n '__fish_seen_subcommand_from is-configured' -a 'run watch' -d 'of this unit'

@@ -7,10 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use notifier::chain::record::Record;
 use notifier::clock::Stamp;
 use notifier::config::{self, Document, Finding, allowances, host::Host, login::Login as Policy};
 use notifier::event::{Event, FORMAT, Login, Severity, What};
@@ -73,6 +75,8 @@ pub struct Opened {
     spool: Spool,
     login: Login,
     since: Instant,
+    /// Its record, for who asks whose process this is; and nothing where the machine keeps none.
+    record: Option<PathBuf>,
     /// The configuration file: what could not be read at the beginning may be there at the end.
     config: PathBuf,
     /// An alert that could not be put into the spool: the session's end is another chance.
@@ -103,12 +107,15 @@ pub fn open(pam: &impl Pam, arguments: &Arguments) -> Option<Opened> {
         spool,
         login,
         since,
+        record: None,
         config: arguments.config.clone(),
         unsent: RefCell::new(None),
         unlogged: RefCell::new(None),
         closed: Cell::new(false),
     };
     let at = Stamp::now();
+    // Before the alert: whoever hears of the login can look who it is.
+    opened.record = opened.publish_record(&settings.host.sessions, &at);
     match doubt.map_or_else(|| verdict(&settings, &opened.login, &at), Verdict::Alert) {
         Verdict::KnownGood(rule) => {
             let line = Line::new("login").word("verdict", "known-good").text("rule", &rule);
@@ -142,6 +149,10 @@ pub fn close(opened: &Opened) {
     if opened.closed.replace(true) {
         return;
     }
+    // A process that PAM's handle was copied into is not the one that the record names.
+    if let Some(path) = opened.record.as_ref().filter(|_| opened.login.pid == std::process::id()) {
+        let _ = std::fs::remove_file(path);
+    }
     if let Some(event) = opened.unsent.take() {
         let host = Settings::load(&opened.config).host;
         opened.raise(&Spool::new(&host.spool), &event);
@@ -167,6 +178,24 @@ impl Opened {
     /// Whether the session has not ended.
     pub fn is_open(&self) -> bool {
         !self.closed.get()
+    }
+
+    /// Leaves the record of this session, and answers where. Where there is no directory for it, nobody asks.
+    fn publish_record(&self, dir: &Path, at: &Stamp) -> Option<PathBuf> {
+        let record = Record::of(&self.login, at.clone())?;
+        match record.publish(dir) {
+            Ok(()) => return Some(record.path(dir)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let line = Line::new("no-record").text("directory", &dir.to_string_lossy());
+                let line = line.text("message", &error.to_string());
+                self.log.say(
+                    Level::Warning,
+                    &line.text("effect", "hosts behind this one cannot say whose login it is"),
+                );
+            }
+        }
+        None
     }
 
     /// Puts the alert into the spool and its record into the log, and answers whether the
@@ -325,6 +354,11 @@ fn facts(
         _ => None,
     };
     let source = if doubt.is_some() { by_rhost } else { by_connection.or(by_rhost) };
+    // The second word goes with the first, and is believed as far.
+    let port = match by_connection.filter(|client| Some(*client) == source) {
+        Some(_) => connection.as_deref().and_then(client_port),
+        None => None,
+    };
     let no_address =
         || rhost.as_deref().or(client).filter(|name| !name.is_empty()).map(Foreign::new);
     let mut auth = pam
@@ -339,6 +373,7 @@ fn facts(
         service: Foreign::new(service),
         source,
         source_name: if source.is_none() { no_address() } else { None },
+        port,
         auth,
         reason: String::new(),
         pid: std::process::id(),
@@ -348,6 +383,12 @@ fn facts(
 
 fn first_word(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == b' ').next().unwrap_or_default()
+}
+
+/// The second word of `SSH_CONNECTION`.
+fn client_port(connection: &[u8]) -> Option<u16> {
+    let word = connection.split(|byte| *byte == b' ').nth(1)?;
+    std::str::from_utf8(word).ok()?.parse().ok().filter(|port| *port != 0)
 }
 
 fn address(bytes: &[u8]) -> Option<std::net::IpAddr> {

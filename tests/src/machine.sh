@@ -44,6 +44,8 @@ ln -s pts/ptmx dev/ptmx
 ln -s ../proc/self/fd dev/fd
 mount -t proc proc proc
 mount -t sysfs sysfs sys 2>/dev/null || true
+# In which control group a process is, as systemd shows it to everybody.
+mount -t cgroup2 -o ro cgroup2 sys/fs/cgroup 2>/dev/null || true
 
 for part in ld.so.cache ld.so.conf ld.so.conf.d alternatives terminfo protocols services \
     bash.bashrc profile login.defs security gai.conf ca-certificates.conf ssl; do
@@ -98,6 +100,7 @@ install -d -m 3730 -o _bastion -g _bastion-drop /var/spool/bastion/drop
 install -d -m 700 -o _bastion -g _bastion /var/spool/bastion/{queue,failed,sent}
 install -d -m 755 -o _bastion -g _bastion /run/bastion
 install -d -m 750 -o _bastion -g _bastion /var/lib/bastion
+install -d -m 755 /run/bastion-sessions
 
 # Keys: one of the client, one of the server, and a CA that signs for certy alone.
 ssh-keygen -q -t ed25519 -N '' -C 'alice@laptop' -f /root/.ssh/id_ed25519

@@ -25,6 +25,8 @@ const WATCH: &str = "[[tunnel-watch]]\nname = \"home\"\nports = [2222, 2223]\n";
 /// Three machines whose jump host is as it should be, with the tunnel down.
 fn in_order() -> Line {
     let mut line = Line::new();
+    line.authorize("/artefacts/tunnelwatch answer 2222 2223");
+    line.jump.sh("sed -i '/^tunnel:/s,[^:]*$,/bin/sh,' /etc/passwd");
     line.jump.sh(ASKS);
     line.jump.restart_sshd();
     line
@@ -80,6 +82,24 @@ fn check_finds_nothing_where_nothing_is_wrong_and_leaves_the_tunnel_alone() {
     line.jump.write_config(WATCH);
     let output = check(&line.jump);
     assert_eq!((output.code, output.errors()), (Some(0), String::new()), "{output:?}");
+}
+
+#[test]
+fn a_jump_host_that_does_not_say_who_comes_through_is_a_note() {
+    let line = at_work();
+    // As it was enrolled before, and with a shell that runs nothing.
+    line.authorize("");
+    let note = "note: tunnel cloud: tunnel@10.2.0.2 port 22 does not say who comes through";
+    for _ in 0..2 {
+        let output = check(&line.inside);
+        assert_eq!((output.code, output.errors()), (Some(0), String::new()), "{output:?}");
+        let text = output.text();
+        assert!(text.starts_with(note) && text.contains("chain = false\n"), "{text}");
+        line.authorize("/artefacts/tunnelwatch answer 2222 2223");
+        line.jump.sh("sed -i '/^tunnel:/s,[^:]*$,/usr/sbin/nologin,' /etc/passwd");
+    }
+    line.inside.write_config(&format!("{}chain = false\n", bastion_tests::tunnel::TUNNEL));
+    assert!(!check(&line.inside).text().contains("note:"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use notifier::exit::{Failure, print};
 use notifier::ffi;
 use notifier::spool::owner::{self, TUNNELWATCH};
 
+use crate::chain::ask;
 use crate::config::{Settings, Tunnel};
 use crate::external::config::External;
 use crate::tell::{Book, STATE, State};
@@ -50,7 +51,11 @@ pub fn check(config: &Path, run_dir: &Path) -> Result<(), Failure> {
     match become_keeper()? {
         Some(finding) => findings.push(finding),
         None if !keeps => {}
-        None => findings.extend(check_tunnels(&settings, run_dir)?),
+        None => {
+            let (of_tunnels, notes) = check_tunnels(&settings, run_dir)?;
+            findings.extend(of_tunnels);
+            notes.iter().for_each(|note| print(&format!("note: {note}\n")));
+        }
     }
     if findings.is_empty() {
         print(&format!("{file}: nothing is wrong with what tunnelwatch does\n"));
@@ -75,7 +80,11 @@ fn become_keeper() -> Result<Option<String>, Failure> {
     Ok(None)
 }
 
-fn check_tunnels(settings: &Settings, run_dir: &Path) -> Result<Vec<String>, Failure> {
+/// What is wrong with tunnels, and what could be better.
+fn check_tunnels(
+    settings: &Settings,
+    run_dir: &Path,
+) -> Result<(Vec<String>, Vec<String>), Failure> {
     let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
     let own = std::env::current_exe().map_err(failed("find this program"))?;
     let scratch = Scratch::new().map_err(failed("create a directory in /tmp"))?;
@@ -96,9 +105,13 @@ fn check_tunnels(settings: &Settings, run_dir: &Path) -> Result<Vec<String>, Fai
             let run = states.get(&tunnel.name);
             findings.extend(there::check(tunnel, &public, run, &scratch.path, &own));
         }
-        named(&tunnel.name, findings)
+        // Where the tunnel does not work, nobody comes through.
+        let silent = findings.is_empty().then(|| ask::why_nobody_answers(tunnel, &own)).flatten();
+        let notes = silent.into_iter().collect();
+        (named(&tunnel.name, findings), named(&tunnel.name, notes))
     };
-    let vpn = |one: &External| named(&one.name, vpn::check(one, &scratch.path));
+    let mut notes = Vec::new();
+    let vpn = |one: &External| (named(&one.name, vpn::check(one, &scratch.path)), Vec::new());
     // Each is asked for up to half a minute, so all are at once.
     thread::scope(|scope| {
         let threads: Vec<_> =
@@ -106,10 +119,12 @@ fn check_tunnels(settings: &Settings, run_dir: &Path) -> Result<Vec<String>, Fai
         let vpns = settings.externals.iter().map(|one| scope.spawn(move || vpn(one)));
         let vpns: Vec<_> = vpns.collect();
         for thread in threads.into_iter().chain(vpns) {
-            findings.extend(thread.join().unwrap_or_default());
+            let (wrong, more) = thread.join().unwrap_or_default();
+            findings.extend(wrong);
+            notes.extend(more);
         }
     });
-    Ok(findings)
+    Ok((findings, notes))
 }
 
 /// Whether somebody holds the lock of `tunnelwatch run`. What may not be looked at is not known to be

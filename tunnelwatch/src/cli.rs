@@ -13,7 +13,7 @@ use notifier::exit::{self, Failure};
 
 use crate::connect::{self, Binding};
 use crate::ffi::send_descriptor;
-use crate::{check, enroll, release, run, status, watch};
+use crate::{answer, check, enroll, release, run, status, watch};
 
 const HELP: &str = "\
 tunnelwatch - a reverse SSH forward that is proved to work
@@ -28,6 +28,9 @@ commands:
   check            finds what is wrong with all this, here and, of [[tunnel]], on the jump host; does
                    not disturb a tunnel that works, and takes up to half a minute. As root
   watch            on the jump host: sees whether the ports of [[tunnel-watch]] answer
+  answer [--release] PORT...
+                   on the jump host, as the command beside the tunnel's key: says who has opened a
+                   connection to one of these ports, and with --release does what release does
   release PORT...  on the jump host, as the command beside the tunnel's key: ends a session
                    of the same user that holds one of these ports and whose client is gone
   status [--json]  on the internal host: how they are; exit code 0 up, 1 one of several down, 2 down, 3 unknown
@@ -38,7 +41,8 @@ commands:
 
 options of every command:
   --config PATH    the configuration file (default /etc/bastion/bastion.toml)
-  --run-dir PATH   where the state is (default $RUNTIME_DIRECTORY, else /run/tunnelwatch)
+  --run-dir PATH   where the state is (default $RUNTIME_DIRECTORY, else /run/tunnelwatch; of watch
+                   /run/tunnelwatch-watch)
   --help           this text
   --version        the version
 
@@ -61,8 +65,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
-    let (mut config, mut run_dir) = (PathBuf::from(DEFAULT_PATH), default_run_dir());
-    let (mut command, mut json, mut words) = (None, false, Vec::new());
+    let (mut config, mut run_dir) = (PathBuf::from(DEFAULT_PATH), None::<PathBuf>);
+    let (mut command, mut json, mut may_release, mut words) = (None, false, false, Vec::new());
     let mut binding = Binding::default();
     let (mut unix, mut host_key) = (None, None);
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
@@ -71,8 +75,9 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
         };
         match arg {
             Arg::Long("config") => config = text(&mut parser)?.into(),
-            Arg::Long("run-dir") => run_dir = text(&mut parser)?.into(),
+            Arg::Long("run-dir") => run_dir = Some(text(&mut parser)?.into()),
             Arg::Long("json") => json = true,
+            Arg::Long("release") => may_release = true,
             Arg::Long("interface") => binding.interface = Some(text(&mut parser)?),
             Arg::Long("bind") => {
                 binding.address = Some(text(&mut parser)?.parse().map_err(Failure::usage)?);
@@ -92,6 +97,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
         }
     }
     // Programs that are told of it run in other directories.
+    let run_dir = run_dir.unwrap_or_else(|| default_run_dir(command.as_deref()));
     let run_dir = std::path::absolute(&run_dir).map_err(Failure::usage)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match (command.as_deref(), words.as_slice()) {
@@ -102,11 +108,12 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
             enroll::enroll(&config, &run_dir, &request)
         }
         (Some("check"), []) => check::check(&config, &run_dir).map(|()| 0),
-        (Some("watch"), []) => watch::watch(&config).map(|()| 0),
-        (Some("release"), ports) => {
-            let ports: Result<Vec<u16>, _> = ports.iter().map(|port| port.parse()).collect();
-            release::release(&ports.map_err(Failure::usage)?).map(|()| 0)
+        (Some("watch"), []) => watch::watch(&config, &run_dir).map(|()| 0),
+        (Some("answer"), ports @ [_, ..]) => {
+            answer::answer(&config, &numbers(ports)?, may_release).map(|()| 0)
         }
+        (Some("answer"), []) => Err(Failure::usage("of which ports? answer [--release] PORT...")),
+        (Some("release"), ports) => release::release(&numbers(ports)?).map(|()| 0),
         (Some("status"), []) => status::status(&run_dir, json),
         (Some("retry"), []) => status::retry(&run_dir).map(|()| 0),
         (Some("is-configured"), ["run"]) => is_configured(&config, TUNNEL).map(|()| 0),
@@ -119,8 +126,14 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
     }
 }
 
-fn default_run_dir() -> PathBuf {
-    std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| "/run/tunnelwatch".into(), PathBuf::from)
+fn numbers(ports: &[&str]) -> Result<Vec<u16>, Failure> {
+    ports.iter().map(|port| port.parse()).collect::<Result<_, _>>().map_err(Failure::usage)
+}
+
+/// `watch` has one of its own: on a host with both, neither unit takes the other's away.
+fn default_run_dir(command: Option<&str>) -> PathBuf {
+    let own = if command == Some("watch") { "/run/tunnelwatch-watch" } else { "/run/tunnelwatch" };
+    std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| own.into(), PathBuf::from)
 }
 
 /// `AddressFamily` of ssh_config(5).

@@ -64,6 +64,8 @@ pub struct Tunnel {
     pub metered: bool,
     /// Whether the jump host has `tunnelwatch release` as this key's command.
     pub release: bool,
+    /// Whether it is found out who comes through.
+    pub chain: bool,
     /// More options for ssh(1), as `-o` takes them.
     pub ssh_options: Vec<String>,
     /// The ssh program.
@@ -195,6 +197,7 @@ fn tunnel(section: &mut Section<'_, '_>) -> Option<Tunnel> {
     let check_every = every(section).unwrap_or(usual);
     let alert_after = time(section, "alert-after", ALERT_AFTER);
     let release = section.get_or("release", false);
+    let chain = section.get_or("chain", true);
     let ssh_options = section.parse_list("ssh-options", parse_option);
     let ssh = section.parse("ssh", parse_path).map(|ssh| ssh.value);
     external::refuse_others(section, false);
@@ -213,6 +216,7 @@ fn tunnel(section: &mut Section<'_, '_>) -> Option<Tunnel> {
         alert_after,
         metered,
         release,
+        chain,
         ssh_options: ssh_options.into_iter().flatten().map(|option| option.value).collect(),
         ssh: ssh.unwrap_or_else(|| "/usr/bin/ssh".into()),
     })

@@ -12,6 +12,7 @@ use notifier::exit::Failure;
 use notifier::known_good::parse_fingerprint;
 
 use crate::cause::{self, Cause};
+use crate::chain::ask;
 use crate::cli::print;
 use crate::config::{Settings, Tunnel};
 use crate::keys;
@@ -59,13 +60,20 @@ pub fn enroll(config: &Path, run_dir: &Path, request: &Request<'_>) -> Result<u8
         return Ok(if state.up { 0 } else { 69 });
     }
     match test(tunnel, &test_dir(run_dir, tunnel)) {
-        Ok(took) => print(&format!(
-            "\nTested: through {} port {} and back in {} ms. Now: systemctl enable --now --no-block \
-             tunnelwatch\n",
-            tunnel.jump.host,
-            tunnel.remote_ports.first().copied().unwrap_or_default(),
-            took.as_millis()
-        )),
+        Ok(took) => {
+            let own = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/tunnelwatch".into());
+            let note = match ask::why_nobody_answers(tunnel, &own) {
+                Some(why) => format!("\nNote: {why}.\n"),
+                None => String::new(),
+            };
+            print(&format!(
+                "\nTested: through {} port {} and back in {} ms. Now: systemctl enable --now --no-block \
+                 tunnelwatch\n{note}",
+                tunnel.jump.host,
+                tunnel.remote_ports.first().copied().unwrap_or_default(),
+                took.as_millis()
+            ))
+        }
         Err((what, said)) => {
             print(&format!(
                 "\nNot yet: {what}\n{said}\nWhen these steps are done, run this again: it tests the tunnel.\n"
@@ -190,10 +198,13 @@ pub fn authorized_key(tunnel: &Tunnel, public: &str) -> String {
         options.push(format!("permitopen=\"127.0.0.1:{port}\""));
     }
     let ports: Vec<String> = tunnel.remote_ports.iter().map(u16::to_string).collect();
-    options.push(match tunnel.release {
-        true => format!("command=\"/usr/bin/tunnelwatch release {}\"", ports.join(" ")),
-        false => "command=\"/bin/false\"".to_owned(),
-    });
+    let command = match (tunnel.chain, tunnel.release) {
+        (true, true) => format!("/usr/bin/tunnelwatch answer --release {}", ports.join(" ")),
+        (true, false) => format!("/usr/bin/tunnelwatch answer {}", ports.join(" ")),
+        (false, true) => format!("/usr/bin/tunnelwatch release {}", ports.join(" ")),
+        (false, false) => "/bin/false".to_owned(),
+    };
+    options.push(format!("command=\"{command}\""));
     format!("{} {public}", options.join(","))
 }
 
@@ -229,7 +240,7 @@ fn instructions(tunnel: &Tunnel, public: &str, known: &Known) -> String {
         None => String::new(),
     };
     // sshd has the user's shell run the command beside the key.
-    let shell = if tunnel.release { "/bin/sh" } else { "/usr/sbin/nologin" };
+    let shell = if tunnel.release || tunnel.chain { "/bin/sh" } else { "/usr/sbin/nologin" };
     let list = |keys: &[String]| {
         let quoted: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
         quoted.join(", ")
@@ -359,13 +370,23 @@ mod tests {
         assert_eq!(
             line,
             "restrict,port-forwarding,permitlisten=\"127.0.0.1:2222\",permitopen=\"127.0.0.1:2222\",\
-             permitlisten=\"127.0.0.1:2223\",permitopen=\"127.0.0.1:2223\",command=\"/bin/false\" \
-             ssh-ed25519 AAAA x"
+             permitlisten=\"127.0.0.1:2223\",permitopen=\"127.0.0.1:2223\",\
+             command=\"/usr/bin/tunnelwatch answer 2222 2223\" ssh-ed25519 AAAA x"
         );
-        let line = authorized_key(&tunnel("release = true"), "k");
-        assert!(line.contains("command=\"/usr/bin/tunnelwatch release 2222 2223\" k"), "{line}");
+        for (more, command) in [
+            ("release = true", "/usr/bin/tunnelwatch answer --release 2222 2223"),
+            ("release = true\nchain = false", "/usr/bin/tunnelwatch release 2222 2223"),
+            ("chain = false", "/bin/false"),
+        ] {
+            let line = authorized_key(&tunnel(more), "k");
+            assert!(line.contains(&format!("command=\"{command}\" k")), "{line}");
+        }
         let nothing = Known { key: None, target: Vec::new() };
-        for (more, shell) in [("", "/usr/sbin/nologin t\n"), ("release = true", "/bin/sh t\n")] {
+        for (more, shell) in [
+            ("", "/bin/sh t\n"),
+            ("chain = false\nrelease = true", "/bin/sh t\n"),
+            ("chain = false", "/usr/sbin/nologin t\n"),
+        ] {
             assert!(
                 instructions(&tunnel(more), "k", &nothing).contains(&format!("--shell {shell}")),
                 "{more}"

@@ -77,3 +77,24 @@ pub fn signal(process: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// The user at the other end of a Unix socket, as of when it connected (`SO_PEERCRED` in unix(7)).
+///
+/// # Errors
+///
+/// What the system said.
+pub fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of_val(&found)).unwrap_or_default();
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of what it is given.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(found.uid) } else { Err(io::Error::last_os_error()) }
+}

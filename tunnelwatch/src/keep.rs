@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,6 +12,7 @@ use notifier::ffi::wait_readable;
 use notifier::syslog::{Level, Line};
 
 use crate::cause::{self, Cause};
+use crate::chain::board::Board;
 use crate::config::Tunnel;
 use crate::policy::{Action, Policy, Rules};
 use crate::post::{Post, Word};
@@ -43,6 +44,11 @@ const MOST_ASKED: Duration = Duration::from_secs(10);
 /// How long the jump host may take to release a port, the way there included.
 const MOST_RELEASE: Duration = Duration::from_secs(40);
 
+/// How long a connection has to be there before the jump host is asked whose it is, without anybody's asking: as long as a
+/// look takes, within these. What only looks, as `tunnelwatch watch` does there, is gone by then, and
+/// costs nothing; a login takes longer.
+const SETTLE: [Duration; 2] = [Duration::from_millis(60), Duration::from_secs(1)];
+
 /// What a tunnel's thread is given.
 pub struct Keeper {
     /// The tunnel.
@@ -55,6 +61,8 @@ pub struct Keeper {
     pub teller: Arc<Teller>,
     /// Words for it.
     pub post: Post,
+    /// Where it is put down who comes through, where the tunnel has that.
+    pub board: Option<Arc<Board>>,
 }
 
 /// A tunnel's thread.
@@ -200,7 +208,14 @@ impl Work {
     fn see_session(&mut self) {
         let Some(session) = &mut self.session else { return };
         let is_given = session.is_given();
-        if !session.listen() {
+        let has_ended = session.listen();
+        if let Some(board) = &self.keeper.board {
+            let settle = (!self.keeper.tunnel.metered && self.look.is_none()).then(|| {
+                self.proof.map_or(SETTLE[0], |(_, took)| took.clamp(SETTLE[0], SETTLE[1]))
+            });
+            board.arrived(&self.keeper.tunnel.name, &session.arrivals(), settle);
+        }
+        if !has_ended {
             if session.is_given() && !is_given {
                 self.policy.given(self.now_ms());
             }
@@ -341,6 +356,7 @@ impl Work {
             Ok(session) => {
                 let line = Line::new("ssh-started").word("pid", session.pid());
                 self.session = Some(session);
+                self.tell_board(Some(&self.files.control));
                 if self.tries.begins(Instant::now()) {
                     self.log(Level::Info, line.word("port", port));
                 }
@@ -356,8 +372,16 @@ impl Work {
     fn stop(&mut self) {
         (self.look, self.unsaid) = (None, None);
         if let Some(mut session) = self.session.take() {
+            self.tell_board(None);
             session.stop();
             self.files.remove();
+        }
+    }
+
+    /// Says which session who comes through comes through.
+    fn tell_board(&self, control: Option<&Path>) {
+        if let Some(board) = &self.keeper.board {
+            board.session(&self.keeper.tunnel.name, control);
         }
     }
 

@@ -4,7 +4,9 @@
 //! program makes it sees to the same ([`external`]).
 #![deny(unsafe_code)]
 
+pub mod answer;
 pub mod cause;
+pub mod chain;
 pub mod check;
 pub mod cli;
 pub mod config;

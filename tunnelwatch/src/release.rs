@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use notifier::chain::process::{self, Process, line_of, users_of};
 use notifier::config::host::Host;
 use notifier::exit::Failure;
 use notifier::syslog::{Level, Line, Log, Source};
@@ -23,7 +24,7 @@ const FREE: Duration = Duration::from_secs(2);
 /// A session of sshd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Session {
-    pid: libc::pid_t,
+    pid: u32,
     /// When it was started, in ticks since the boot (proc_pid_stat(5)).
     started: u64,
 }
@@ -35,7 +36,15 @@ struct Session {
 /// When it asks for something else, or the port stays held.
 pub fn release(ports: &[u16]) -> Result<(), Failure> {
     let asked = std::env::var("SSH_ORIGINAL_COMMAND").unwrap_or_default();
-    let port = parse(&asked, ports).map_err(Failure::usage)?;
+    release_port(parse(&asked, ports).map_err(Failure::usage)?)
+}
+
+/// Ends sessions until the port is free.
+///
+/// # Errors
+///
+/// When it stays held.
+pub fn release_port(port: u16) -> Result<(), Failure> {
     let log = Log::new(&Host::default().syslog, "tunnelwatch", Source::Daemon);
     let Some(holder) = holder(port) else {
         print(&format!("port {port} is free\n"))?;
@@ -49,11 +58,14 @@ pub fn release(ports: &[u16]) -> Result<(), Failure> {
         // No session of ours has it, and to end one that is well frees nothing.
         return Err(stranger());
     }
-    let own = ancestors();
-    for session in sessions(uid).into_iter().filter(|session| !own.contains(&session.pid)) {
+    // The session that asks is among them.
+    let own = line_of(std::process::id());
+    let others = sessions(uid).into_iter().filter(|session| !own.contains(&session.pid));
+    for session in others {
         let line = Line::new("released").word("port", port).word("uid", uid);
         let _ = log.write(Level::Warning, &line.word("pid", session.pid));
-        let _ = ffi::signal(session.pid, libc::SIGTERM);
+        let pid = libc::pid_t::try_from(session.pid).unwrap_or_default();
+        let _ = ffi::signal(pid, libc::SIGTERM);
         let until = Instant::now() + FREE;
         let mut now = self::holder(port);
         while now == Some(holder) && Instant::now() < until {
@@ -74,7 +86,7 @@ pub fn release(ports: &[u16]) -> Result<(), Failure> {
 }
 
 /// The port of `release 2222`, if it is one of these.
-fn parse(asked: &str, ports: &[u16]) -> Result<u16, String> {
+pub(crate) fn parse(asked: &str, ports: &[u16]) -> Result<u16, String> {
     let port = asked.strip_prefix("release ").and_then(|port| port.trim().parse().ok());
     let port = port.ok_or("only \"release PORT\" can be asked for here")?;
     if ports.contains(&port) {
@@ -118,50 +130,20 @@ pub fn listener(table: &str, port: u16) -> Option<Listener> {
 
 /// The sessions of a user, the oldest first.
 fn sessions(uid: u32) -> Vec<Session> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut sessions: Vec<Session> = pids
-        .filter(|pid: &libc::pid_t| is_session_of(*pid, uid))
-        .map(|pid| Session { pid, started: stat(pid).map_or(0, |(_, started)| started) })
+    let started = |pid| Process::read(pid).map_or(0, |process| process.start_ticks);
+    let mut sessions: Vec<Session> = process::all()
+        .filter(|pid| is_session_of(*pid, uid))
+        .map(|pid| Session { pid, started: started(pid) })
         .collect();
     sessions.sort_by_key(|session| session.started);
     sessions
 }
 
 /// Whether a process is an sshd that serves a user: it says so in its title, and runs as him.
-fn is_session_of(pid: libc::pid_t, uid: u32) -> bool {
+fn is_session_of(pid: u32, uid: u32) -> bool {
     let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let named = title.starts_with(b"sshd: ") || title.starts_with(b"sshd-session: ");
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    named && effective_uid(&status) == Some(uid)
-}
-
-/// The effective user of a process, of what its status file says (proc_pid_status(5)).
-fn effective_uid(status: &str) -> Option<u32> {
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The parent of a process, and when it was started.
-fn stat(pid: libc::pid_t) -> Option<(libc::pid_t, u64)> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// Fields 4 and 22 of proc_pid_stat(5). The second is the program's name, which may hold anything.
-fn parse_stat(stat: &str) -> Option<(libc::pid_t, u64)> {
-    let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    Some((words.get(1)?.parse().ok()?, words.get(19)?.parse().ok()?))
-}
-
-/// This process and those that it descends from: the session that asks is among them.
-fn ancestors() -> Vec<libc::pid_t> {
-    let mut all = Vec::new();
-    let mut pid = libc::pid_t::try_from(std::process::id()).unwrap_or(0);
-    while pid > 1 && !all.contains(&pid) {
-        all.push(pid);
-        pid = stat(pid).map_or(0, |(parent, _)| parent);
-    }
-    all
+    named && users_of(pid).is_some_and(|[_, effective, ..]| effective == uid)
 }
 
 #[cfg(test)]
@@ -198,12 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_proc_says_is_understood() {
-        assert_eq!(effective_uid("Name:\tsshd\nUid:\t0\t2003\t0\t2003\n"), Some(2003));
-        let stat = "17 (a ) b) S 3 17 17 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 990 1000 10";
-        assert_eq!(parse_stat(stat), Some((3, 990)));
-        let own = ancestors();
-        assert!(own.len() > 1 && own.contains(&libc::pid_t::try_from(std::process::id()).unwrap()));
+    fn nobody_has_sessions_who_is_nobody() {
         assert!(sessions(u32::MAX).is_empty());
     }
 }

@@ -18,6 +18,8 @@ use notifier::ffi::{take_signals, wait_readable};
 use notifier::syslog::{Level, Line, Log, Source};
 use notifier::systemd::Systemd;
 
+use crate::chain::board::Board;
+use crate::chain::{ask, door};
 use crate::config::{Settings, Tunnel};
 use crate::external::{self, config::External};
 use crate::keep::Keeper;
@@ -34,6 +36,9 @@ const HUNG: Duration = Duration::from_secs(90);
 
 /// How long the end of all tunnels may take: longer than that of an ssh that does not hear.
 const END: Duration = Duration::from_secs(8);
+
+/// Stack of a thread that asks the jump host.
+const STACK: usize = 128 * 1024;
 
 /// A tunnel of either type.
 #[derive(Clone, PartialEq, Eq)]
@@ -93,6 +98,7 @@ struct Run {
     run_dir: PathBuf,
     own: PathBuf,
     teller: Arc<Teller>,
+    board: Arc<Board>,
     kept: BTreeMap<String, Kept>,
     _lock: File,
 }
@@ -119,8 +125,22 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
         end.set_nonblocking(true).map_err(failed("make a bell".into()))?;
     }
     teller.ring(bell);
-    let mut run =
-        Run { config: config.to_owned(), run_dir, own, teller, kept: BTreeMap::new(), _lock: lock };
+    let board = Board::new();
+    if let Err(error) = door::open(&run_dir, &board) {
+        // The tunnels come first.
+        let line = Line::new("chain-trouble").text("message", &error.to_string());
+        teller
+            .log(Level::Error, &line.text("effect", "nobody learns who comes through the tunnels"));
+    }
+    let mut run = Run {
+        config: config.to_owned(),
+        run_dir,
+        own,
+        teller,
+        board,
+        kept: BTreeMap::new(),
+        _lock: lock,
+    };
     let tunnels = all(settings);
     let _ = log.write(Level::Info, &Line::new("started").word("tunnels", tunnels.len()));
     run.employ(tunnels);
@@ -183,6 +203,7 @@ impl Run {
                 let _ = kept.thread.join();
             }
             self.teller.forget(name);
+            self.board.close(name);
         }
         let names: Vec<String> = tunnels.iter().map(|one| one.name().to_owned()).collect();
         for one in tunnels {
@@ -210,7 +231,8 @@ impl Run {
         let teller = Arc::clone(&self.teller);
         let work: Box<dyn FnOnce() + Send> = match one.clone() {
             One::Ssh(tunnel) => {
-                let keeper = Keeper { tunnel, files, own: self.own.clone(), teller, post };
+                let board = self.chain(&tunnel);
+                let keeper = Keeper { tunnel, files, own: self.own.clone(), teller, post, board };
                 Box::new(|| keeper.keep())
             }
             One::External(external) => {
@@ -220,6 +242,19 @@ impl Run {
         };
         let thread = thread::Builder::new().name(one.name().to_owned()).spawn(work)?;
         Ok(Kept { one, caller, thread })
+    }
+
+    /// Has somebody ask for a tunnel who comes through it, where that is wanted.
+    fn chain(&self, tunnel: &Tunnel) -> Option<Arc<Board>> {
+        self.board.close(&tunnel.name);
+        if !tunnel.chain {
+            return None;
+        }
+        let asker = self.board.open(&tunnel.name, tunnel.target);
+        let (board, tunnel) = (Arc::clone(&self.board), tunnel.clone());
+        let asks = thread::Builder::new().name(format!("{} chain", tunnel.name));
+        let asks = asks.stack_size(STACK).spawn(move || ask::serve(&board, &tunnel, asker));
+        asks.is_ok().then(|| Arc::clone(&self.board))
     }
 
     /// Keeps a tunnel anew whose thread has ended without being told to: by a fault of ours.
@@ -267,7 +302,9 @@ impl Run {
             thread::sleep(Duration::from_millis(20));
         }
         self.teller.log(Level::Info, &Line::new("stopped"));
-        let _ = fs::remove_file(self.run_dir.join(crate::tell::STATE));
+        for file in [crate::tell::STATE, door::SOCKET] {
+            let _ = fs::remove_file(self.run_dir.join(file));
+        }
     }
 }
 
@@ -311,6 +348,7 @@ mod tests {
             config: "/nonexistent".into(),
             own: "/bin/false".into(),
             teller,
+            board: Board::new(),
             kept: BTreeMap::new(),
             _lock: lock::take(&run_dir, "tunnelwatch run").unwrap(),
             run_dir,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use notifier::ffi;
 
+use crate::chain::ear::{Ear, Origin};
 use crate::config::Tunnel;
 use crate::ffi::end_with_us;
 use crate::sockets::Files;
@@ -26,6 +27,13 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Most that is read of what it says in one go, and most of a line that is kept, in bytes.
 const CHUNK: usize = 16 * 1024;
 const MAX_LINE: usize = 400;
+
+/// How often that is read in one go: a pipe holds no more, and a hundred connections that arrive at once are
+/// some 70 KB of lines.
+const CHUNKS: usize = 4;
+
+/// Most connections that have arrived and are not yet asked for.
+const ARRIVALS: usize = 512;
 
 /// Lines that are kept.
 const LINES: usize = 20;
@@ -51,7 +59,7 @@ pub fn arguments(tunnel: &Tunnel, port: u16, files: &Files, own: &Path) -> Vec<O
         "StreamLocalBindUnlink=yes".to_owned(),
         format!("ControlPath={}", files.control.display()),
     ];
-    // That it says much is for one line: see `GIVEN`.
+    // That it says much is for a few lines: see `GIVEN` and `chain::ear`.
     let mut words = vec!["-N".into(), "-v".into()];
     words.extend(to_the_jump_host(tunnel, &options, own));
     words.extend(["-R".into(), remote(tunnel, port).into()]);
@@ -215,6 +223,9 @@ pub struct Session {
     is_chatty: bool,
     /// Whether it has said that the jump host has given the port.
     is_given: bool,
+    ear: Ear,
+    /// Connections that have arrived: the inode of the socket to our sshd, and what they are on the jump host.
+    arrived: Vec<(u64, Origin)>,
 }
 
 impl Session {
@@ -230,8 +241,18 @@ impl Session {
             ffi::set_nonblocking(pipe.as_fd())?;
         }
         let (partial, lines) = (Vec::new(), VecDeque::new());
-        let (is_chatty, is_given) = (false, false);
-        Ok(Self { child, stderr, partial, lines, most: LINES, said: 0, is_chatty, is_given })
+        Ok(Self {
+            child,
+            stderr,
+            partial,
+            lines,
+            most: LINES,
+            said: 0,
+            is_chatty: false,
+            is_given: false,
+            ear: Ear::default(),
+            arrived: Vec::new(),
+        })
     }
 
     /// The same, of which more lines are kept: of one that is asked to say much.
@@ -279,11 +300,12 @@ impl Session {
     /// Takes in what it has said, a limited amount at a time, and answers whether it has ended.
     pub fn listen(&mut self) -> bool {
         let mut chunk = [0; CHUNK];
-        if let Some(pipe) = &mut self.stderr {
+        for _ in 0..CHUNKS {
+            let Some(pipe) = &mut self.stderr else { break };
             match pipe.read(&mut chunk) {
                 Ok(0) => self.stderr = None,
                 Ok(read) => self.take(chunk.get(..read).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => self.stderr = None,
             }
         }
@@ -329,6 +351,7 @@ impl Session {
         };
         if self.is_chatty && CHATTER.iter().any(|begin| line.starts_with(begin)) {
             self.is_given |= line.contains(GIVEN);
+            self.note_arrival(&line);
             return;
         }
         if self.lines.len() >= self.most {
@@ -336,6 +359,23 @@ impl Session {
         }
         self.lines.push_back(line);
         self.said = self.said.saturating_add(1);
+    }
+
+    /// Takes note of a connection that has arrived. At once: its descriptor is another's when it has ended.
+    fn note_arrival(&mut self, line: &str) {
+        let Some(arrival) = self.ear.hear(line) else { return };
+        let link = std::fs::read_link(format!("/proc/{}/fd/{}", self.pid(), arrival.fd));
+        let inode = link.ok().and_then(|link| {
+            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        });
+        if let Some(inode) = inode.filter(|_| self.arrived.len() < ARRIVALS) {
+            self.arrived.push((inode, arrival.origin));
+        }
+    }
+
+    /// The connections that have arrived since the last call.
+    pub fn arrivals(&mut self) -> Vec<(u64, Origin)> {
+        std::mem::take(&mut self.arrived)
     }
 
     /// How many lines were kept of what it has said.

@@ -6,12 +6,14 @@
 //! something. So a port that has not answered is left alone until its listener is another one, or
 //! for longer and longer; what the kernel says of listeners costs nothing.
 
+pub mod onward;
 mod ports;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use notifier::clock::Stamp;
@@ -27,6 +29,7 @@ use notifier::systemd::Systemd;
 use crate::config::{LOOPBACK, Settings, Watch};
 use crate::proof;
 use crate::release::listener;
+use onward::Places;
 use ports::{Compared, Grade, Quiet, Seen, Tale};
 
 /// How long a port that accepts may take to say who is behind it.
@@ -53,12 +56,18 @@ struct Watched {
 /// # Errors
 ///
 /// What keeps it from starting, in words.
-pub fn watch(config: &Path) -> Result<(), Failure> {
+pub fn watch(config: &Path, run_dir: &Path) -> Result<(), Failure> {
     let settings = load(config).map_err(Failure::config)?;
     let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
     let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
     let mut signals = take_signals(&signals).map_err(failed("take over the signals"))?;
     let mut desk = Desk::new(&settings, config);
+    if let Err(error) = onward::open(run_dir, &desk.places) {
+        let line = Line::new("nobody-asks").text("message", &error.to_string());
+        let line = line.text("directory", &run_dir.to_string_lossy());
+        let effect = "alerts do not say that somebody went on to a host behind this one";
+        let _ = desk.log.write(Level::Warning, &line.text("effect", effect));
+    }
     let mut systemd = Systemd::from_environment();
     systemd.say_ready();
     loop {
@@ -92,6 +101,8 @@ struct Desk {
     log: Log,
     memory: Memory,
     watched: Vec<Watched>,
+    /// Where people can go on to, for who asks.
+    places: Arc<Mutex<Places>>,
 }
 
 impl Desk {
@@ -103,7 +114,8 @@ impl Desk {
         let watched = settings.watches.iter().cloned();
         let watched = watched.map(|watch| Watched::recalled(watch, &memory)).collect();
         let outbox = Outbox::new(settings.host.clone(), log.clone());
-        let desk = Self { outbox, config: config.to_owned(), log, memory, watched };
+        let places = Arc::new(Mutex::new(Places::of(settings)));
+        let desk = Self { outbox, config: config.to_owned(), log, memory, watched, places };
         desk.forget_the_others();
         desk
     }
@@ -142,6 +154,7 @@ impl Desk {
     fn reload(&mut self) {
         match load(&self.config) {
             Ok(settings) => {
+                *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Places::of(&settings);
                 let old = std::mem::take(&mut self.watched);
                 let mut old: BTreeMap<String, Watched> =
                     old.into_iter().map(|one| (one.watch.name.clone(), one)).collect();

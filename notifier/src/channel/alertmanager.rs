@@ -19,6 +19,7 @@ use super::{Channel, Kick, Message, Reader, Secrets, address, rfc3339};
 use crate::clock::millis;
 use crate::config::{Section, duration};
 use crate::event::{Event, Status, What};
+use crate::fact::Fact;
 use crate::text;
 
 /// How long an alert stands when nobody resolves it, and its bounds. Alertmanager's own default
@@ -245,6 +246,9 @@ fn alert(message: &Message, keep: Duration, own: &[(String, String)]) -> Value {
     // No label: those are what the alert is known by.
     if let Some(new) = message.new.get(&event.id).and_then(|new| new.words()) {
         annotations["new"] = new.into();
+    }
+    if let Some(answer) = message.facts.get(&event.id).and_then(Fact::via) {
+        annotations["via"] = text::via_words(answer).into();
     }
     json!([{
         "labels": labels,

@@ -15,8 +15,10 @@ use std::time::Duration;
 use super::http::wrong;
 use super::outcome::{Asked, Fault, Outcome};
 use super::{Channel, Message, Secrets};
+use crate::chain::Answer;
 use crate::config::{Section, duration};
-use crate::event::{Key, Login, What};
+use crate::event::{Event, Key, Login, What};
+use crate::fact::Fact;
 use crate::foreign::visible;
 use crate::text;
 use process::{End, Left, Program, Run};
@@ -110,7 +112,10 @@ impl Channel for Exec {
 }
 
 /// One fact of a login; `None` when it is not known.
-type Fact = fn(&Login) -> Option<String>;
+type Told = fn(&Login) -> Option<String>;
+
+/// The same of who came through a tunnel.
+type Via = fn(&Answer) -> Option<String>;
 
 /// What the program finds in its environment, each on one line.
 ///
@@ -127,22 +132,39 @@ fn facts(message: &Message) -> Vec<(&'static str, String)> {
         ("BASTION_RECIPIENT", message.recipient.clone()),
         ("BASTION_COUNT", message.events().count().to_string()),
     ];
-    let of_logins: [(_, Fact); 3] = [
+    let of_logins: [(_, Told); 3] = [
         ("BASTION_USER", |login| Some(login.user.visible())),
         ("BASTION_SOURCE", source),
         ("BASTION_KEY", |login| login.key().map(key)),
     ];
     for (name, fact) in of_logins {
-        let mut values = message.events().map(|event| match &event.what {
+        let values = message.events().map(|event| match &event.what {
             What::Login(login) => fact(login),
             _ => None,
         });
-        let first = values.next().flatten();
-        if let Some(value) = first.filter(|first| values.all(|v| v.as_ref() == Some(first))) {
-            facts.push((name, value));
-        }
+        facts.extend(common(values).map(|value| (name, value)));
+    }
+    let of_via: [(_, Via); 4] = [
+        ("BASTION_VIA_USER", |via| Some(via.person()?.user.visible())),
+        ("BASTION_VIA_SOURCE", |via| Some(via.person()?.source?.to_string())),
+        ("BASTION_VIA_KEY", |via| via.person()?.key().map(key)),
+        ("BASTION_VIA_UNMATCHED", |via| match via {
+            Answer::Unmatched(why) => Some(why.visible()),
+            Answer::Matched(_) => None,
+        }),
+    ];
+    for (name, fact) in of_via {
+        let answer = |event: &Event| message.facts.get(&event.id).and_then(Fact::via);
+        let values = message.events().map(|event| answer(event).and_then(fact));
+        facts.extend(common(values).map(|value| (name, value)));
     }
     facts
+}
+
+/// What all say.
+fn common(mut values: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let first = values.next().flatten()?;
+    values.all(|value| value.as_ref() == Some(&first)).then_some(first)
 }
 
 /// The address; of what was no address, what stood there.

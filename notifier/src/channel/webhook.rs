@@ -4,11 +4,13 @@
 //! {"version":1, "id":"k7f3q2", "at":"2026-11-22T02:14:07.000Z", "host":"jump",
 //!  "severity":"warning", "kind":"login", "text":"jump: login alice from .. #k7f3q2",
 //!  "login":{"user":"alice", "service":"sshd", "source":"203.0.113.9", "source-name":null,
-//!    "via-tunnel":false, "new":["network", "key"], "reason":"..", "pid":4711, "auth":[{"method":"publickey", "key":
+//!    "via-tunnel":false, "via":null, "new":["network", "key"], "reason":"..", "pid":4711, "auth":[{"method":"publickey", "key":
 //!      {"algorithm":"ssh-ed25519", "fingerprint":"SHA256:..", "name":"alice laptop",
 //!       "certificate":{"key-id":"..", "serial":"7", "ca":"SHA256:.."}}}]}}
 //! ```
 //!
+//! `via` is who the jump host says it was, of a login through a tunnel: `{"user", "source", "source-name", "auth"}`,
+//! with the meaning that they have outside, or `{"unmatched":"why"}`.
 //! `kind` names the object with the fields of its own: `login`, `"note":{"text"}`, or
 //! `"condition":{"name", "status":"down" or "up", "text"}`. Fields may be added, none will
 //! change its meaning while `version` is 1. What is not known is null. `new` names what no login
@@ -30,8 +32,10 @@ use super::http::{Answer, Client, wrong};
 use super::outcome::{Asked, Outcome};
 use super::secret::Secret;
 use super::{Channel, Kick, Message, Reader, Secrets, address, rfc3339};
+use crate::chain;
 use crate::config::Section;
 use crate::event::{Condition, Factor, Key, Login, Note, Tally, What};
+use crate::fact::Fact;
 use crate::foreign::visible;
 use crate::message::New;
 use crate::text;
@@ -175,10 +179,14 @@ fn body(message: &Message) -> String {
         "severity": event.severity.as_str(),
         "kind": kind,
         // As of the event's own time: a later try has the same words.
-        "text": text::event_line(event, &event.at),
+        "text": text::event_line_with(event, &message.facts, &event.at),
     });
     body[kind] = match &event.what {
-        What::Login(login) => login_json(login, message.new.get(&event.id).copied()),
+        What::Login(login) => login_json(
+            login,
+            message.new.get(&event.id).copied(),
+            message.facts.get(&event.id).and_then(Fact::via),
+        ),
         What::Note(Note { text }) => json!({ "text": text_lines(text) }),
         What::Condition(Condition { name, status, text, fault }) => json!({
             "name": name.visible(),
@@ -213,18 +221,32 @@ fn tally_json(tally: &Tally) -> Value {
     json!({ "name": name.visible(), "good": good, "all": all, "unit": unit })
 }
 
-fn login_json(login: &Login, new: Option<New>) -> Value {
+fn login_json(login: &Login, new: Option<New>, via: Option<&chain::Answer>) -> Value {
     json!({
         "user": login.user.visible(),
         "service": login.service.visible(),
         "source": login.source.map(|ip| ip.to_string()),
         "source-name": login.source_name.as_ref().map(|name| name.visible()),
         "via-tunnel": login.via_tunnel(),
+        "via": via.map(via_json),
         "auth": login.auth.iter().map(factor_json).collect::<Vec<_>>(),
         "new": new.into_iter().flat_map(New::names).collect::<Vec<_>>(),
         "reason": visible(login.reason.as_bytes()),
         "pid": if login.pid == 0 { Value::Null } else { login.pid.into() },
     })
+}
+
+/// What the jump host says.
+fn via_json(answer: &chain::Answer) -> Value {
+    match answer {
+        chain::Answer::Unmatched(reason) => json!({ "unmatched": reason.visible() }),
+        chain::Answer::Matched(person) => json!({
+            "user": person.user.visible(),
+            "source": person.source.map(|ip| ip.to_string()),
+            "source-name": person.source_name.as_ref().map(|name| name.visible()),
+            "auth": person.auth.iter().map(factor_json).collect::<Vec<_>>(),
+        }),
+    }
 }
 
 fn factor_json(factor: &Factor) -> Value {
@@ -323,7 +345,7 @@ mod tests {
             "text": "jump: login alice from 203.0.113.9, cert alice #k7f3q2",
             "login": {
                 "user": "alice", "service": "sshd", "source": "203.0.113.9", "source-name": null,
-                "via-tunnel": false, "new": ["network", "key"], "reason": "in no rule", "pid": 42,
+                "via-tunnel": false, "via": null, "new": ["network", "key"], "reason": "in no rule", "pid": 42,
                 "auth": [{ "method": "publickey", "key": {
                     "algorithm": "ssh-ed25519", "fingerprint": "SHA256:abc", "name": "alice",
                     "certificate":

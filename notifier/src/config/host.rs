@@ -16,6 +16,8 @@ pub struct Host {
     pub run: PathBuf,
     /// Directory of what the sender remembers across restarts. Default `/var/lib/bastion`.
     pub state: PathBuf,
+    /// Directory of the records of open sessions. Default `/run/bastion-sessions`.
+    pub sessions: PathBuf,
     /// The local syslog socket. Default `/dev/log`.
     pub syslog: PathBuf,
 }
@@ -27,6 +29,7 @@ impl Default for Host {
             spool: "/var/spool/bastion".into(),
             run: "/run/bastion".into(),
             state: "/var/lib/bastion".into(),
+            sessions: "/run/bastion-sessions".into(),
             syslog: "/dev/log".into(),
         }
     }
@@ -46,6 +49,7 @@ pub fn read(document: &mut Document<'_>) -> Host {
         directory(section, "spool", &mut host.spool);
         directory(section, "run", &mut host.run);
         directory(section, "state", &mut host.state);
+        directory(section, "sessions", &mut host.sessions);
         directory(section, "syslog", &mut host.syslog);
     });
     host

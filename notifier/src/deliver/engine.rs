@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::heartbeat::Heartbeat;
 use super::lock::Lock;
+use super::lookup::Lookups;
 use super::outbox::Outbox;
 use super::settings::{Notify, Settings};
 use super::silence::{self, Mark};
@@ -82,6 +83,7 @@ pub struct Engine {
     workers: Vec<Worker>,
     answers: Receiver<Answer>,
     answer_to: Sender<Answer>,
+    lookups: Lookups,
     wakeup: Wakeup,
     /// Lines that have come back.
     back: Haste,
@@ -128,6 +130,7 @@ impl Engine {
         let (wakeup, bell) = Wakeup::new(&spool.drop())
             .map_err(failed(format!("watch {}", spool.drop().display())))?;
         let (answer_to, answers) = mpsc::channel();
+        let lookups = Lookups::new(&bell).map_err(failed("have threads that ask".into()))?;
         let mut mark = Mark::new(&host.state);
         if let Err(error) = silence::tell(&mut mark, &spool, &host.name) {
             let line = Line::new("spool-trouble").text("message", &error.to_string());
@@ -144,6 +147,7 @@ impl Engine {
             workers: Vec::new(),
             answers,
             answer_to,
+            lookups,
             wakeup,
             back: Haste::new(0, BACK_EVERY_MS),
             bell,
@@ -182,7 +186,9 @@ impl Engine {
             while let Ok(answer) = self.answers.try_recv() {
                 self.learn(answer);
             }
+            self.learn_facts();
             let taken = self.outbox.claim(self.now_ms());
+            self.lookups.ask(self.outbox.asks());
             self.changed |= taken.any;
             self.heed_lines(taken.back);
             if self.reloading || self.stopping {
@@ -335,6 +341,12 @@ impl Engine {
         }
     }
 
+    fn learn_facts(&mut self) {
+        let found = self.lookups.answers();
+        self.changed |= !found.is_empty();
+        self.outbox.found(found, self.now_ms());
+    }
+
     fn take_back_all(&mut self) {
         self.changed = true;
         let now_ms = self.now_ms();
@@ -405,7 +417,7 @@ impl Engine {
     /// Starts the threads of a configuration's channels; those before it end by themselves. One that
     /// is at work is waited for, but by the channel of its name alone.
     fn employ(&mut self, notify: Notify) -> io::Result<()> {
-        let Notify { policy, channels, heartbeat, books } = notify;
+        let Notify { policy, channels, heartbeat, books, finders } = notify;
         let used = policy.channels();
         let mut workers = Vec::with_capacity(used.len());
         let at_work = self.workers.iter().filter(|worker| worker.busy);
@@ -422,6 +434,7 @@ impl Engine {
         let heartbeat = heartbeat.map(|settings| Heartbeat::start(settings, self.log.clone()));
         self.heartbeat = heartbeat.transpose()?;
         self.outbox.set_policy(policy);
+        self.outbox.set_finders(finders);
         self.outbox.set_books(books);
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 pub mod books;
 mod follow;
+mod hold;
 mod intake;
 mod learn;
 mod pick;
@@ -14,10 +15,12 @@ mod pick;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::{Health, Trouble, resume};
 use super::limits::{self, Claim, Usage};
+use super::lookup::Ask;
 use super::pace::Pace;
 use super::policy::{Policy, Way};
 use super::route::{Full, Gates, Step, View};
@@ -25,6 +28,7 @@ use super::seen::{self, Seen};
 use super::throttle::Throttle;
 use crate::clock::{Stamp, millis};
 use crate::event::{AlertId, Severity};
+use crate::fact::Finder;
 use crate::foreign::Foreign;
 use crate::message::New;
 use crate::spool::queue::{Leg, Phase, Queue, State};
@@ -32,6 +36,7 @@ use crate::spool::{files, prune};
 use crate::syslog::{Level, Line, Log};
 use books::Books;
 pub use follow::Follow;
+use hold::Hold;
 pub use intake::Taken;
 pub use pick::Due;
 
@@ -92,6 +97,11 @@ pub struct Outbox {
     /// Where logins have come from.
     seen: Seen,
     policy: Policy,
+    /// Who finds out more about logins, and what they are to be asked.
+    finders: Vec<Arc<dyn Finder>>,
+    asks: Vec<Ask>,
+    /// Names of `entries` that wait for an answer.
+    held: BTreeMap<String, Hold>,
     /// What is counted.
     books: Books,
     /// Files of `state_dir` that could not be written when that was last tried.
@@ -135,6 +145,9 @@ impl Outbox {
             follows: Vec::new(),
             seen: Seen::default(),
             policy: Policy::default(),
+            finders: Vec::new(),
+            asks: Vec::new(),
+            held: BTreeMap::new(),
             books: Books::default(),
             unwritten: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -360,6 +373,7 @@ impl Outbox {
         }
         self.logins -= usize::from(entry.is_login());
         self.doubtful.remove(name);
+        self.held.remove(name);
         Some(entry)
     }
 
@@ -507,7 +521,7 @@ impl Entry {
 
     /// Whether anything has been tried.
     fn is_begun(&self) -> bool {
-        self.state.legs().any(|leg| leg.tries > 0)
+        self.state.is_begun()
     }
 
     /// Why each leg failed, for the file beside it in `failed/`.
@@ -522,7 +536,7 @@ impl Entry {
 
 /// A state as a new sender takes it up: of what was being sent, nobody knows.
 fn wake_up(mut state: State, now_ms: u64, now: &Stamp) -> State {
-    let State { channels, written } = &mut state;
+    let State { channels, written, .. } = &mut state;
     for leg in channels.values_mut().flat_map(BTreeMap::values_mut) {
         leg.due_ms = resume(written.left_ms(leg.not_before_ms, now), now_ms);
         if leg.phase == Phase::Sending {

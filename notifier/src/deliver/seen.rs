@@ -11,6 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Answer;
 use crate::event::{AlertId, Event, Login, What};
 use crate::known_good::canonical;
 use crate::message::New;
@@ -89,6 +90,19 @@ impl Seen {
         new
     }
 
+    /// [`Seen::look`] at what was found out about a login: the network from which somebody came to the jump
+    /// host. By that host's word alone, so those networks are known apart: what it says makes no login familiar that
+    /// comes without it.
+    pub fn look_via(&mut self, id: AlertId, answer: &Answer, now_s: u64) -> New {
+        let network = answer.person().and_then(|person| network_of(person.source?));
+        let Some(network) = network.map(|network| format!("jump {network}")) else {
+            return New::default();
+        };
+        let is_new = self.networks.get(&network).is_none_or(|sight| sight.first == id);
+        self.changed |= remember(&mut self.networks, &network, id, now_s);
+        New { network: is_new, key: false }
+    }
+
     /// Whether it should be written.
     #[must_use]
     pub fn is_changed(&self) -> bool {
@@ -103,7 +117,11 @@ impl Seen {
 
 /// The network of a login, where it has one: the tunnel's end is none, whoever comes through.
 fn network(login: &Login) -> Option<String> {
-    match canonical(login.source?) {
+    network_of(login.source?)
+}
+
+fn network_of(source: IpAddr) -> Option<String> {
+    match canonical(source) {
         ip if ip.is_loopback() => None,
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();
@@ -149,6 +167,7 @@ fn forget_oldest(seen: &mut BTreeMap<String, Sight>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::Person;
     use crate::clock::Stamp;
     use crate::event::{FORMAT, Factor, Key, Note, Severity};
 
@@ -204,6 +223,34 @@ mod tests {
             assert_eq!(seen.mark(&event), *want, "{id}: looked at");
         }
         assert_eq!(seen.look(&event(99, What::Note(Note::default())), 1000), NONE);
+    }
+
+    #[test]
+    fn what_the_jump_host_says_is_familiar_through_it_alone() {
+        let via = |source: &str| {
+            let person =
+                Person { user: "alice".into(), source: source.parse().ok(), ..Person::default() };
+            Answer::Matched(person)
+        };
+        let mut seen = Seen::default();
+        let id = AlertId::from_bits;
+        assert_eq!(seen.look_via(id(1), &via("203.0.113.9"), 1000), NETWORK);
+        assert_eq!(
+            seen.look_via(id(1), &via("203.0.113.9"), 1000),
+            NETWORK,
+            "the same alert again"
+        );
+        assert_eq!(seen.look_via(id(2), &via("203.0.113.77"), 1000), NONE);
+        assert_eq!(
+            seen.look(&login(3, "203.0.113.9", &[]), 1000),
+            NETWORK,
+            "without the jump host"
+        );
+        assert_eq!(seen.look(&login(4, "192.0.2.1", &[]), 1000), NETWORK);
+        assert_eq!(seen.look_via(id(5), &via("192.0.2.1"), 1000), NETWORK);
+        for nobody in [via("127.0.0.1"), via(""), Answer::unmatched("x")] {
+            assert_eq!(seen.look_via(id(6), &nobody, 1000), NONE);
+        }
     }
 
     #[test]

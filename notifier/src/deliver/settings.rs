@@ -1,12 +1,15 @@
 //! The sender's view of the configuration: strict, the whole file, all findings at once.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::heartbeat;
+use super::onward::Onward;
 use super::outbox::books;
 use super::policy::{Policy, Rule, Way};
 use super::route::{Route, Stop};
+use super::through::Through;
 use super::weekly::Weekly;
 use crate::channel::{self, Channel, Reader, Secrets};
 use crate::config::{
@@ -14,6 +17,7 @@ use crate::config::{
     login::Login,
 };
 use crate::event::Severity;
+use crate::fact::Finder;
 
 /// Kinds of event, as in rules and under `expiry`.
 const KINDS: [&str; 4] = ["login", "note", "condition", "report"];
@@ -50,13 +54,16 @@ pub struct Notify {
     pub heartbeat: Option<heartbeat::Settings>,
     /// What is to be done with what is counted.
     pub books: books::Settings,
+    /// Who finds out more about logins.
+    pub finders: Vec<Arc<dyn Finder>>,
 }
 
 impl Default for Notify {
     fn default() -> Self {
         let policy = Policy { patience: Duration::from_secs(60), ..Policy::default() };
         let books = books::Settings::default();
-        Self { policy, channels: Vec::new(), heartbeat: None, books }
+        let (channels, finders) = (Vec::new(), Vec::new());
+        Self { policy, channels, heartbeat: None, books, finders }
     }
 }
 
@@ -79,8 +86,14 @@ impl Settings {
         let mut document = Document::parse(text);
         let host = config::host::read(&mut document);
         let login = config::login::read(&mut document);
-        let notify =
+        let mut notify =
             document.table("notify", |section| notify(section, secrets)).unwrap_or_default();
+        if let Some(through) = Through::wanted(text, &host.name, &host.run) {
+            notify.finders.push(Arc::new(through));
+        }
+        if let Some(onward) = Onward::wanted(text, &host.name, &host.run) {
+            notify.finders.push(Arc::new(onward));
+        }
         let check = config::check::read(&mut document);
         let broken = document.is_broken();
         let findings = document.finish(SECTIONS);

@@ -354,6 +354,7 @@ mod tests {
                 },
                 more: Vec::new(),
                 new: crate::message::Marks::new(),
+                facts: crate::message::Facts::new(),
                 hint: None,
                 expired: 0,
                 now: Stamp::default(),

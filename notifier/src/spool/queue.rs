@@ -22,6 +22,7 @@ use super::files::{self, ReadError};
 use super::{Spool, id_of};
 use crate::clock::Stamp;
 use crate::event::{AlertId, Event};
+use crate::fact::{Fact, Looked};
 
 /// Most messages taken into the queue. More stay in `drop/` until there is room.
 pub const MAX_QUEUED: usize = 10_000;
@@ -30,19 +31,34 @@ pub(super) const STATE: &str = ".state";
 pub(super) const REASON: &str = ".reason";
 
 /// What became of a message, by channel and recipient.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Channel name, then recipient.
     pub channels: BTreeMap<String, BTreeMap<String, Leg>>,
     /// When it was written down, so that its waits can be taken up on the boot clock.
     #[serde(default)]
     pub written: Stamp,
+    /// What was found out about it, where something was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked: Option<Looked>,
 }
 
 impl State {
     /// All legs.
     pub fn legs(&self) -> impl Iterator<Item = &Leg> {
         self.channels.values().flat_map(BTreeMap::values)
+    }
+
+    /// What was found out about it.
+    #[must_use]
+    pub fn fact(&self) -> Option<&Fact> {
+        self.looked.as_ref()?.fact.as_ref()
+    }
+
+    /// Whether anything has been tried.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.legs().any(|leg| leg.tries > 0)
     }
 
     /// The leg over `channel` to `recipient`, if anything has been tried there.

@@ -11,7 +11,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Alphabet, Context, condition_words, day, headline_text, report, separator, source, space,
+    Alphabet, Context, condition_words, day, headline_text, report, separator, source, space, via,
+    went_on,
 };
 use crate::clock::Stamp;
 use crate::event::{Condition, Event, Severity, Status, What};
@@ -127,8 +128,15 @@ fn logins(events: &[&Event], context: &Context<'_>, alphabet: &Alphabet) -> Vec<
     let mut groups: BTreeMap<String, (bool, bool, usize)> = BTreeMap::new();
     for event in events {
         let What::Login(login) = &event.what else { continue };
-        let who = alphabet.name(&login.user, NAME, space);
-        let text = format!("{who} from {}", source(login, alphabet, NAME));
+        let text = match context.via(event) {
+            Some(answer) => via::short(login, answer, alphabet, NAME),
+            None => {
+                let who = alphabet.name(&login.user, NAME, space);
+                let on = went_on::place(context.fact(event), alphabet, NAME);
+                let on = on.map(|place| format!(" (on {place})")).unwrap_or_default();
+                format!("{who} from {}{on}", source(login, alphabet, NAME))
+            }
+        };
         let (urgent, new, count) = groups.entry(text).or_default();
         *urgent |= event.severity == Severity::Critical;
         *new |= context.new_words(event).is_some();

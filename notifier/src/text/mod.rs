@@ -12,17 +12,21 @@ pub mod gsm7;
 mod plain;
 mod report;
 mod sms;
+mod via;
+mod went_on;
 
-pub use plain::{body, event_body, event_line, subject};
+pub use plain::{body, event_body, event_line, event_line_with, subject, via_words};
 pub use sms::sms;
 
 use std::time::Duration;
 
+use crate::chain::Answer;
 use crate::clock::{Stamp, millis};
 use crate::event::{Condition, Event, Factor, Key, Login, Severity, Status, What};
+use crate::fact::Fact;
 use crate::ffi::{self, LocalTime};
 use crate::foreign::{self, Foreign};
-use crate::message::{Marks, Message};
+use crate::message::{Facts, Marks, Message};
 
 /// Age from which a message says how late it is; before that, nobody would call it late.
 const LATE_AFTER: Duration = Duration::from_secs(60);
@@ -44,25 +48,40 @@ struct Context<'a> {
     local: Zone,
     /// What is new of the events.
     new: &'a Marks,
+    /// What was found out about them.
+    facts: &'a Facts,
 }
 
 /// Nothing is new.
 const NOTHING: &Marks = &Marks::new();
 
+/// Nothing was found out.
+const NO_FACTS: &Facts = &Facts::new();
+
 impl<'a> Context<'a> {
     /// `now`, in this machine's zone.
     fn here(now: &'a Stamp) -> Self {
-        Self { now, local: ffi::local_time, new: NOTHING }
+        Self { now, local: ffi::local_time, new: NOTHING, facts: NO_FACTS }
     }
 
     /// Of a message, in this machine's zone.
     fn of(message: &'a Message) -> Self {
-        Self { new: &message.new, ..Self::here(&message.now) }
+        Self { new: &message.new, facts: &message.facts, ..Self::here(&message.now) }
     }
 
     /// What is new of an event, as `network, key`.
     fn new_words(&self, event: &Event) -> Option<&'static str> {
         self.new.get(&event.id).and_then(|new| new.words())
+    }
+
+    /// Who came through a tunnel, as far as the jump host was asked.
+    fn via(&self, event: &Event) -> Option<&'a Answer> {
+        self.facts.get(&event.id).and_then(Fact::via)
+    }
+
+    /// What was found out about an event.
+    fn fact(&self, event: &Event) -> Option<&Fact> {
+        self.facts.get(&event.id)
     }
 
     /// `at`, by the clock as it stands now where it was set since, as `write` puts its parts, and the zone; or `@` and the seconds since 1970, as
@@ -178,8 +197,13 @@ struct Limits {
     key: usize,
     /// Methods told; the others are counted.
     factors: usize,
-    /// A note's text.
+    /// A note's text, and why the jump host does not know somebody.
     text: usize,
+    /// Of a login through a tunnel: 0 where it is left out how he came to the jump host, and how here.
+    there: usize,
+    here: usize,
+    /// The name of a host further on; with too little room nothing is said of it.
+    went_on: usize,
 }
 
 /// `jump: login alice from 203.0.113.9, key alice laptop`, `jump: NEW login ..`, or `jump: note: the text`.
@@ -190,12 +214,14 @@ fn headline(event: &Event, context: &Context, alphabet: &Alphabet, limits: &Limi
     let host = alphabet.name(&event.host, limits.host, space);
     let what = match &event.what {
         What::Login(login) => format!(
-            "{}{}login {} from {}, {}",
+            "{}{}login {}{}",
             if event.severity == Severity::Critical { "CRITICAL " } else { "" },
             if context.new_words(event).is_some() { "NEW " } else { "" },
-            alphabet.name(&login.user, limits.user, space),
-            source(login, alphabet, limits.source),
-            auth(&login.auth, alphabet, limits),
+            match context.via(event) {
+                Some(answer) => via::login(login, answer, alphabet, limits),
+                None => login_words(login, alphabet, limits),
+            },
+            went_on::words(context.fact(event), alphabet, limits.went_on),
         ),
         What::Note(note) => {
             let urgency = match event.severity {
@@ -220,6 +246,16 @@ fn headline(event: &Event, context: &Context, alphabet: &Alphabet, limits: &Limi
         What::Report(report) => report::line(report, context, alphabet, limits.text),
     };
     format!("{host}: {what}")
+}
+
+/// `alice from 203.0.113.9, key alice laptop`
+fn login_words(login: &Login, alphabet: &Alphabet, limits: &Limits) -> String {
+    format!(
+        "{} from {}, {}",
+        alphabet.name(&login.user, limits.user, space),
+        source(login, alphabet, limits.source),
+        auth(&login.auth, alphabet, limits),
+    )
 }
 
 /// Somebody's text on one line, at most `limit` wide.

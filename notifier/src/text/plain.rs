@@ -1,16 +1,27 @@
 //! Text without a narrow limit: a subject of one line, and a body with every fact.
 
-use super::{Alphabet, Context, Limits, digest, headline, report, source};
+use super::{Alphabet, Context, Limits, digest, headline, report, source, via, went_on};
+use crate::chain::{Answer, Person};
 use crate::clock::Stamp;
 use crate::event::{Condition, Event, Factor, Login, Report, Tally, Unit, What};
 use crate::ffi::LocalTime;
 use crate::foreign;
-use crate::message::Message;
+use crate::message::{self, Message};
 
 /// Limits of a subject, in characters. Whatever the names hold, its bytes then keep to the 998
 /// of a mail header's line (RFC 5322, 2.1.1).
-const SUBJECT: Limits =
-    Limits { host: 32, user: 32, condition: 64, source: 32, key: 32, factors: 3, text: 140 };
+const SUBJECT: Limits = Limits {
+    host: 32,
+    user: 32,
+    condition: 64,
+    source: 32,
+    key: 32,
+    factors: 3,
+    text: 140,
+    there: 1,
+    here: 1,
+    went_on: 32,
+};
 
 /// Longest digest in one line, in characters. With four bytes each and the folding of a header
 /// it keeps to the same 998.
@@ -44,6 +55,19 @@ pub fn subject(message: &Message) -> String {
 #[must_use]
 pub fn event_line(event: &Event, now: &Stamp) -> String {
     subject_in(event, &Context::here(now))
+}
+
+/// The same with what was found out about it.
+#[must_use]
+pub fn event_line_with(event: &Event, facts: &message::Facts, now: &Stamp) -> String {
+    subject_in(event, &Context { facts, ..Context::here(now) })
+}
+
+/// What the jump host says of a login through a tunnel: `alice, key laptop, from 198.51.100.7`, or
+/// `unmatched: its session has ended`.
+#[must_use]
+pub fn via_words(answer: &Answer) -> String {
+    via::words(answer, &Alphabet::UNICODE, &SUBJECT)
 }
 
 /// Every fact, one `word: value` a line, each line ended. Lines that belong to the one above
@@ -101,8 +125,11 @@ pub(super) fn body_in(event: &Event, extra: Option<&str>, context: &Context) -> 
     if let Some(new) = context.new_words(event) {
         facts.line("new", new);
     }
+    if let Some(names) = went_on::all(context.fact(event)) {
+        facts.line("went-on", &names);
+    }
     match &event.what {
-        What::Login(login) => facts.login(login),
+        What::Login(login) => facts.login(login, context.via(event)),
         What::Note(note) => facts.text(&note.text),
         What::Condition(condition) => facts.condition(condition),
         What::Tally(tally) => facts.tally(tally),
@@ -162,7 +189,7 @@ impl Facts {
         self.line("tally", &format!("{name}: {of}{} of {}{unit}", tally.good, tally.all));
     }
 
-    fn login(&mut self, login: &Login) {
+    fn login(&mut self, login: &Login, via: Option<&Answer>) {
         self.line("user", &login.user.visible());
         self.line("service", &login.service.visible());
         self.line("source", &source(login, &Alphabet::UNICODE, usize::MAX));
@@ -170,7 +197,14 @@ impl Facts {
             self.line("auth", "unknown");
         }
         for factor in &login.auth {
-            self.factor(factor);
+            self.factor(factor, "");
+        }
+        match via {
+            None => {}
+            Some(Answer::Unmatched(reason)) => {
+                self.line("via", &format!("unmatched: {}", reason.visible()))
+            }
+            Some(Answer::Matched(person)) => self.via(person),
         }
         if !login.reason.is_empty() {
             self.line("reason", &login.reason);
@@ -180,18 +214,33 @@ impl Facts {
         }
     }
 
-    fn factor(&mut self, factor: &Factor) {
-        self.line("auth", &factor.method.visible());
+    /// Who it was on the jump host.
+    fn via(&mut self, person: &Person) {
+        self.line("via", "jump host, which says");
+        self.line("  user", &person.user.visible());
+        self.line("  source", &via::from(person, &Alphabet::UNICODE, usize::MAX));
+        if person.auth.is_empty() {
+            self.line("  auth", "unknown");
+        }
+        for factor in &person.auth {
+            self.factor(factor, "  ");
+        }
+    }
+
+    /// A method, further in by `indent`.
+    fn factor(&mut self, factor: &Factor, indent: &str) {
+        let mut line = |word: &str, value: &str| self.line(&format!("{indent}{word}"), value);
+        line("auth", &factor.method.visible());
         let Some(key) = &factor.key else { return };
         if let Some(name) = &key.name {
-            self.line("  key", &name.visible());
+            line("  key", &name.visible());
         }
-        self.line("  algorithm", &key.algorithm.visible());
-        self.line("  fingerprint", &key.fingerprint);
+        line("  algorithm", &key.algorithm.visible());
+        line("  fingerprint", &key.fingerprint);
         if let Some(certificate) = &key.certificate {
-            self.line("  certificate", &certificate.key_id.visible());
-            self.line("  serial", &certificate.serial.to_string());
-            self.line("  ca", &certificate.ca);
+            line("  certificate", &certificate.key_id.visible());
+            line("  serial", &certificate.serial.to_string());
+            line("  ca", &certificate.ca);
         }
     }
 }

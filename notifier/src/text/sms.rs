@@ -4,6 +4,7 @@
 //! jump: login alice from 203.0.113.9, key alice laptop, 22 Nov 02:14:07 UTC #k7f3q2
 //! jump: NEW login alice from 198.51.100.7, key SHA256:Cn8jgNmT.., 22 Nov 02:14:07 UTC #k7f3q2
 //! jump: login bob from ::1 via tunnel, by password, 22 Nov 02:14:07 UTC, told 41 min late #k7f3q2
+//! home: login alice via jump: alice, key laptop, from 198.51.100.7; same key here, 22 Nov 02:14:07 UTC #k7f3q2
 //! jump: CRITICAL: disk is full 22 Nov 02:14 UTC #k7f3q2
 //! ```
 //!
@@ -21,14 +22,17 @@ use crate::message::Message;
 /// after that the key's name goes before the user's, and the user's before the host's. At
 /// the lowest limits the longest login there can be, from an IPv6 address in full, by a host's
 /// certificate that is new and hundreds of methods more, told years late by some wrong clock, fits 160.
-const STEPS: [(Limit, usize); 14] = [
+const STEPS: [(Limit, usize); 19] = [
     (|limits| &mut limits.user, 32),
     (|limits| &mut limits.source, 32),
     (|limits| &mut limits.host, 32),
+    (|limits| &mut limits.went_on, 32),
     (|limits| &mut limits.text, 100),
     (|limits| &mut limits.key, 17),
     (|limits| &mut limits.factors, 1),
     (|limits| &mut limits.key, 10),
+    (|limits| &mut limits.there, 0),
+    (|limits| &mut limits.went_on, 10),
     (|limits| &mut limits.condition, 40),
     (|limits| &mut limits.user, 6),
     (|limits| &mut limits.source, 6),
@@ -36,6 +40,8 @@ const STEPS: [(Limit, usize); 14] = [
     (|limits| &mut limits.text, 6),
     (|limits| &mut limits.key, 7),
     (|limits| &mut limits.condition, 6),
+    (|limits| &mut limits.here, 0),
+    (|limits| &mut limits.went_on, 0),
 ];
 
 /// Points at one limit among them.
@@ -104,6 +110,9 @@ impl Limits {
             key: room,
             factors: MAX_FACTORS,
             text: room,
+            there: 1,
+            here: 1,
+            went_on: room,
         }
     }
 }

@@ -1,5 +1,7 @@
 mod new;
 mod set_clock;
+mod via;
+mod went_on;
 
 use super::plain::{body_in, subject_in};
 use super::sms::compose;
@@ -70,7 +72,8 @@ fn login(user: &str, source: &str, auth: Vec<Factor>) -> Login {
 }
 
 fn short(event: &Event, extra: Option<&str>, late_ms: u64, max_segments: usize) -> String {
-    let context = Context { now: &stamp(DAY + late_ms), local: fixed, new: NOTHING };
+    let context =
+        Context { now: &stamp(DAY + late_ms), local: fixed, new: NOTHING, facts: NO_FACTS };
     compose(event, extra, &context, max_segments)
 }
 
@@ -164,7 +167,10 @@ fn time_is_shown_in_the_zone_or_as_a_number() {
     let table: [(Zone, &str); 3] =
         [(fixed, "22 Nov UTC"), (cut, "22 Nov +0530-"), (|_| None, "@86400")];
     for (local, want) in table {
-        assert_eq!(Context { now: &now, local, new: NOTHING }.moment(&stamp(DAY), day), want);
+        assert_eq!(
+            Context { now: &now, local, new: NOTHING, facts: NO_FACTS }.moment(&stamp(DAY), day),
+            want
+        );
     }
     let here = ffi::local_time(86_400).unwrap();
     assert_eq!((here.year, here.month), (1970, 1), "a day after the epoch in every zone");
@@ -250,7 +256,8 @@ fn the_longest_event_there_can_be_fits_one_segment() {
         ..Report::default()
     }));
     let report = Event { host: name().unwrap(), ..report };
-    let context = Context { now: &stamp(u64::MAX), local: long_zone, new: NOTHING };
+    let context =
+        Context { now: &stamp(u64::MAX), local: long_zone, new: NOTHING, facts: NO_FACTS };
     let text = compose(&report, None, &context, 1);
     assert_eq!(gsm7::segments(&text), 1, "{text}");
     for login in [what, nowhere] {
@@ -260,7 +267,8 @@ fn the_longest_event_there_can_be_fits_one_segment() {
             ..event(What::Login(login.clone()))
         };
         let new = is_new(&event);
-        let context = Context { now: &stamp(u64::MAX), local: long_zone, new: &new };
+        let facts = Facts::from([(event.id, Fact::WentOn(vec![Foreign::new(&[b'x'; 256]); 200]))]);
+        let context = Context { now: &stamp(u64::MAX), local: long_zone, new: &new, facts: &facts };
         let text = compose(&event, Some(&awkward), &context, 0);
         assert_eq!(gsm7::segments(&text), 1, "{text}");
         assert!(text.contains(": CRITICAL NEW login "), "{text}");
@@ -276,7 +284,8 @@ fn a_body_has_every_fact_a_line() {
         login("al\nice", "127.0.0.1", vec![key(Some("laptop"), Some("id")), method("password")]);
     login.reason = "x\ny".into();
     let event = event(What::Login(login));
-    let context = Context { now: &stamp(DAY + 41 * 60_000), local: fixed, new: NOTHING };
+    let context =
+        Context { now: &stamp(DAY + 41 * 60_000), local: fixed, new: NOTHING, facts: NO_FACTS };
     let want = format!(
         "id: k7f3q2\nevent: login\nseverity: warning\nhost: jump\nat: 2026-11-22 02:14:07 UTC\n\
          late: 41 min\nuser: al\\x0aice\nservice: sshd\nsource: 127.0.0.1 via tunnel\n\
@@ -385,6 +394,7 @@ impl Random {
                 service: self.name(),
                 source: self.maybe(|_| ip.parse().unwrap()),
                 source_name: self.maybe(Self::name),
+                port: self.maybe(|_| 45_192),
                 auth: (0..self.one(&[0, 1, 1, 2, 3, 9])).map(|_| self.factor()).collect(),
                 reason: self.text(),
                 pid: 1,
@@ -411,7 +421,11 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
         let now = stamp(event.at.unix_ms.saturating_add(late_ms));
         let max_segments = random.one(&[0, 1, 1, 1, 2, 3, 10]);
         let new = if random.below(3) == 0 { is_new(&event) } else { Marks::new() };
-        let context = Context { now: &now, local: fixed, new: &new };
+        let facts = match random.maybe(Random::name) {
+            Some(name) => Facts::from([(event.id, Fact::WentOn(vec![name]))]),
+            None => Facts::new(),
+        };
+        let context = Context { now: &now, local: fixed, new: &new, facts: &facts };
         let text = compose(&event, extra.as_deref(), &context, max_segments);
 
         let why = format!("round {round}, {max_segments} segments: {text:?} of {event:?}");
@@ -457,7 +471,8 @@ fn whatever_the_event_the_short_message_fits_and_keeps_what_matters() {
 }
 
 fn digest_of(events: &[Event], late_ms: u64) -> String {
-    let context = Context { now: &stamp(2 * DAY + late_ms), local: clock, new: NOTHING };
+    let context =
+        Context { now: &stamp(2 * DAY + late_ms), local: clock, new: NOTHING, facts: NO_FACTS };
     let events: Vec<&Event> = events.iter().collect();
     digest::line(&events, None, &context, &Alphabet::GSM7, |text| gsm7::segments(text) == 1)
 }

@@ -58,11 +58,13 @@ impl Machine {
         for sub in ["drop", "queue", "sent", "failed"] {
             fs::create_dir_all(dir.join("spool").join(sub)).unwrap();
         }
+        fs::create_dir(dir.join("sessions")).unwrap();
         let log = UnixDatagram::bind(dir.join("log")).unwrap();
         log.set_nonblocking(true).unwrap();
         let here = dir.display();
-        let host =
-            format!("[host]\nname = \"jump\"\nspool = \"{here}/spool\"\nsyslog = \"{here}/log\"\n");
+        let host = format!(
+            "[host]\nname = \"jump\"\nspool = \"{here}/spool\"\nsyslog = \"{here}/log\"\nsessions = \"{here}/sessions\"\n"
+        );
         fs::write(dir.join("bastion.toml"), host + login).unwrap();
         Self { dir, log }
     }
@@ -76,6 +78,16 @@ impl Machine {
         std::iter::from_fn(|| self.log.recv(&mut buffer).ok().map(|n| buffer[..n].to_vec()))
             .map(|line| String::from_utf8(line).unwrap())
             .collect()
+    }
+
+    /// The records of open sessions, by their files' names.
+    fn records(&self) -> Vec<(String, Record)> {
+        let entries = fs::read_dir(self.dir.join("sessions")).unwrap().map(Result::unwrap);
+        let read = |entry: fs::DirEntry| {
+            let record = serde_json::from_slice(&fs::read(entry.path()).unwrap()).unwrap();
+            (entry.file_name().into_string().unwrap(), record)
+        };
+        entries.map(read).collect()
     }
 
     fn dropped(&self) -> Vec<Event> {
@@ -246,4 +258,73 @@ fn arguments_are_a_path_and_nothing_else() {
     let parsed = Arguments::parse(["config=/a/b", "debug"].map(OsStr::new).into_iter());
     assert_eq!(parsed.config, Path::new("/a/b"));
     assert_eq!(parsed.unknown, [Foreign::from("debug")]);
+}
+
+#[test]
+fn a_session_has_a_record_while_it_is_open() {
+    let machine = Machine::new("record", &policy());
+    let key = b"publickey ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHv7PCi4vK8fXqnQ9HmPtC3Kmx7Hq2AyKb9h2P6v2dJ6\n";
+    let mut fake = Fake::sshd(b"alice", KNOWN);
+    fake.env.insert(c"SSH_AUTH_INFO_0".into(), key.to_vec());
+    let opened = open(&fake, &machine.arguments()).unwrap();
+    let records = machine.records();
+    let [(name, record)] = records.as_slice() else { panic!("{records:?}") };
+    let pid = std::process::id();
+    assert_eq!((name.as_str(), record.pid), (pid.to_string().as_str(), pid));
+    assert_eq!(record.user.as_bytes(), b"alice");
+    assert_eq!(record.source, Some(KNOWN.parse().unwrap()));
+    assert_eq!(record.auth, opened.login.auth);
+    assert!(record.auth[0].key.is_some());
+    close(&opened);
+    assert_eq!(machine.records(), []);
+    // What another session of this number has left since then is not ours.
+    record.publish(&machine.dir.join("sessions")).unwrap();
+    close(&opened);
+    assert_eq!(machine.records().len(), 1);
+}
+
+#[test]
+fn no_directory_for_records_is_no_news_and_a_hostile_one_harms_nobody() {
+    let machine = Machine::new("no-records", &policy());
+    let dir = machine.dir.join("sessions");
+    let logs_in = |machine: &Machine| {
+        let opened = open(&Fake::sshd(b"alice", KNOWN), &machine.arguments()).unwrap();
+        assert_eq!(opened.record, None);
+        close(&opened);
+        let mut lines = machine.lines();
+        lines.retain(|line| !line.contains(": login ") && !line.contains(": logout "));
+        lines
+    };
+    fs::remove_dir(&dir).unwrap();
+    assert_eq!(logs_in(&machine), [""; 0]);
+    std::os::unix::fs::symlink("/tmp", &dir).unwrap();
+    let lines = logs_in(&machine);
+    assert!(lines.len() == 1 && lines[0].contains("no-record "), "{lines:?}");
+    assert!(!Path::new("/tmp").join(std::process::id().to_string()).exists());
+    fs::remove_file(&dir).unwrap();
+    fs::create_dir_all(dir.join(std::process::id().to_string())).unwrap();
+    assert_eq!(logs_in(&machine).len(), 1);
+}
+
+#[test]
+fn the_port_is_the_clients_and_goes_with_its_address() {
+    let table = [
+        ("198.51.100.9 4711 192.0.2.1 22", "198.51.100.9", Some(4711)),
+        ("127.0.0.1 65535 127.0.0.1 22", "127.0.0.1", Some(65535)),
+        ("::ffff:198.51.100.9 4711 ::1 22", "198.51.100.9", Some(4711)),
+        ("198.51.100.9 4711 192.0.2.1 22", "gate.example.org", Some(4711)),
+        // An address that somebody has changed brings no port.
+        ("127.0.0.1 4711 192.0.2.1 22", "198.51.100.9", None),
+        ("UNKNOWN 65535 UNKNOWN 65535", "UNKNOWN", None),
+        ("198.51.100.9 0 192.0.2.1 22", "198.51.100.9", None),
+        ("198.51.100.9 70000 192.0.2.1 22", "198.51.100.9", None),
+        ("198.51.100.9", "198.51.100.9", None),
+        ("", "198.51.100.9", None),
+    ];
+    for (connection, rhost, want) in table {
+        let mut fake = Fake::sshd(b"alice", rhost);
+        fake.env.insert(c"SSH_CONNECTION".into(), connection.into());
+        let (login, _) = facts(&fake, b"sshd", &BTreeMap::new());
+        assert_eq!(login.port, want, "{connection} {rhost}");
+    }
 }

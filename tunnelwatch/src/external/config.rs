@@ -17,6 +17,7 @@ const MAX_WORDS: usize = 64;
 
 /// Keys of a tunnel of the other type.
 const OF_SSH: &[&str] = &[
+    "chain",
     "identity",
     "jump",
     "known-hosts",

@@ -3,6 +3,7 @@
 use super::{Entry, Outbox, Thing};
 use crate::clock::{Stamp, unix_ms};
 use crate::event::{Event, Severity, What};
+use crate::fact::Fact;
 use crate::spool::claim::{Claimed, Room};
 use crate::spool::queue::{MAX_QUEUED, State};
 use crate::syslog::{Level, Line};
@@ -57,7 +58,7 @@ impl Outbox {
                 match event.what {
                     // It is in the ledger, or has been heard, and that is all that it was for.
                     What::Tally(_) | What::Back(_) => self.queue.discard(&name),
-                    _ => self.add(&name, &event, state),
+                    _ => self.add(&name, &event, state, now_ms),
                 }
             }
             Claimed::NotDurable(error) => self.tell_once(Thing::Claim, Err(not_durable(error))),
@@ -74,8 +75,11 @@ impl Outbox {
         }
     }
 
-    fn add(&mut self, name: &str, event: &Event, state: State) {
-        let new = self.seen.look(event, unix_ms() / 1000);
+    fn add(&mut self, name: &str, event: &Event, state: State, now_ms: u64) {
+        let mut new = self.seen.look(event, unix_ms() / 1000);
+        if let Some(answer) = state.fact().and_then(Fact::via) {
+            new = new.and(self.seen.look_via(event.id, answer, unix_ms() / 1000));
+        }
         let mut line = Line::new("alert-queued")
             .word("alert", event.id)
             .word("kind", event.what.kind())
@@ -117,6 +121,7 @@ impl Outbox {
         if let Some(subject) = &subject {
             self.changes.entry(subject.clone()).or_default().push(name.to_owned());
         }
+        self.hold(name, event, &state, now_ms);
         let entry = Entry { id, kind, subject, severity, at, new, state };
         self.entries.insert(name.to_owned(), entry);
         self.see_doubt(name);

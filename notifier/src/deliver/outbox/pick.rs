@@ -13,7 +13,7 @@ use crate::deliver::policy::Way;
 use crate::deliver::route::{self, Gates, Step};
 use crate::deliver::worker::Job;
 use crate::event::{Event, What};
-use crate::message::{Marks, New};
+use crate::message::{Facts, Marks, New};
 use crate::spool::files::ReadError;
 use crate::spool::queue::Phase;
 use crate::syslog::{Level, Line};
@@ -62,6 +62,10 @@ impl Outbox {
             if !idle.is_empty() && satisfied == idle.len() {
                 // Nothing can be better, and the next look is soon: after a report.
                 break;
+            }
+            if let Some(until) = self.held_until(name, now_ms) {
+                wake_ms = wake_ms.min(until);
+                continue;
             }
             match route::next(&self.view(entry, &gates, &now, now_ms)) {
                 Step::Wait(at_ms) => wake_ms = wake_ms.min(at_ms),
@@ -198,7 +202,9 @@ impl Outbox {
             }
             let waits = |phase| phase == Phase::Waiting;
             let leg = entry.state.leg(channel, recipient);
-            if entry.kind != lead.kind || name == first || !leg.is_none_or(|leg| waits(leg.phase)) {
+            let is_held = self.held_until(name, now_ms).is_some();
+            let stays = is_held || !leg.is_none_or(|leg| waits(leg.phase));
+            if entry.kind != lead.kind || name == first || stays {
                 continue;
             }
             let step = route::next(&self.view(entry, &gates, now, now_ms));
@@ -246,11 +252,15 @@ impl Outbox {
             None => (names.len() > 1).then_some(lead.id),
         };
         let (accepted, looks) = leg.map_or((0, 0), |leg| (leg.accepted, leg.looks));
-        let mut new = Marks::new();
+        let (mut new, mut facts) = (Marks::new(), Facts::new());
         for name in &names {
+            self.let_hold_go(name);
             let Some(entry) = self.entries.get_mut(name) else { continue };
             if entry.new != New::default() {
                 new.insert(entry.id, entry.new);
+            }
+            if let Some(fact) = entry.state.fact() {
+                facts.insert(entry.id, fact.clone());
             }
             let leg = entry.leg_mut(&due.channel, &due.recipient);
             leg.phase = Phase::Sending;
@@ -264,6 +274,7 @@ impl Outbox {
             event,
             more: events.collect(),
             new,
+            facts,
             now: Stamp::now(),
             recipient: due.recipient.clone(),
         };

@@ -1,3 +1,4 @@
+mod fact;
 mod held;
 mod order;
 

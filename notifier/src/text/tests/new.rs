@@ -47,7 +47,7 @@ fn in_a_digest_what_is_new_comes_after_what_is_critical_and_before_the_rest() {
     let news =
         Marks::from([is_new(&new[1]), is_new(&both[0])].map(|mut one| one.pop_first().unwrap()));
     let all = [often, known, new, urgent, both].concat();
-    let context = Context { now: &stamp(DAY), local: clock, new: &news };
+    let context = Context { now: &stamp(DAY), local: clock, new: &news, facts: NO_FACTS };
     let events: Vec<&Event> = all.iter().collect();
     let text = digest::line(&events, None, &context, &Alphabet::UNICODE, |_| true);
     let from = "from 203.0.113.9";

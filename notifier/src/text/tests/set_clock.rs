@@ -12,7 +12,7 @@ fn a_clock_that_was_set_between_two_events_tells_neither_their_order_nor_their_t
         let down = of(Status::Down, at(wrong, 1000));
         let up = of(Status::Up, at(DAY + 540_000, 541_000));
         let now = at(DAY + 545_000, 546_000);
-        let context = Context { now: &now, local: clock, new: NOTHING };
+        let context = Context { now: &now, local: clock, new: NOTHING, facts: NO_FACTS };
         for events in [[&down, &up], [&up, &down]] {
             let text = digest::line(&events, None, &context, &Alphabet::GSM7, |_| true);
             assert!(

@@ -14,6 +14,8 @@ pub mod daemon;
 pub mod event;
 #[cfg(feature = "daemon")]
 pub mod exit;
+#[cfg(feature = "daemon")]
+pub mod fact;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;
 pub mod foreign;
@@ -31,8 +33,6 @@ pub mod cli;
 pub mod deliver;
 #[cfg(feature = "deliver")]
 pub mod doctor;
-#[cfg(feature = "deliver")]
-pub mod fact;
 #[cfg(feature = "deliver")]
 pub mod message;
 #[cfg(feature = "deliver")]

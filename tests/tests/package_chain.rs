@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use bastion_tests::boot::machine::{ADDRESS, Machine, OFFICE, Release, STRANGER};
-use bastion_tests::boot::package::{Server, debs};
+use bastion_tests::boot::package::{ALERT, Server, debs};
 use bastion_tests::host::DEADLINE;
 use bastion_tests::process::Daemon;
 use bastion_tests::wait::{wait_for, wait_until};
@@ -13,6 +13,9 @@ use serde_json::Value;
 
 /// The port that the tunnel has.
 const PORT: u16 = 2222;
+
+/// What its file has beside logins and a channel.
+const WATCH: &str = "\n[[tunnel-watch]]\nname = \"home\"\nports = [2222]\n";
 
 /// Opens a connection to it, and keeps it.
 const OPENS: &str = "exec 3<>/dev/tcp/127.0.0.1/2222; read -r banner <&3; sleep 1000";
@@ -37,7 +40,7 @@ struct Jump {
 
 impl Jump {
     fn new(release: Release) -> Self {
-        let server = Server::set_up(Machine::boot(release, "jump"), &debs().0, "");
+        let server = Server::set_up(Machine::boot(release, "jump"), &debs().0, WATCH);
         let machine = &server.machine;
         let key = machine.read_client("id.pub");
         machine.sh(&format!(
@@ -57,6 +60,8 @@ impl Jump {
         let listens =
             || machine.sh("cat /proc/net/tcp").contains(&format!(":{PORT:04X} 00000000:0000 0A"));
         assert!(wait_until(DEADLINE, listens), "no tunnel: {}", tunnel.output());
+        machine.sh("systemctl restart tunnelwatch-watch");
+        server.wait_active("tunnelwatch-watch");
         Self { server, _tunnel: tunnel }
     }
 
@@ -128,6 +133,16 @@ fn two_sessions_of_one_user_are_told_apart(release: Release) {
         assert_eq!((&who["user"], &who["source"]), (&"alice".into(), &from.into()), "{answer}");
         assert_eq!(who["auth"][0]["key"]["fingerprint"], key, "{answer}");
     }
+    // The jump host's own alert says where she went; the office is known good and raises none.
+    let told = || -> Vec<String> {
+        let all = jump.server.provider.accepted();
+        let bodies = all.iter().map(|record| record.body().to_owned());
+        bodies.filter(|body| body.contains("went on")).collect()
+    };
+    assert!(wait_until(ALERT, || !told().is_empty()), "{:#?}", jump.server.provider.accepted());
+    let want = format!("jump: login alice from {STRANGER}, key ");
+    assert!(told().len() == 1 && told()[0].starts_with(&want), "{:#?}", told());
+    assert!(told()[0].contains(", went on to home, "), "{:#?}", told());
     // root's session is root's, though sshd itself is as well.
     let (port, _root) = jump.goes_on("root", STRANGER);
     assert_eq!(jump.came(port)["matched"]["user"], "root");

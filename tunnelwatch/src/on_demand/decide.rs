@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use notifier::clock::{Stamp, millis};
+use notifier::clock::millis;
 
 use super::config::OnDemand;
 use super::note::{Asked, Note, Runs, Wish};
@@ -17,7 +17,7 @@ mod say;
 mod tell;
 
 pub use known::{Action, Inputs, Kind, Link, Machine, Now, Reach, Seen, Trouble, Verb};
-pub use say::Tale;
+pub use say::{Tale, long};
 
 /// How old a description may be for a start to stand on it.
 const FRESH_MS: u64 = 30_000;
@@ -204,6 +204,14 @@ impl Policy {
     pub fn kick(&mut self, now: &Now) {
         self.rest_ms = now.ms;
         self.look_ms = now.ms;
+    }
+
+    /// The network has changed, by which a call that failed may go through.
+    pub fn network(&mut self, now: &Now) {
+        let is_of_the_line = |failing: &Failing| failing.trouble.kind == Kind::Away;
+        if self.failing.as_ref().is_some_and(is_of_the_line) {
+            self.rest_ms = now.ms;
+        }
     }
 
     /// Where the tunnel's thread finds it.

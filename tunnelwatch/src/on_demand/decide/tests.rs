@@ -1,4 +1,4 @@
-use notifier::clock::BootStamp;
+use notifier::clock::{BootStamp, Stamp};
 
 use super::*;
 use crate::on_demand::config::Provider;
@@ -93,7 +93,8 @@ fn what_is_asked_for_by_what_is_known() {
     let (down, up) = (Link::Down(60_000), Link::Up(1_800_000));
     let unknown = || Link::Unknown("linkprobe watch does not run".into());
     // The machine, whether it is ours, the link, the wish, people, and what is asked for half a minute later.
-    let table: [(Machine, bool, Link, Option<Wish>, (usize, usize), &[Verb]); 24] = [
+    type Row = (Machine, bool, Link, Option<Wish>, (usize, usize), &'static [Verb]);
+    let table: [Row; 24] = [
         (Off, false, up.clone(), None, (0, 0), &[]),
         (Off, false, down.clone(), None, (0, 0), &[Verb::Start]),
         (Off, false, unknown(), None, (0, 0), &[]),

@@ -91,7 +91,7 @@ impl OnDemand {
             "ip route add default via 198.18.9.1 dev m0 metric 900
              install -d -o _linkprobe -g _linkprobe /run/linkprobe /var/lib/linkprobe
              install -d -o _tunnelwatch -g _tunnelwatch {CLOUD}
-             echo off >{CLOUD}/state"
+             echo off >{CLOUD}/state; touch {CLOUD}/lock"
         ));
         line.inside.write(&format!("{CLOUD}/my-cloud"), PROGRAM, 0o755);
         let key = line.inside.read("/var/lib/tunnelwatch/known_hosts").replace("10.2.0.2", "jump");

@@ -309,7 +309,7 @@ impl Teller {
         inner.heard.insert(of_jump(name), Instant::now());
         let words = |jump: &Jump| {
             let Jump { machine, wanted, address, logged_in, wish, trouble, .. } = jump.clone();
-            (machine, wanted, address, logged_in, wish, trouble)
+            (machine, wanted, address, logged_in, wish, trouble, timeless(Some(&jump.why)))
         };
         let before = inner.book.jumps.insert(name.to_owned(), jump.clone());
         let news = before.is_none_or(|before| words(&before) != words(jump));
@@ -379,6 +379,7 @@ impl Teller {
         let is_news = |before: &State| {
             (before.up, before.off_by_plan, &before.cause, &before.way)
                 != (state.up, state.off_by_plan, &state.cause, &state.way)
+                || timeless(before.why.as_deref()) != timeless(state.why.as_deref())
                 || is_another(before.proved_s, state.proved_s)
         };
         let before = inner.book.tunnels.get(name);
@@ -457,6 +458,11 @@ impl Inner {
         let name = Foreign::from(format!("tunnel {name}").as_str());
         Some(Tally { name, good, all, unit: Unit::Seconds })
     }
+}
+
+/// What is said, without the numbers in it: that a time has passed is no news.
+fn timeless(why: Option<&str>) -> String {
+    why.unwrap_or_default().chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// The thread of a tunnel's jump host, which has no name of a tunnel.

@@ -62,6 +62,24 @@ fn it_runs_while_the_main_line_is_down_at_another_address_each_time_and_is_off_b
 }
 
 #[test]
+fn a_boot_of_twenty_seconds_is_all_that_is_waited_for_but_the_confirmation_and_ten_more() {
+    let mut all = OnDemand::new("start-after = \"5s\"");
+    all.boot = Duration::from_secs(20);
+    all.line.start();
+    all.wait("off by plan", DEADLINE, OnDemand::rests);
+    all.cut();
+    let begun = Instant::now();
+    all.wait("the tunnel", Duration::from_secs(90), |all| {
+        !all.cloud("address").is_empty() && all.line.answers(PORTS[0])
+    });
+    let took = begun.elapsed();
+    eprintln!(
+        "main line down to tunnel usable: {took:.1?}, of which 20 s boot and 5 s start-after"
+    );
+    assert!(took <= Duration::from_secs(20 + 5 + 10), "{took:?} {}", all.story());
+}
+
+#[test]
 fn a_short_outage_does_nothing() {
     let mut all = begin("start-after = \"20s\"\nstop-after = \"3s\"");
     all.cut();

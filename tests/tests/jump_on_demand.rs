@@ -203,16 +203,30 @@ fn what_is_wrong_at_the_provider_is_told_and_it_goes_on_when_that_is_over() {
 #[test]
 fn by_hand_it_runs_until_stop_and_a_wish_waits_for_who_can_fulfil_it() {
     let mut all = OnDemand::new(SOON);
+    let enroll = all.line.tunnelwatch(&["enroll"]);
+    assert_eq!(enroll.code, Some(69), "{}", enroll.text());
+    assert!(enroll.errors().contains("tunnelwatch jump start cloud"), "{}", enroll.errors());
     let said = all.by_hand(&["start"]);
     assert_eq!(said.code, Some(0), "{}", said.errors());
     assert!(said.text().contains("as soon as tunnelwatch runs"), "{}", said.text());
     all.line.start();
     all.wait("the tunnel", MOST, OnDemand::is_up);
     all.stays("on", Duration::from_secs(6), |all| all.cloud("state").trim() == "on");
+    let enroll = all.line.tunnelwatch(&["enroll"]);
+    assert_eq!(enroll.code, Some(0), "{}", enroll.errors());
+    assert!(enroll.text().contains("Host jump\n"), "{}", enroll.text());
+    assert!(
+        enroll.text().contains("HostName 10.2.0.11\n    HostKeyAlias jump\n"),
+        "{}",
+        enroll.text()
+    );
     let status = all.by_hand(&["status", "cloud"]).text();
     assert!(status.contains("it was started by hand"), "{status}");
     assert_eq!(all.by_hand(&["stop", "cloud"]).code, Some(0));
     all.wait("its end", MOST, |all| all.rests() && all.cloud("state").trim() == "off");
+    // Of one that is off by plan there is nothing to find.
+    let check = all.line.tunnelwatch(&["check"]);
+    assert_eq!(check.code, Some(0), "{}", check.errors());
     // Anybody may look, and nobody else may wish.
     let words = ["/artefacts/tunnelwatch", "--run-dir", "/run/tunnelwatch", "jump"];
     let anybody = |word: &str| {

@@ -40,6 +40,7 @@ pub mod alert;
 pub mod boot;
 pub mod certificates;
 pub mod clock;
+pub mod cloud;
 pub mod disk;
 pub mod doctor;
 pub mod fault;

@@ -12,6 +12,7 @@ use notifier::channel::rfc3339;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::host::Host;
 use crate::twilio::{Answer, Request};
 
 /// The id that EC2's machine has.
@@ -57,11 +58,20 @@ impl Like {
         Self::ALL.into_iter().find(|like| like.name() == name)
     }
 
+    /// Behind the address of its API.
+    fn version(self) -> &'static str {
+        match self {
+            Self::Ec2 => "",
+            Self::Digitalocean => "/v2",
+            Self::Hetzner => "/v1",
+        }
+    }
+
     /// `[tunnel.on-demand]` of a machine there; `more` are further keys. The secrets are in `/etc/bastion/secrets/cloud`,
     /// by [`Like::secret`].
     #[must_use]
     pub fn section(self, link: &str, url: &str, more: &str) -> String {
-        let name = self.name();
+        let (name, version) = (self.name(), self.version());
         let keys = match self {
             Self::Ec2 => format!(
                 "instance = \"{EC2_ID}\"\nregion = \"eu-central-1\"\naccess-key-id = \"{ACCESS_KEY}\"\n\
@@ -70,8 +80,18 @@ impl Like {
             _ => format!("instance = \"{NUMBER}\"\ntoken-file = \"cloud\""),
         };
         format!(
-            "[tunnel.on-demand]\nlink = \"{link}\"\nprovider = \"{name}\"\n{keys}\nendpoint = \"{url}\"\n{more}\n"
+            "[tunnel.on-demand]\nlink = \"{link}\"\nprovider = \"{name}\"\n{keys}\nendpoint = \"{url}{version}\"\n{more}\n"
         )
+    }
+
+    /// The configuration of a host with this jump host, a tunnel `home` with these further keys, and the secret's file.
+    pub fn configure(self, host: &Host, url: &str, tunnel: &str) {
+        host.sh("install -d -m 0700 /etc/bastion/secrets");
+        host.write("/etc/bastion/secrets/cloud", self.secret(), 0o600);
+        let on_demand = self.section("main", url, "");
+        host.write_config(&format!(
+            "[[tunnel]]\nname = \"home\"\njump = \"tunnel@jump\"\nremote-ports = [2222]\n{tunnel}\n{on_demand}"
+        ));
     }
 
     /// What belongs into that file.
@@ -104,6 +124,9 @@ pub struct Order {
     /// There is no such machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone: Option<bool>,
+    /// All that was done with it so far was done so much earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ago_ms: Option<u64>,
     /// How requests are refused, one after the other; taken in the place of what was there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refuse: Option<Vec<Refusal>>,
@@ -236,6 +259,9 @@ impl Cloud {
         if let Some(on) = order.on.filter(|on| *on != self.on) {
             self.change = Some(Change { to_on: on, ends: Some(now) });
             self.settle(now);
+        }
+        for action in &mut self.actions {
+            action.begun -= order.ago_ms.unwrap_or(0);
         }
         self.boot_ms = order.boot_ms.unwrap_or(self.boot_ms);
         self.stop_ms = order.stop_ms.unwrap_or(self.stop_ms);
@@ -519,7 +545,7 @@ impl Cloud {
                 let ipv4 = address.map(|address| json!({ "ip": address, "blocked": false }));
                 json!({ "server": {
                     "id": 3_164_494, "name": "jump", "status": status, "locked": false,
-                    "public_net": { "ipv4": ipv4, "ipv6": { "ip": "2001:db8:5::/64" } },
+                    "public_net": { "ipv4": ipv4, "ipv6": null },
                 } })
             }
         };

@@ -59,6 +59,7 @@ pub mod pam;
 pub mod process;
 pub mod provider;
 pub mod random;
+pub mod recorder;
 pub mod rows;
 pub mod search;
 pub mod sender;

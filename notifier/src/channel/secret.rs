@@ -41,6 +41,8 @@ impl fmt::Debug for Secret {
 pub struct Secrets {
     directory: PathBuf,
     from_systemd: bool,
+    /// Who has to be started anew for a new secret.
+    unit: &'static str,
 }
 
 impl Secrets {
@@ -49,15 +51,23 @@ impl Secrets {
     #[must_use]
     pub fn from_environment() -> Self {
         match std::env::var_os("CREDENTIALS_DIRECTORY") {
-            Some(directory) => Self { directory: directory.into(), from_systemd: true },
-            None => Self { directory: DIRECTORY.into(), from_systemd: false },
+            Some(directory) => {
+                Self { from_systemd: true, ..Self::in_directory(directory.as_ref()) }
+            }
+            None => Self::in_directory(DIRECTORY.as_ref()),
         }
+    }
+
+    /// The same, of another unit than the sender's.
+    #[must_use]
+    pub fn of_unit(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
     }
 
     /// Secrets in a directory of the caller's choice.
     #[must_use]
     pub fn in_directory(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), from_systemd: false }
+        Self { directory: directory.to_owned(), from_systemd: false, unit: "bastion" }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -95,7 +105,8 @@ impl Secrets {
                 // systemd hands over what is there at a start, and a reload is none.
                 _ if self.from_systemd => format!(
                     "{DIRECTORY}/{name} was not there at the start: {error}; put the secret there, then: \
-                     systemctl restart bastion"
+                     systemctl restart {}",
+                    self.unit
                 ),
                 _ => told(format!("{error}; put the secret into that file, mode 0600")),
             })?;
@@ -140,7 +151,7 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("secrets_twilio-token"), "one").unwrap();
         fs::write(dir.join("other"), "two").unwrap();
-        let secrets = Secrets { directory: dir.clone(), from_systemd: true };
+        let secrets = Secrets { from_systemd: true, ..Secrets::in_directory(&dir) };
         assert_eq!(secrets.read("twilio-token").unwrap().expose(), "one");
         assert_eq!(secrets.read("other").unwrap().expose(), "two");
         fs::remove_dir_all(&dir).unwrap();

@@ -71,6 +71,8 @@ pub struct Tunnel {
     pub ssh: PathBuf,
     /// How the jump host is started and stopped, where it does not always run.
     pub on_demand: Option<OnDemand>,
+    /// Where it is now, as its provider says.
+    pub address: Option<String>,
 }
 
 /// Where a tunnel leads to.
@@ -98,6 +100,12 @@ impl Tunnel {
         let mut options = self.ssh_options.iter().filter_map(|option| option.split_once('='));
         let found = options.find(|(key, _)| key.trim().eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.trim())
+    }
+
+    /// What ssh is to connect to: the jump host, or where its provider has put it.
+    #[must_use]
+    pub fn destination(&self) -> &str {
+        self.address.as_deref().unwrap_or(&self.jump.host)
     }
 
     /// Whether one of these stands in `ssh-options`.
@@ -220,6 +228,7 @@ fn tunnel(section: &mut Section<'_, '_>) -> Option<Tunnel> {
         ssh_options: ssh_options.into_iter().flatten().map(|option| option.value).collect(),
         ssh: ssh.unwrap_or_else(|| "/usr/bin/ssh".into()),
         on_demand,
+        address: None,
     })
 }
 

@@ -152,7 +152,7 @@ fn pin(tunnel: &Tunnel, wanted: Option<&str>) -> Result<(), Failure> {
     }
     let deadline = Instant::now() + MOST;
     let scan = tunnel.ssh.with_file_name("ssh-keyscan");
-    let (host, port) = (&tunnel.jump.host, tunnel.jump.port);
+    let (host, port) = (tunnel.destination(), tunnel.jump.port);
     let lines = keys::scan(&scan, host, port, deadline)
         .ok_or_else(|| Failure::unavailable(format!("{host} port {port} shows no host key")))?;
     let shown: Vec<(&str, String)> = lines

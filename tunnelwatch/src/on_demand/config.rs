@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use notifier::config::{Section, duration};
+use notifier::config::Section;
 
 use crate::config;
 use crate::external::config::command;

@@ -67,7 +67,7 @@ impl Like {
         }
     }
 
-    /// `[tunnel.on-demand]` of a machine there; `more` are further keys. The secrets are in `/etc/bastion/secrets/cloud`,
+    /// `[tunnel.on-demand]` of a machine there; `more` are further keys. The secrets are in `/etc/bastion/tunnel-secrets/cloud`,
     /// by [`Like::secret`].
     #[must_use]
     pub fn section(self, link: &str, url: &str, more: &str) -> String {
@@ -86,8 +86,8 @@ impl Like {
 
     /// The configuration of a host with this jump host, a tunnel `home` with these further keys, and the secret's file.
     pub fn configure(self, host: &Host, url: &str, tunnel: &str) {
-        host.sh("install -d -m 0700 /etc/bastion/secrets");
-        host.write("/etc/bastion/secrets/cloud", self.secret(), 0o600);
+        host.sh("install -d -m 0700 /etc/bastion/tunnel-secrets");
+        host.write("/etc/bastion/tunnel-secrets/cloud", self.secret(), 0o600);
         let on_demand = self.section("main", url, "");
         host.write_config(&format!(
             "[[tunnel]]\nname = \"home\"\njump = \"tunnel@jump\"\nremote-ports = [2222]\n{tunnel}\n{on_demand}"

@@ -228,7 +228,7 @@ fn nothing_holds_a_call_for_longer_than_its_time() {
 #[test]
 fn what_is_wrong_with_the_settings_is_said_with_its_place() {
     let rig = Rig::new(Like::Hetzner);
-    let token = "/etc/bastion/secrets/cloud";
+    let token = "/etc/bastion/tunnel-secrets/cloud";
     rig.host.write(token, "a guess", 0o600);
     let output = rig.call("describe");
     assert_eq!(output.code, Some(77), "{output:?}");
@@ -257,7 +257,7 @@ fn what_is_wrong_with_the_settings_is_said_with_its_place() {
 fn the_secret_is_a_credential_where_systemd_hands_it_over() {
     let rig = Rig::new(Like::Digitalocean);
     rig.host.sh("mkdir -p /run/credentials/x
-         mv /etc/bastion/secrets/cloud /run/credentials/x/secrets_cloud");
+         mv /etc/bastion/tunnel-secrets/cloud /run/credentials/x/secrets_cloud");
     assert_eq!(rig.call("describe").code, Some(78));
     let given = ["env", "CREDENTIALS_DIRECTORY=/run/credentials/x"];
     assert_eq!(call(&rig.host, &given, "describe").ok().text().trim_end(), state("off"));

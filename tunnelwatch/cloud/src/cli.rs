@@ -133,7 +133,7 @@ fn machine(config: &Path, tunnel: &Tunnel, until: Instant) -> Result<Box<dyn Mac
         return Err(wrong("has no [tunnel.on-demand]".into()));
     };
     let read = |key: &str, file: &str| {
-        let secret = Secrets::from_environment().of_unit("tunnelwatch").read(file);
+        let secret = Secrets::of_tunnels().read(file);
         secret.map_err(|why| wrong(format!("on-demand.{key}: {why}")))
     };
     let api = |base: &str, secret: &Secret| {

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::cloud::{self, Like};
 use crate::host::{CONFIG, DEADLINE, Host};
 use crate::lines::AS_LINKPROBE;
 use crate::process::{Daemon, Output};
+use crate::provider::Provider;
 use crate::tunnel::{Line, TUNNEL, wire};
 use crate::wait::wait_until;
 
@@ -62,6 +64,15 @@ pub struct OnDemand {
     doing: (String, Instant),
     /// How often it has come up.
     ups: usize,
+    /// A cloud in the place of the program.
+    provider: Option<Provider>,
+}
+
+/// Where systemd hands over secrets.
+const CREDENTIALS: &str = "/run/credentials-of-tunnelwatch";
+
+fn owned((one, two): (&str, &str)) -> (String, String) {
+    (one.to_owned(), two.to_owned())
 }
 
 /// `[[link]]` and `[tunnel.on-demand]`, with `more` keys of the latter.
@@ -99,10 +110,79 @@ impl OnDemand {
         line.inside.sh(&format!("chown -R _tunnelwatch: /var/lib/tunnelwatch {CLOUD}"));
         line.inside.write_config(&config(more));
         let doing = ("off".to_owned(), Instant::now());
-        let mut all = Self { line, watch: None, gate, boot: Duration::from_secs(2), doing, ups: 0 };
+        let boot = Duration::from_secs(2);
+        let mut all = Self { line, watch: None, gate, boot, doing, ups: 0, provider: None };
         all.turn_off();
         all.watch();
         all
+    }
+
+    /// The same at a cloud, whose machine takes `boot` to come up; it is asked by `tunnelwatch-cloud`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    #[must_use]
+    pub fn at(like: Like, boot: Duration, more: &str) -> Self {
+        let mut all = Self::new(more);
+        let mut provider = Provider::start_cloud(&all.line.inside, like, "127.0.0.1:0", false);
+        let addresses = (11..=19).map(|last| format!("10.2.0.{last}")).collect();
+        provider.order(&cloud::Order {
+            boot_ms: Some(u64::try_from(boot.as_millis()).expect("a short one")),
+            stop_ms: Some(500),
+            addresses: Some(addresses),
+            ..cloud::Order::default()
+        });
+        let (before, rest) =
+            config("").split_once("[tunnel.on-demand]").map(owned).expect("a section");
+        let link = rest.split_once("[[link]]").expect("a link").1.to_owned();
+        // The cloud is on this very machine, and no line leads there.
+        let before = before.replace("ssh-options = [\"BindInterface=a0\"]\n", "");
+        let section = like.section("main", &provider.url(), more);
+        all.line.inside.write_config(&format!("{before}{section}[[link]]{link}"));
+        let file = format!("{CREDENTIALS}/secrets_cloud");
+        all.line.inside.sh(&format!("install -d -m 700 {CREDENTIALS}"));
+        all.line.inside.write(&file, like.secret(), 0o400);
+        all.line.inside.sh(&format!("chown -R _tunnelwatch: {CREDENTIALS}"));
+        all.provider = Some(provider);
+        all
+    }
+
+    /// Starts `tunnelwatch run` with the secrets that its unit hands over.
+    pub fn start(&mut self) {
+        self.line.start_on(&["env", &format!("CREDENTIALS_DIRECTORY={CREDENTIALS}")]);
+    }
+
+    /// How the cloud's machine is.
+    ///
+    /// # Panics
+    ///
+    /// When there is no cloud.
+    #[must_use]
+    pub fn machine(&mut self) -> cloud::Machine {
+        self.provider.as_mut().expect("a cloud").machine()
+    }
+
+    /// Does what the cloud does.
+    fn follow(&mut self) {
+        if self.doing.1.elapsed() < Duration::from_millis(100) {
+            return;
+        }
+        let machine = self.machine();
+        self.doing.1 = Instant::now();
+        let is_on = machine.state == "on";
+        if is_on && self.doing.0 != "on" {
+            self.come_up(&machine.address.expect("an address"));
+        } else if !is_on && self.doing.0 == "on" {
+            self.turn_off();
+        }
+        self.doing.0 = machine.state;
+    }
+
+    fn come_up(&mut self, address: &str) {
+        let script = "ip route replace default via 10.2.0.1";
+        self.line.jump.sh(&format!("ip address add {address}/24 dev b1; {script}"));
+        self.line.jump.restart_sshd();
     }
 
     /// Starts `linkprobe watch` as its unit does.
@@ -158,6 +238,9 @@ impl OnDemand {
 
     /// Does what the cloud was asked for, when it is time.
     pub fn pump(&mut self) {
+        if self.provider.is_some() {
+            return self.follow();
+        }
         let state = self.cloud("state").trim().to_owned();
         if state.is_empty() {
             return;
@@ -169,10 +252,7 @@ impl OnDemand {
         if state == "starting" && took >= self.boot {
             self.ups += 1;
             let address = format!("10.2.0.{}", 10 + self.ups);
-            self.line.jump.sh(&format!(
-                "ip address add {address}/24 dev b1; ip route replace default via 10.2.0.1"
-            ));
-            self.line.jump.restart_sshd();
+            self.come_up(&address);
             self.become_("on", &address);
         } else if state == "stopping" && took >= Duration::from_millis(300) {
             self.turn_off();

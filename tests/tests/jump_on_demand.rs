@@ -1,6 +1,7 @@
 //! The jump host that runs only while the main line is down, with a real sshd on it, a real `linkprobe watch`, and a
 //! cloud that does what it is asked for, and sometimes not.
 
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use bastion_tests::host::DEADLINE;
@@ -77,6 +78,19 @@ fn a_boot_of_twenty_seconds_is_all_that_is_waited_for_but_the_confirmation_and_t
         "main line down to tunnel usable: {took:.1?}, of which 20 s boot and 5 s start-after"
     );
     assert!(took <= Duration::from_secs(20 + 5 + 10), "{took:?} {}", all.story());
+}
+
+#[test]
+fn systemd_hears_that_it_is_ready_when_nothing_runs_by_plan() {
+    let mut all = OnDemand::new(SOON);
+    let socket = UnixDatagram::bind(all.line.inside.path("/run/notify")).unwrap();
+    all.line.inside.sh("chmod 777 /run/notify");
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    all.line.start_on(&["env", "NOTIFY_SOCKET=/run/notify"]);
+    let mut buffer = [0; 64];
+    let got = socket.recv(&mut buffer).unwrap_or(0);
+    assert_eq!(String::from_utf8_lossy(&buffer[..got]), "READY=1", "{}", all.story());
+    all.wait("off by plan", DEADLINE, OnDemand::rests);
 }
 
 #[test]

@@ -310,4 +310,6 @@ fn a_file_that_is_read_anew_changes_what_is_done() {
     all.line.run.as_ref().expect("it runs").signal(libc::SIGHUP);
     all.wait("the tunnel", MOST, |all| all.is_up() && all.jump().is_null());
     assert_eq!(all.cloud("state").trim(), "on");
+    let said = format!("it runs at {address}, and nobody stops it any more");
+    assert!(all.notes().iter().any(|note| note.contains(&said)), "{}", all.story());
 }

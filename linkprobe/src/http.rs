@@ -14,7 +14,7 @@ use ureq::http::{HeaderMap, Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, RustlsConnector};
-use ureq::{Agent, Body, Error, Timeout};
+use ureq::{Agent, Body, Error, RequestBuilder, Timeout};
 
 use crate::heads::Heads;
 use crate::isp::harmless;
@@ -49,6 +49,21 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body.
     pub body: Vec<u8>,
+}
+
+/// A small request of somebody else's than a provider of tests.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange<'a> {
+    /// Where to.
+    pub url: &'a str,
+    /// What is said before the body.
+    pub headers: &'a [(&'a str, String)],
+    /// The body of a POST; without one it is a GET.
+    pub body: Option<&'a [u8]>,
+    /// Most of an answer's body, in bytes.
+    pub most: u64,
+    /// Most time, for all of it.
+    pub deadline: Duration,
 }
 
 impl Client {
@@ -105,15 +120,30 @@ impl Client {
         most: u64,
         deadline: Duration,
     ) -> Result<Answer, String> {
-        let mut request = self.agent.get(url).config().timeout_global(Some(deadline)).build();
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        let mut response = request.call().map_err(|error| words(&error))?;
-        let body = response.body_mut().with_config().limit(most).read_to_vec();
-        let body = body.map_err(|error| words(&error))?;
-        let (parts, _) = response.into_parts();
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+        let request = self.agent.get(url).config().timeout_global(Some(deadline)).build();
+        read(with(request, headers).call(), most)
+    }
+
+    /// Asks and is answered, however long the other end thinks within the deadline.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer, in words.
+    pub fn exchange(&self, exchange: &Exchange<'_>) -> Result<Answer, String> {
+        let most = Some(exchange.deadline);
+        let response = match exchange.body {
+            None => {
+                let request = self.agent.get(exchange.url).config();
+                let request = request.timeout_global(most).timeout_recv_response(most).build();
+                with(request, exchange.headers).call()
+            }
+            Some(body) => {
+                let request = self.agent.post(exchange.url).config();
+                let request = request.timeout_global(most).timeout_recv_response(most).build();
+                with(request, exchange.headers).send(body)
+            }
+        };
+        read(response, exchange.most)
     }
 
     /// GETs what a small request of a provider asks for.
@@ -131,11 +161,7 @@ impl Client {
     ///
     /// Why there is no answer, in words.
     pub fn open(&self, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>, String> {
-        let mut request = self.agent.get(url);
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        request.call().map_err(|error| words(&error))
+        with(self.agent.get(url), headers).call().map_err(|error| words(&error))
     }
 
     /// POSTs `length` bytes of `body`, however long that takes.
@@ -150,16 +176,28 @@ impl Client {
         body: &mut dyn std::io::Read,
         length: u64,
     ) -> Result<Response<Body>, String> {
-        let mut request = self
+        let request = self
             .agent
             .post(url)
             .header("Content-Type", "application/octet-stream")
             .header("Content-Length", length.to_string());
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        request.send(ureq::SendBody::from_reader(body)).map_err(|error| words(&error))
+        let sent = with(request, headers).send(ureq::SendBody::from_reader(body));
+        sent.map_err(|error| words(&error))
     }
+}
+
+/// The request with these headers.
+fn with<B>(request: RequestBuilder<B>, headers: &[(&str, String)]) -> RequestBuilder<B> {
+    headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
+}
+
+/// Reads an answer with at most `most` bytes of body.
+fn read(response: Result<Response<Body>, Error>, most: u64) -> Result<Answer, String> {
+    let mut response = response.map_err(|error| words(&error))?;
+    let body = response.body_mut().with_config().limit(most).read_to_vec();
+    let body = body.map_err(|error| words(&error))?;
+    let (parts, _) = response.into_parts();
+    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
 }
 
 /// Names, as the client asks for them.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::certificates;
+use crate::cloud::{self, Machine, Order};
 use crate::fault::{Act, Fault};
 use crate::host::{DEADLINE, Host};
 use crate::like::Like;
@@ -140,6 +141,27 @@ impl Provider {
         Self::of(host.spawn(&words), &host.path(log), tls)
     }
 
+    /// Starts a cloud with one machine, which is off: `[tunnel.on-demand]` of it is [`cloud::Like::section`]. `listen` is an
+    /// address and port, 0 for a free one.
+    ///
+    /// # Panics
+    ///
+    /// When it does not listen.
+    #[must_use]
+    pub fn start_cloud(host: &Host, like: cloud::Like, listen: &str, tls: bool) -> Self {
+        host.sh("mkdir -p /run/provider");
+        if tls {
+            let _ = certificates::make(&host.path("/run/provider"));
+        }
+        let log = format!("/run/provider/log-{}-{listen}", like.name());
+        let mut words = vec!["/rigs/provider", "--listen", listen, "--log", &log];
+        words.extend(["--cloud", like.name()]);
+        if tls {
+            words.extend(["--tls", "/run/provider/cert.pem", "/run/provider/key.pem"]);
+        }
+        Self::of(host.spawn(&words), &host.path(log), tls)
+    }
+
     /// The one that `daemon` has just started, on whatever machine; `log` is its log.
     ///
     /// # Panics
@@ -178,6 +200,28 @@ impl Provider {
         self.said += 1;
         let done = || self.daemon.output().matches("control: ok\n").count() >= self.said;
         assert!(wait_until(DEADLINE, done), "{}", self.daemon.output());
+    }
+
+    /// Makes something of a cloud's machine, and answers how that is then.
+    ///
+    /// # Panics
+    ///
+    /// When the provider is no cloud, or does not understand it.
+    #[expect(clippy::must_use_candidate, reason = "often called for the order alone")]
+    pub fn order(&mut self, order: &Order) -> Machine {
+        self.daemon.say(&serde_json::json!({ "cloud": order }).to_string());
+        self.said += 1;
+        let done = || self.daemon.output().matches("control: ok\n").count() >= self.said;
+        assert!(wait_until(DEADLINE, done), "{}", self.daemon.output());
+        let output = self.daemon.output();
+        let (_, last) = output.rsplit_once("machine: ").expect("a cloud says how its machine is");
+        serde_json::from_str(last.lines().next().unwrap_or_default()).expect("a machine as JSON")
+    }
+
+    /// How a cloud's machine is.
+    #[must_use]
+    pub fn machine(&mut self) -> Machine {
+        self.order(&Order::default())
     }
 
     /// Forgets all rules: it behaves again.

@@ -125,6 +125,7 @@ fn files_have_their_owners_and_modes(machine: &Machine) {
 755 root root /etc/bastion
 644 root root /etc/bastion/bastion.toml
 700 root root /etc/bastion/secrets
+700 root root /etc/bastion/tunnel-secrets
 755 root root /var/spool/bastion
 3730 _bastion _bastion-drop /var/spool/bastion/drop
 700 _bastion _bastion /var/spool/bastion/queue
@@ -136,6 +137,7 @@ fn files_have_their_owners_and_modes(machine: &Machine) {
 755 root root /usr/bin/bastion
 755 root root /usr/bin/tunnelwatch
 755 root root /usr/bin/linkprobe
+755 root root /usr/lib/pam-bastion/tunnelwatch-cloud
 ";
     for line in wanted.lines() {
         let path = line.rsplit(' ').next().unwrap();

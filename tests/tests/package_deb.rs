@@ -13,11 +13,12 @@ const MAX_PACKAGE: u64 = 3_000_000;
 const MAX_INSTALLED: u64 = 8_000;
 
 /// What an administrator or systemd looks for, and its mode; `MULTIARCH` is the architecture's directory.
-const FILES: [(&str, &str); 18] = [
+const FILES: [(&str, &str); 19] = [
     ("usr/share/pam-bastion/bastion.toml", "-rw-r--r--"),
     ("usr/bin/bastion", "-rwxr-xr-x"),
     ("usr/bin/linkprobe", "lrwxrwxrwx"),
     ("usr/bin/tunnelwatch", "-rwxr-xr-x"),
+    ("usr/lib/pam-bastion/tunnelwatch-cloud", "lrwxrwxrwx"),
     ("usr/lib/MULTIARCH/security/pam_bastion.so", "-rw-r--r--"),
     ("usr/lib/sysusers.d/bastion.conf", "-rw-r--r--"),
     ("usr/lib/tmpfiles.d/bastion.conf", "-rw-r--r--"),
@@ -156,12 +157,14 @@ fn it_asks_for_what_it_links_and_has_libpam_from_the_system() {
 
 #[test]
 #[ignore = "takes packages: run ./dev test --package"]
-fn both_names_of_the_one_program_are_there() {
+fn all_names_of_the_one_program_are_there() {
     let dir = std::env::temp_dir().join(format!("bastion-deb-names-{}", std::process::id()));
     run(Command::new("dpkg-deb").arg("--extract").args([&deb(), &dir]));
     let version = env!("CARGO_PKG_VERSION");
-    for name in ["bastion", "linkprobe", "tunnelwatch"] {
-        let said = run(Command::new(dir.join("usr/bin").join(name)).arg("--version"));
+    let cloud = "usr/lib/pam-bastion/tunnelwatch-cloud";
+    for path in ["usr/bin/bastion", "usr/bin/linkprobe", "usr/bin/tunnelwatch", cloud] {
+        let said = run(Command::new(dir.join(path)).arg("--version"));
+        let name = path.rsplit('/').next().unwrap();
         assert_eq!(said, format!("{name} {version}\n"));
     }
     // With mail, which a build of linkprobe by itself has not.

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use bastion_tests::cloud;
 use bastion_tests::fault::{Act, Fault};
 use bastion_tests::host::{Host, KNOWN, UNKNOWN};
 use bastion_tests::login::{PASSWORD, Stack};
 use bastion_tests::provider::{ACCOUNT_SID, AUTH_TOKEN, Provider};
+use bastion_tests::wait::wait_until;
 
 const SECONDS_10: Duration = Duration::from_secs(10);
 
@@ -57,7 +59,7 @@ fn a_killed_test_leaves_nothing_behind() {
     assert!(!ended());
     test.kill().unwrap();
     test.wait().unwrap();
-    assert!(bastion_tests::wait::wait_until(SECONDS_10, ended));
+    assert!(wait_until(SECONDS_10, ended));
 }
 
 #[test]
@@ -172,10 +174,10 @@ fn the_provider_can_refuse_and_come_back() {
     let mut provider = Provider::start(&host);
     provider.fault(&Fault::new(Act::Refuse));
     let refused = || curl(&host, &provider, AUTH_TOKEN, SMS).0 == 7;
-    assert!(bastion_tests::wait::wait_until(SECONDS_10, refused));
+    assert!(wait_until(SECONDS_10, refused));
     provider.heal();
     let back = || curl(&host, &provider, AUTH_TOKEN, SMS).0 == 0;
-    assert!(bastion_tests::wait::wait_until(SECONDS_10, back));
+    assert!(wait_until(SECONDS_10, back));
     provider.fault(&Fault::status(403).on("GET"));
     assert!(curl(&host, &provider, AUTH_TOKEN, SMS).1.ends_with("\n201"));
     assert!(curl(&host, &provider, AUTH_TOKEN, &["-G"]).1.ends_with("\n403"));
@@ -189,4 +191,23 @@ fn the_provider_can_refuse_and_come_back() {
     provider.fault(&Fault::new(Act::Ok).after(Duration::from_millis(300)).times(1));
     assert!(curl(&host, &provider, AUTH_TOKEN, SMS).1.ends_with("\n201"));
     assert!(start.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn a_cloud_starts_its_machine_when_it_is_asked_by_who_may() {
+    let host = Host::new();
+    let mut cloud = Provider::start_cloud(&host, cloud::Like::Hetzner, "127.0.0.1:0", false);
+    cloud.order(&cloud::Order { boot_ms: Some(200), ..cloud::Order::default() });
+    let url = format!("{}/v1/servers/{}", cloud.url(), cloud::NUMBER);
+    let ask = |token: &str, words: &[&str], path: &str| {
+        let (token, url) = (format!("Authorization: Bearer {token}"), format!("{url}{path}"));
+        host.run(&[&["curl", "-sS", "-H", &token, &url], words].concat()).text()
+    };
+    assert!(ask("guess", &[], "").contains("unauthorized"));
+    assert!(ask(cloud::TOKEN, &[], "").contains("\"status\":\"off\""));
+    assert!(ask(cloud::TOKEN, &["-X", "POST"], "/actions/poweron").contains("\"running\""));
+    assert!(wait_until(SECONDS_10, || cloud.machine().state == "on"));
+    assert!(ask(cloud::TOKEN, &[], "").contains("198.51.100.7"));
+    assert_eq!((cloud.machine().starts, cloud.requests().len()), (1, 4));
+    assert!(!host.read("/run/provider/log-hetzner-127.0.0.1:0").contains(cloud::TOKEN));
 }

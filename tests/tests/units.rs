@@ -193,6 +193,9 @@ fn a_service_has_a_user_of_its_own_and_never_gives_up() {
     }
     let sender = section("bastion.service", "Service");
     assert_eq!(one("bastion.service", &sender, "LoadCredential"), "secrets:/etc/bastion/secrets");
+    let keeper = section("tunnelwatch.service", "Service");
+    let secrets = one("tunnelwatch.service", &keeper, "LoadCredential");
+    assert_eq!(secrets, "secrets:/etc/bastion/tunnel-secrets", "not the sender's");
 }
 
 #[test]

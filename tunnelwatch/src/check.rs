@@ -2,11 +2,10 @@
 //! Changes nothing, and leaves a tunnel that works alone.
 
 mod here;
-mod jump;
+pub(crate) mod jump;
 mod there;
 mod vpn;
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -21,6 +20,7 @@ use notifier::spool::owner::{self, TUNNELWATCH};
 use crate::chain::ask;
 use crate::config::{Settings, Tunnel};
 use crate::external::config::External;
+use crate::keep::JUMP_HOST_OFF;
 use crate::tell::{Book, STATE, State};
 
 /// How soon sshd has to ask a client that says nothing whether it is there (`ClientAliveInterval`): less
@@ -66,7 +66,7 @@ pub fn check(config: &Path, run_dir: &Path) -> Result<(), Failure> {
 
 /// Goes on as the user who keeps tunnels, so that what he may not do is found, and nothing is done for
 /// him that he then may not touch. Anybody but root asks for himself.
-fn become_keeper() -> Result<Option<String>, Failure> {
+pub(crate) fn become_keeper() -> Result<Option<String>, Failure> {
     if ffi::geteuid() != 0 {
         return Ok(None);
     }
@@ -94,16 +94,23 @@ fn check_tunnels(
         let fix = "systemctl enable --now --no-block tunnelwatch; if it ends again: journalctl -u tunnelwatch -n 20";
         vec![format!("tunnelwatch run does not work here: {fix}")]
     };
-    let states = states(run_dir);
+    let (states, jumps) =
+        states(run_dir).map(|book| (book.tunnels, book.jumps)).unwrap_or_default();
     let named = |name: &str, findings: Vec<String>| {
         let named = |finding| format!("tunnel {name}: {finding}");
         findings.into_iter().map(named).collect::<Vec<String>>()
     };
     let each = |tunnel: &Tunnel| {
         let (mut findings, public) = here::check(tunnel);
-        if let Some(public) = public {
-            let run = states.get(&tunnel.name);
-            findings.extend(there::check(tunnel, &public, run, &scratch.path, &own));
+        let run = states.get(&tunnel.name);
+        let jump = jumps.get(&tunnel.name);
+        findings.extend(jump.and_then(|jump| jump.trouble.clone()));
+        // One that is off by plan is not to be asked, and one that is to run is where it says.
+        let is_there = tunnel.on_demand.is_none() || run.is_some_and(|run| !is_off(run));
+        if let (Some(public), true) = (public, is_there) {
+            let mut tunnel = tunnel.clone();
+            tunnel.address = jump.and_then(|jump| jump.address.clone());
+            findings.extend(there::check(&tunnel, &public, run, &scratch.path, &own));
         }
         // Where the tunnel does not work, nobody comes through.
         let silent = findings.is_empty().then(|| ask::why_nobody_answers(tunnel, &own)).flatten();
@@ -136,13 +143,17 @@ fn runs(lock: &Path) -> bool {
     }
 }
 
+/// Whether there is no jump host to be asked.
+fn is_off(run: &State) -> bool {
+    run.off_by_plan || run.cause.as_deref() == Some(JUMP_HOST_OFF)
+}
+
 /// What `tunnelwatch run` says of its tunnels, where it says anything of now.
-fn states(run_dir: &Path) -> BTreeMap<String, State> {
+fn states(run_dir: &Path) -> Option<Book> {
     let book = fs::read(run_dir.join(STATE)).ok();
     let book: Option<Book> = book.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let fresh = book.filter(|book| now_s.saturating_sub(book.written_s) <= STALE_S);
-    fresh.map(|book| book.tunnels).unwrap_or_default()
+    book.filter(|book| now_s.saturating_sub(book.written_s) <= STALE_S)
 }
 
 /// A directory for sockets that nobody else may come to. Removed at the end.

@@ -13,6 +13,7 @@ use notifier::exit::{self, Failure};
 
 use crate::connect::{self, Binding};
 use crate::ffi::send_descriptor;
+use crate::on_demand::hand;
 use crate::{answer, check, enroll, release, run, status, watch};
 
 const HELP: &str = "\
@@ -35,6 +36,9 @@ commands:
                    of the same user that holds one of these ports and whose client is gone
   status [--json]  on the internal host: how they are; exit code 0 up, 1 one of several down, 2 down, 3 unknown
   retry            try now: after a repair, or when the line is back
+  jump start|stop|status [--json] [NAME]
+                   on the internal host, of a tunnel with [tunnel.on-demand]: has its jump host run until stop; has it off
+                   until the main line was back; says whether it runs and why. As root or _tunnelwatch, but for status
   is-configured run|watch
                    for the units: exit code 0 if the file has a [[tunnel]] (run) or a [[tunnel-watch]] (watch), or
                    cannot be understood; 1 if not
@@ -115,6 +119,12 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
         (Some("answer"), []) => Err(Failure::usage("of which ports? answer [--release] PORT...")),
         (Some("release"), ports) => release::release(&numbers(ports)?).map(|()| 0),
         (Some("status"), []) => status::status(&run_dir, json),
+        (Some("jump"), [word, names @ ..]) if names.len() < 2 => {
+            hand::jump(&config, &run_dir, word, names.first().copied(), json)
+        }
+        (Some("jump"), _) => {
+            Err(Failure::usage("jump start|stop|status, and the name of a tunnel"))
+        }
         (Some("retry"), []) => status::retry(&run_dir).map(|()| 0),
         (Some("is-configured"), ["run"]) => is_configured(&config, TUNNEL).map(|()| 0),
         (Some("is-configured"), ["watch"]) => is_configured(&config, WATCH).map(|()| 0),

@@ -9,6 +9,7 @@ use notifier::config::{self, ConfigError, Document, Finding, SECTIONS, Section, 
 use notifier::known_good::parse_fingerprint;
 
 use crate::external::config::{self as external, External};
+use crate::on_demand::config::{self as on_demand, OnDemand};
 
 /// Most tunnels: each has a thread and an ssh.
 const MAX_TUNNELS: usize = 16;
@@ -70,6 +71,10 @@ pub struct Tunnel {
     pub ssh_options: Vec<String>,
     /// The ssh program.
     pub ssh: PathBuf,
+    /// How the jump host is started and stopped, where it does not always run.
+    pub on_demand: Option<OnDemand>,
+    /// Where it is now, as its provider says.
+    pub address: Option<String>,
 }
 
 /// Where a tunnel leads to.
@@ -97,6 +102,12 @@ impl Tunnel {
         let mut options = self.ssh_options.iter().filter_map(|option| option.split_once('='));
         let found = options.find(|(key, _)| key.trim().eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.trim())
+    }
+
+    /// What ssh is to connect to: the jump host, or where its provider has put it.
+    #[must_use]
+    pub fn destination(&self) -> &str {
+        self.address.as_deref().unwrap_or(&self.jump.host)
     }
 
     /// Whether one of these stands in `ssh-options`.
@@ -200,6 +211,7 @@ fn tunnel(section: &mut Section<'_, '_>) -> Option<Tunnel> {
     let chain = section.get_or("chain", true);
     let ssh_options = section.parse_list("ssh-options", parse_option);
     let ssh = section.parse("ssh", parse_path).map(|ssh| ssh.value);
+    let on_demand = section.table("on-demand", on_demand::read).flatten();
     external::refuse_others(section, false);
     if section.findings() != found {
         return None;
@@ -219,6 +231,8 @@ fn tunnel(section: &mut Section<'_, '_>) -> Option<Tunnel> {
         chain,
         ssh_options: ssh_options.into_iter().flatten().map(|option| option.value).collect(),
         ssh: ssh.unwrap_or_else(|| "/usr/bin/ssh".into()),
+        on_demand,
+        address: None,
     })
 }
 
@@ -248,12 +262,14 @@ fn watch(section: &mut Section<'_, '_>) -> Option<Watch> {
 }
 
 pub(crate) fn name(section: &mut Section<'_, '_>) -> Option<String> {
-    let good = |text: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let fits = (1..=MAX_NAME).contains(&text.len()) && text.chars().all(plain);
-        if fits { Ok(text.to_owned()) } else { Err("a name has 1 to 32 letters, digits, - or _") }
-    };
-    section.need("name").parse("name", good).map(|name| name.value)
+    section.need("name").parse("name", parse_name).map(|name| name.value)
+}
+
+/// The name of a tunnel, or of a link.
+pub(crate) fn parse_name(text: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let fits = (1..=MAX_NAME).contains(&text.len()) && text.chars().all(plain);
+    if fits { Ok(text.to_owned()) } else { Err("a name has 1 to 32 letters, digits, - or _") }
 }
 
 fn port(section: &mut Section<'_, '_>, key: &str) -> Option<u16> {
@@ -519,8 +535,16 @@ alert-after = "5m"
         let least = "[[tunnel]]\nname = \"cloud\"\njump = \"tunnel@203.0.113.50\"\n\
                      remote-ports = [2222, 2223]\n[[tunnel-watch]]\nname = \"home\"\nports = [2222]\n";
         let defaults = Settings::parse(least).unwrap();
-        let ssh_options = settings.tunnels[0].ssh_options.clone();
-        assert_eq!(settings.tunnels[0], Tunnel { ssh_options, ..defaults.tunnels[0].clone() });
+        let Tunnel { ssh_options, on_demand, .. } = settings.tunnels[0].clone();
+        let [ec2, hetzner, own] = [0, 1, 2].map(|at| settings.tunnels[at].on_demand.clone());
+        let tunnel = Tunnel { ssh_options, on_demand, ..defaults.tunnels[0].clone() };
+        assert_eq!(settings.tunnels[0], tunnel);
+        let of_times = |of: Option<OnDemand>| {
+            let OnDemand { link, start_after, stop_after, most_a_month, .. } = of.unwrap();
+            (link, start_after, stop_after, most_a_month)
+        };
+        assert_eq!(of_times(ec2), of_times(own), "what stands there is the default");
+        assert_eq!(hetzner.unwrap().provider.word(), "hetzner");
         let Watch { check_every, alert_after, .. } = settings.watches[0];
         assert_eq!(check_every, defaults.watches[0].check_every);
         assert_eq!(alert_after, defaults.watches[0].alert_after);
@@ -535,7 +559,9 @@ alert-after = "5m"
         document.tables("tunnel-watch", |_, section| watch(section));
         for known in document.known_keys() {
             let key = known.rsplit('.').next().unwrap();
-            let stands = ours.lines().any(|line| line.starts_with(&format!("#{key} = ")));
+            let begins = [format!("#{key} = "), format!("#[tunnel.{key}]")];
+            let stands =
+                ours.lines().any(|line| begins.iter().any(|begin| line.starts_with(begin)));
             assert!(stands, "{known} is read and not in etc/bastion.toml");
         }
     }

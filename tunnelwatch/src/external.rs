@@ -145,7 +145,7 @@ impl Work {
                 // Of ssh alone.
                 // A comparison that has come to no end.
                 Word::Helped => self.compared(Identity::Unknown),
-                Word::Home(_) | Word::Released => {}
+                Word::Home(_) | Word::Released | Word::Reach(_) => {}
             }
         }
     }

@@ -14,6 +14,7 @@ use notifier::syslog::{Level, Line};
 use crate::cause::{self, Cause};
 use crate::chain::board::Board;
 use crate::config::Tunnel;
+use crate::on_demand::decide::Reach;
 use crate::policy::{Action, Policy, Rules};
 use crate::post::{Post, Word};
 use crate::proof::{self, Found, Identity, Look};
@@ -21,6 +22,11 @@ use crate::sockets::Files;
 use crate::ssh::{self, Session};
 use crate::tell::{Down, State, Teller, Way};
 use crate::tries::Tries;
+
+mod reach;
+
+/// Why a tunnel does not work whose jump host is to run, and does not.
+pub(crate) const JUMP_HOST_OFF: &str = "jump-host-off";
 
 /// How often the files of the key are looked at while they are the trouble.
 const FILES_EVERY: Duration = Duration::from_secs(2);
@@ -97,6 +103,11 @@ struct Work {
     key_files: Option<Vec<Option<SystemTime>>>,
     /// Time of the last proof, and how long it took.
     proof: Option<(Instant, Duration)>,
+    /// Where the jump host is that does not always run; nothing while nobody has said, or where it does.
+    reach: Option<Reach>,
+    /// Since when it is so.
+    reach_ms: u64,
+    rules: Rules,
     stopping: bool,
 }
 
@@ -136,6 +147,9 @@ impl Keeper {
             later: Vec::new(),
             key_files: None,
             proof: None,
+            reach: None,
+            reach_ms: 0,
+            rules,
             stopping: false,
             keeper: self,
         };
@@ -158,6 +172,10 @@ impl Work {
         self.hear();
         if self.stopping {
             return;
+        }
+        if self.rests() {
+            self.show_rest();
+            return self.sleep_until_word();
         }
         self.see_session();
         self.see_look();
@@ -191,6 +209,7 @@ impl Work {
                     }
                 }
                 Word::Helped => drop(self.is_of_now()),
+                Word::Reach(reach) => self.reaches(reach),
                 Word::Identity(found) => {
                     if self.is_of_now() {
                         self.identified(found);

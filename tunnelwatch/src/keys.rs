@@ -32,6 +32,8 @@ pub fn known_as(tunnel: &Tunnel) -> String {
     let host = tunnel.jump.host.to_ascii_lowercase();
     match (tunnel.option("hostkeyalias"), tunnel.jump.port) {
         (Some(alias), _) => alias.to_ascii_lowercase(),
+        // Of an alias ssh takes no port.
+        (None, _) if tunnel.on_demand.is_some() => host,
         (None, 22) => host,
         (None, port) => format!("[{host}]:{port}"),
     }

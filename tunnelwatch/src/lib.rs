@@ -17,6 +17,7 @@ pub mod external;
 pub mod ffi;
 pub mod keep;
 pub mod keys;
+pub mod on_demand;
 pub mod policy;
 pub mod post;
 pub mod proof;

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
+use crate::on_demand::decide::Reach;
 use crate::proof::Identity;
 
 /// What others tell a tunnel's thread.
@@ -29,6 +30,8 @@ pub enum Word {
     Helped,
     /// The jump host was asked to end what holds the port.
     Released,
+    /// Where the jump host is that does not always run.
+    Reach(Reach),
 }
 
 /// Who speaks to a thread.
@@ -69,7 +72,12 @@ impl Caller {
         let _ = (&self.bell).write(&[1]);
     }
 
-    fn try_clone(&self) -> io::Result<Self> {
+    /// Another who speaks to it.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { words: self.words.clone(), bell: self.bell.try_clone()? })
     }
 }

@@ -23,6 +23,7 @@ use crate::chain::{ask, door};
 use crate::config::{Settings, Tunnel};
 use crate::external::{self, config::External};
 use crate::keep::Keeper;
+use crate::on_demand::steward::Steward;
 use crate::post::{self, Caller, Word};
 use crate::sockets::Files;
 use crate::tell::Teller;
@@ -43,7 +44,7 @@ const STACK: usize = 128 * 1024;
 /// A tunnel of either type.
 #[derive(Clone, PartialEq, Eq)]
 enum One {
-    Ssh(Tunnel),
+    Ssh(Box<Tunnel>),
     External(External),
 }
 
@@ -67,7 +68,7 @@ impl One {
 
 /// All tunnels of the file.
 fn all(settings: Settings) -> Vec<One> {
-    let tunnels = settings.tunnels.into_iter().map(One::Ssh);
+    let tunnels = settings.tunnels.into_iter().map(|tunnel| One::Ssh(Box::new(tunnel)));
     tunnels.chain(settings.externals.into_iter().map(One::External)).collect()
 }
 
@@ -90,6 +91,37 @@ struct Kept {
     one: One,
     caller: Caller,
     thread: JoinHandle<()>,
+    /// Who starts and stops its jump host, where that does not always run.
+    steward: Option<(Caller, JoinHandle<()>)>,
+}
+
+impl Kept {
+    fn say(&self, word: fn() -> Word) {
+        self.caller.say(word());
+        if let Some((steward, _)) = &self.steward {
+            steward.say(word());
+        }
+    }
+
+    /// Whether all its threads have ended.
+    fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+            && self.steward.as_ref().is_none_or(|(_, thread)| thread.is_finished())
+    }
+
+    /// Whether one of them has.
+    fn is_dead(&self) -> bool {
+        self.thread.is_finished()
+            || self.steward.as_ref().is_some_and(|(_, thread)| thread.is_finished())
+    }
+
+    fn end(self) {
+        self.say(|| Word::Stop);
+        let _ = self.thread.join();
+        if let Some((_, thread)) = self.steward {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// `tunnelwatch run` at work.
@@ -163,7 +195,7 @@ pub fn run(config: &Path, run_dir: PathBuf) -> Result<(), Failure> {
         wait_readable(&fds, most).map_err(failed("wait for something to do".into()))?;
         let mut rings = [0; 64];
         if matches!(falls.read(&mut rings), Ok(read) if read > 0) {
-            run.kept.values().for_each(|kept| kept.caller.say(Word::Doubt));
+            run.kept.values().for_each(|kept| kept.say(|| Word::Doubt));
         }
         if network.as_ref().is_some_and(Network::drain) {
             haste.changed(now_ms());
@@ -196,11 +228,11 @@ impl Run {
             .map(|kept| kept.one.name().to_owned())
             .collect();
         for kept in gone.iter().filter_map(|name| self.kept.get(name)) {
-            kept.caller.say(Word::Stop);
+            kept.say(|| Word::Stop);
         }
         for name in &gone {
             if let Some(kept) = self.kept.remove(name) {
-                let _ = kept.thread.join();
+                kept.end();
             }
             self.teller.forget(name);
             self.board.close(name);
@@ -223,16 +255,24 @@ impl Run {
         }
         // What was told of tunnels that are kept no more has nobody else to tell its end.
         self.teller.end_all_but(&names);
+        let served = self.kept.values().filter(|kept| kept.steward.is_some());
+        let served: Vec<String> = served.map(|kept| kept.one.name().to_owned()).collect();
+        self.teller.left_behind(&served);
     }
 
     fn keep(&self, one: One) -> io::Result<Kept> {
         let (caller, post) = post::pair()?;
         let files = Files::new(&self.run_dir, one.name());
         let teller = Arc::clone(&self.teller);
+        let steward = match &one {
+            One::Ssh(tunnel) => self.serve(tunnel, &caller)?,
+            One::External(_) => None,
+        };
         let work: Box<dyn FnOnce() + Send> = match one.clone() {
             One::Ssh(tunnel) => {
                 let board = self.chain(&tunnel);
-                let keeper = Keeper { tunnel, files, own: self.own.clone(), teller, post, board };
+                let (tunnel, own) = (*tunnel, self.own.clone());
+                let keeper = Keeper { tunnel, files, own, teller, post, board };
                 Box::new(|| keeper.keep())
             }
             One::External(external) => {
@@ -241,7 +281,30 @@ impl Run {
             }
         };
         let thread = thread::Builder::new().name(one.name().to_owned()).spawn(work)?;
-        Ok(Kept { one, caller, thread })
+        Ok(Kept { one, caller, thread, steward })
+    }
+
+    /// The thread that starts and stops the jump host of a tunnel, where that does not always run.
+    fn serve(
+        &self,
+        tunnel: &Tunnel,
+        keeper: &Caller,
+    ) -> io::Result<Option<(Caller, JoinHandle<()>)>> {
+        let Some(rules) = tunnel.on_demand.clone() else { return Ok(None) };
+        let (caller, post) = post::pair()?;
+        let steward = Steward {
+            tunnel: tunnel.clone(),
+            rules,
+            config: self.config.clone(),
+            run_dir: self.run_dir.clone(),
+            own: self.own.clone(),
+            teller: Arc::clone(&self.teller),
+            keeper: keeper.try_clone()?,
+            post,
+        };
+        let name = format!("{} jump", tunnel.name);
+        let thread = thread::Builder::new().name(name).spawn(|| steward.serve())?;
+        Ok(Some((caller, thread)))
     }
 
     /// Has somebody ask for a tunnel who comes through it, where that is wanted.
@@ -259,12 +322,14 @@ impl Run {
 
     /// Keeps a tunnel anew whose thread has ended without being told to: by a fault of ours.
     fn replace_the_dead(&mut self) {
-        let dead = self.kept.values().filter(|kept| kept.thread.is_finished());
+        let dead = self.kept.values().filter(|kept| kept.is_dead());
         let dead: Vec<One> = dead.map(|kept| kept.one.clone()).collect();
         for one in dead {
             let line = Line::new("keeper-died").text("tunnel", one.name());
             self.teller.log(Level::Alert, &line.text("effect", "it is kept anew"));
-            self.kept.remove(one.name());
+            if let Some(kept) = self.kept.remove(one.name()) {
+                kept.end();
+            }
             if let Ok(kept) = self.keep(one) {
                 self.kept.insert(kept.one.name().to_owned(), kept);
             }
@@ -274,7 +339,7 @@ impl Run {
     /// Has each tunnel tried by a word.
     fn try_now(&self, word: fn() -> Word, why: &str) {
         self.teller.log(Level::Info, &Line::new("try-now").text("reason", why));
-        self.kept.values().for_each(|kept| kept.caller.say(word()));
+        self.kept.values().for_each(|kept| kept.say(word));
     }
 
     /// Takes over the file as it is now; a broken one changes nothing.
@@ -295,10 +360,10 @@ impl Run {
     }
 
     fn end(&mut self) {
-        self.kept.values().for_each(|kept| kept.caller.say(Word::Stop));
+        self.kept.values().for_each(|kept| kept.say(|| Word::Stop));
         let most = self.kept.values().map(|kept| kept.one.end()).max().unwrap_or(END);
         let until = Instant::now() + most;
-        while self.kept.values().any(|kept| !kept.thread.is_finished()) && Instant::now() < until {
+        while self.kept.values().any(|kept| !kept.has_ended()) && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));
         }
         self.teller.log(Level::Info, &Line::new("stopped"));
@@ -341,7 +406,7 @@ mod tests {
         let text = "[[tunnel]]\nname = \"cloud\"\njump = \"t@127.0.0.1\"\nremote-ports = [2222]\n\
                     ssh = \"/bin/false\"\n";
         let settings = Settings::parse(text).unwrap();
-        let one = One::Ssh(settings.tunnels[0].clone());
+        let one = One::Ssh(Box::new(settings.tunnels[0].clone()));
         let log = Log::new(Path::new("/nonexistent"), "tunnelwatch", Source::Daemon);
         let teller = Arc::new(Teller::new(settings.host, run_dir.clone(), log));
         let mut run = Run {
@@ -358,7 +423,7 @@ mod tests {
         while !thread.is_finished() {
             thread::yield_now();
         }
-        run.kept.insert("cloud".into(), Kept { one, caller, thread });
+        run.kept.insert("cloud".into(), Kept { one, caller, thread, steward: None });
         run.replace_the_dead();
         assert!(!run.kept["cloud"].thread.is_finished());
         assert!(run.teller.silence() < HUNG);

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use notifier::ffi;
 use crate::chain::ear::{Ear, Origin};
 use crate::config::Tunnel;
 use crate::ffi::end_with_us;
+use crate::keys;
 use crate::sockets::Files;
 
 /// Where ssh finds what it runs.
@@ -64,7 +65,7 @@ pub fn arguments(tunnel: &Tunnel, port: u16, files: &Files, own: &Path) -> Vec<O
     words.extend(to_the_jump_host(tunnel, &options, own));
     words.extend(["-R".into(), remote(tunnel, port).into()]);
     words.extend(["-L".into(), local(port, files)]);
-    words.extend(["--".into(), tunnel.jump.host.clone().into()]);
+    words.extend(["--".into(), tunnel.destination().into()]);
     words
 }
 
@@ -81,7 +82,7 @@ fn alive_s(tunnel: &Tunnel) -> u64 {
 #[must_use]
 pub fn release_arguments(tunnel: &Tunnel, port: u16, own: &Path) -> Vec<OsString> {
     let mut words = to_the_jump_host(tunnel, &["ControlPath=none".to_owned()], own);
-    words.extend(["--".into(), tunnel.jump.host.clone().into()]);
+    words.extend(["--".into(), tunnel.destination().into()]);
     words.push(format!("release {port}").into());
     words
 }
@@ -101,6 +102,10 @@ pub(crate) fn to_the_jump_host(tunnel: &Tunnel, more: &[String], own: &Path) -> 
         format!("UserKnownHostsFile={}", tunnel.known_hosts.display()),
     ];
     options.extend_from_slice(more);
+    if tunnel.on_demand.is_some() {
+        // Its address is another each time, and its key is not.
+        options.push(format!("HostKeyAlias={}", keys::known_as(tunnel)));
+    }
     let mut words: Vec<OsString> = ["-F", "none", "-T"].map(OsString::from).into();
     // The first of two equal options counts, so the administrator's go before ours where both
     // may stand.
@@ -186,7 +191,7 @@ fn ask(tunnel: &Tunnel, files: &Files, what: &str, forward: [OsString; 2]) -> Ve
         ["-F", "none", "-o", "BatchMode=yes", "-o"].map(Into::into).into();
     words.extend([control, "-O".into(), what.into()]);
     words.extend(forward);
-    words.extend(["--".into(), tunnel.jump.host.clone().into()]);
+    words.extend(["--".into(), tunnel.destination().into()]);
     words
 }
 
@@ -235,7 +240,18 @@ impl Session {
     ///
     /// What the system said.
     pub fn start(program: &Path, arguments: &[OsString]) -> io::Result<Self> {
-        let mut child = command(program).args(arguments).spawn()?;
+        let mut program = command(program);
+        program.args(arguments);
+        Self::of(program)
+    }
+
+    /// Starts what [`command`] has made, and somebody else has added to.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn of(mut command: Command) -> io::Result<Self> {
+        let mut child = command.spawn()?;
         let stderr = child.stderr.take();
         if let Some(pipe) = &stderr {
             ffi::set_nonblocking(pipe.as_fd())?;
@@ -267,6 +283,11 @@ impl Session {
     pub fn chatty(mut self) -> Self {
         self.is_chatty = true;
         self
+    }
+
+    /// What it prints, where that is not thrown away.
+    pub fn take_output(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// Whether the jump host has given it the port, as far as it has said so.

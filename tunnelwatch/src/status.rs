@@ -30,31 +30,18 @@ const UNKNOWN: u8 = 3;
 ///
 /// Never; what is not known has a code of its own.
 pub fn status(run_dir: &Path, json: bool) -> Result<u8, Failure> {
-    let path = run_dir.join(STATE);
-    let read = fs::read(&path).map_err(|error| error.to_string());
-    let book = read.and_then(|bytes| {
-        serde_json::from_slice::<Book>(&bytes).map_err(|error| error.to_string())
-    });
-    let book = book.and_then(|book| {
-        let age = age(&book, &Stamp::now());
-        if age > STALE { Err(format!("it is {} old", words(age))) } else { Ok((book, age)) }
-    });
-    match book {
-        Ok((book, age)) => {
+    match book(run_dir) {
+        Ok((book, now_s)) => {
             if json {
                 let text = serde_json::to_string_pretty(&book).unwrap_or_default();
                 print(&(text + "\n"))?;
             } else {
-                // In the book's own time, for the clock may have been set since.
-                print(&lines(&book, book.written_s.saturating_add(age.as_secs())))?;
+                print(&lines(&book, now_s))?;
             }
             Ok(code(&book))
         }
         Err(why) => {
-            let text = format!(
-                "UNKNOWN: {}: {why}; does tunnelwatch run? (on the jump host: journalctl -u tunnelwatch-watch)",
-                path.display()
-            );
+            let text = format!("UNKNOWN: {why}");
             if json {
                 print(&format!("{}\n", serde_json::json!({ "unknown": text })))?;
             } else {
@@ -65,6 +52,27 @@ pub fn status(run_dir: &Path, json: bool) -> Result<u8, Failure> {
     }
 }
 
+/// What `run` has written, if that is fresh, and now in seconds since 1970: in the book's own time, for the clock may
+/// have been set since.
+///
+/// # Errors
+///
+/// Why nothing is known, in words.
+pub(crate) fn book(run_dir: &Path) -> Result<(Book, u64), String> {
+    let path = run_dir.join(STATE);
+    let read = fs::read(&path).map_err(|error| error.to_string());
+    let book = read.and_then(|bytes| {
+        serde_json::from_slice::<Book>(&bytes).map_err(|error| error.to_string())
+    });
+    let book = book.and_then(|book| {
+        let age = age(&book, &Stamp::now());
+        let now_s = book.written_s.saturating_add(age.as_secs());
+        if age > STALE { Err(format!("it is {} old", words(age))) } else { Ok((book, now_s)) }
+    });
+    let fix = "does tunnelwatch run? (on the jump host: journalctl -u tunnelwatch-watch)";
+    book.map_err(|why| format!("{}: {why}; {fix}", path.display()))
+}
+
 /// How old a book is.
 fn age(book: &Book, now: &Stamp) -> Duration {
     let written = book.written_s.saturating_mul(1000);
@@ -72,7 +80,7 @@ fn age(book: &Book, now: &Stamp) -> Duration {
 }
 
 fn code(book: &Book) -> u8 {
-    let up = book.tunnels.values().filter(|state| state.up).count();
+    let up = book.tunnels.values().filter(|state| state.up || state.off_by_plan).count();
     match (up, book.tunnels.len()) {
         (_, 0) => UNKNOWN,
         (up, all) if up == all => OK,
@@ -93,7 +101,10 @@ fn lines(book: &Book, now_s: u64) -> String {
             }
             Way::External { target } => (" with", target.to_string()),
         };
-        let _ = if state.up {
+        let _ = if state.off_by_plan {
+            let why = state.why.as_deref().unwrap_or_default();
+            writeln!(text, "OK: {name} off by plan for {since}: {why}")
+        } else if state.up {
             let took = state.proof_ms.unwrap_or(0);
             let ago = now_s.saturating_sub(state.proved_s.unwrap_or(now_s));
             writeln!(text, "OK: {name} up for {since}{on} {at}, proved {ago} s ago in {took} ms")
@@ -151,6 +162,7 @@ mod tests {
     fn state(up: bool) -> State {
         State {
             up,
+            off_by_plan: false,
             cause: (!up).then(|| "refused".into()),
             why: (!up).then(|| "the jump host refuses connections".into()),
             way: Way::Ssh { port: 2222, home: true, jump: "t@h port 22".into(), ssh_pid: None },

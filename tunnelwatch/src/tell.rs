@@ -14,7 +14,7 @@ use notifier::clock::millis;
 use notifier::clock::{BootStamp, Stamp, unix_ms};
 use notifier::config::host::Host;
 use notifier::daemon::outbox::Outbox;
-use notifier::daemon::told::{Memory, Told};
+use notifier::daemon::told::{Memory, Told, state_dir};
 use notifier::daemon::words;
 use notifier::event::{Condition, Note, Severity, Status, Tally, Unit, What};
 use notifier::foreign::Foreign;
@@ -23,13 +23,15 @@ use notifier::syslog::{Level, Line, Log};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Tunnel;
+use crate::on_demand::Jump;
+use crate::on_demand::note::left_behind;
 
 /// The state file, and the metrics, in the run directory.
 pub const STATE: &str = "status.json";
 const METRICS: &str = "tunnelwatch.prom";
 
 /// Where it is kept what was told.
-const STATE_DIR: &str = "/var/lib/tunnelwatch";
+pub(crate) const STATE_DIR: &str = "/var/lib/tunnelwatch";
 
 /// What `tunnelwatch watch` has told, which may be on the same host as `run` and know tunnels by the same
 /// names.
@@ -54,6 +56,9 @@ const TALLY_EVERY: Duration = Duration::from_secs(3600);
 pub struct State {
     /// Whether it works.
     pub up: bool,
+    /// Whether it does not because its jump host is off by plan.
+    #[serde(default)]
+    pub off_by_plan: bool,
     /// Why not: a word, and in words.
     pub cause: Option<String>,
     /// The same for a person.
@@ -100,6 +105,7 @@ impl State {
         let ago = |age: Duration| unix_ms().saturating_sub(millis(age)) / 1000;
         Self {
             up,
+            off_by_plan: false,
             cause: None,
             why: None,
             way,
@@ -144,6 +150,9 @@ pub struct Book {
     pub pid: u32,
     /// The tunnels, by name.
     pub tunnels: BTreeMap<String, State>,
+    /// Their jump hosts, where they run on demand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jumps: BTreeMap<String, Jump>,
 }
 
 /// Who tells.
@@ -273,6 +282,57 @@ impl Teller {
         }
     }
 
+    /// Tells of a tunnel that was told to be down that it is off by plan.
+    pub fn rests(&self, name: &str, why: &str) {
+        let Some(told) = self.told(name) else { return };
+        self.up(
+            name,
+            told.age(),
+            &format!("{}; now its jump host is off by plan: {why}", told.text),
+        );
+    }
+
+    /// Tells of jump hosts that run, and that nobody stops any more, as the file says nothing of them; `served` are those
+    /// of which it does.
+    pub fn left_behind(&self, served: &[String]) {
+        for (name, runs) in left_behind(&state_dir(STATE_DIR), served) {
+            let at = runs.address.map(|address| format!(" at {address}")).unwrap_or_default();
+            let text = format!(
+                "jump host of {name}: it runs{at}, and nobody stops it any more, as [tunnel.on-demand] is gone: stop it at \
+                 the provider, if it is not to run"
+            );
+            self.log(Level::Warning, &Line::new("jump-left").text("message", &text));
+            self.note(Severity::Warning, text);
+        }
+    }
+
+    /// Tells something that is no condition.
+    pub fn note(&self, severity: Severity, text: String) {
+        self.tell(severity, What::Note(Note { text }));
+    }
+
+    /// How a tunnel was last.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<State> {
+        self.inner.lock().ok()?.book.tunnels.get(name).cloned()
+    }
+
+    /// Takes down how a jump host is that runs on demand.
+    pub fn show_jump(&self, name: &str, jump: &Jump) {
+        self.outbox.again();
+        let Ok(mut inner) = self.inner.lock() else { return };
+        inner.heard.insert(of_jump(name), Instant::now());
+        let words = |jump: &Jump| {
+            let Jump { machine, wanted, address, logged_in, wish, trouble, .. } = jump.clone();
+            (machine, wanted, address, logged_in, wish, trouble, timeless(Some(&jump.why)))
+        };
+        let before = inner.book.jumps.insert(name.to_owned(), jump.clone());
+        let news = before.is_none_or(|before| words(&before) != words(jump));
+        if news || inner.written.is_none_or(|at| at.elapsed() >= EVERY) {
+            self.write(&mut inner);
+        }
+    }
+
     /// Tells of tunnels that were told to be down and are kept no more that this is over, and forgets
     /// them: else it would be down for ever, or for years when its name comes back.
     pub fn end_all_but(&self, kept: &[String]) {
@@ -323,16 +383,23 @@ impl Teller {
     pub fn show(&self, name: &str, state: State) {
         self.outbox.again();
         let Ok(mut inner) = self.inner.lock() else { return };
-        let tally = inner.count(name, state.up);
+        let tally = match state.off_by_plan {
+            // That is neither up nor down.
+            true => inner.tally(name),
+            false => inner.count(name, state.up),
+        };
         inner.heard.insert(name.to_owned(), Instant::now());
-        inner.proved_once |= state.up;
+        // Off by plan, all is as it should be.
+        inner.proved_once |= state.up || state.off_by_plan;
         let is_news = |before: &State| {
-            (before.up, &before.cause, &before.way) != (state.up, &state.cause, &state.way)
+            (before.up, before.off_by_plan, &before.cause, &before.way)
+                != (state.up, state.off_by_plan, &state.cause, &state.way)
+                || timeless(before.why.as_deref()) != timeless(state.why.as_deref())
                 || is_another(before.proved_s, state.proved_s)
         };
         let before = inner.book.tunnels.get(name);
         let news = before.is_none_or(is_news);
-        let falls = before.is_some_and(|before| before.up && !state.up);
+        let falls = before.is_some_and(|before| before.up && !state.up && !state.off_by_plan);
         inner.book.tunnels.insert(name.to_owned(), state);
         if news || inner.written.is_none_or(|at| at.elapsed() >= EVERY) {
             self.write(&mut inner);
@@ -352,6 +419,8 @@ impl Teller {
         inner.book.tunnels.remove(name);
         inner.counted.remove(name);
         inner.heard.remove(name);
+        inner.heard.remove(&of_jump(name));
+        inner.book.jumps.remove(name);
         self.write(&mut inner);
     }
 
@@ -391,14 +460,29 @@ impl Inner {
         }
         counted.last = now;
         let all = now - counted.begun;
-        if all < TALLY_EVERY {
+        if all < TALLY_EVERY { None } else { self.tally(name) }
+    }
+
+    /// Ends the counting of a tunnel, and answers what there is.
+    fn tally(&mut self, name: &str) -> Option<Tally> {
+        let counted = self.counted.remove(name)?;
+        let (good, all) = (counted.up.as_secs(), (counted.last - counted.begun).as_secs());
+        if all == 0 {
             return None;
         }
-        let (good, all) = (counted.up.as_secs(), all.as_secs());
-        *counted = Counted { begun: now, last: now, up: Duration::ZERO };
         let name = Foreign::from(format!("tunnel {name}").as_str());
         Some(Tally { name, good, all, unit: Unit::Seconds })
     }
+}
+
+/// What is said, without the numbers in it: that a time has passed is no news.
+fn timeless(why: Option<&str>) -> String {
+    why.unwrap_or_default().chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// The thread of a tunnel's jump host, which has no name of a tunnel.
+fn of_jump(name: &str) -> String {
+    format!("{name} jump")
 }
 
 /// Whether these are the times of two proofs: that of one may be a second off, as it is told by the clock
@@ -418,8 +502,11 @@ fn condition(name: &str, status: Status, text: String) -> What {
 /// The state in the text format of Prometheus.
 fn metrics(book: &Book) -> String {
     type Pick = fn(&State) -> Option<u64>;
-    let all: [(&str, &str, Pick); 4] = [
+    let all: [(&str, &str, Pick); 5] = [
         ("up", "Whether it was proved to work.", |state| Some(state.up.into())),
+        ("off_by_plan", "Whether it is not up because its jump host is off by plan.", |state| {
+            Some(state.off_by_plan.into())
+        }),
         ("home", "Whether it is on its first port.", |state| state.home().map(u64::from)),
         ("proof_milliseconds", "How long the last proof took.", |state| state.proof_ms),
         ("proved_timestamp_seconds", "When it was last proved.", |state| state.proved_s),

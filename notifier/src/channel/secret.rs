@@ -41,23 +41,40 @@ impl fmt::Debug for Secret {
 pub struct Secrets {
     directory: PathBuf,
     from_systemd: bool,
+    /// Where a person puts them.
+    home: &'static str,
+    /// What has to be started anew for a new one.
+    unit: &'static str,
 }
 
 impl Secrets {
-    /// Secrets of this process: those that systemd's `LoadCredential` hands over
-    /// (systemd.exec(5)), or the files in /etc/bastion/secrets.
+    /// The sender's: those that systemd's `LoadCredential` hands over to this process (systemd.exec(5)), or the
+    /// files in /etc/bastion/secrets.
     #[must_use]
     pub fn from_environment() -> Self {
-        match std::env::var_os("CREDENTIALS_DIRECTORY") {
-            Some(directory) => Self { directory: directory.into(), from_systemd: true },
-            None => Self { directory: DIRECTORY.into(), from_systemd: false },
-        }
+        Self::handed_over_or(Self::in_directory(Path::new(DIRECTORY)))
+    }
+
+    /// Those of `tunnelwatch`: handed over as well, or the files in /etc/bastion/tunnel-secrets.
+    #[must_use]
+    pub fn of_tunnels() -> Self {
+        let home = crate::config::TUNNEL_SECRETS;
+        let own = Self::in_directory(Path::new(home));
+        Self::handed_over_or(Self { home, unit: "tunnelwatch", ..own })
     }
 
     /// Secrets in a directory of the caller's choice.
     #[must_use]
     pub fn in_directory(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), from_systemd: false }
+        let directory = directory.to_owned();
+        Self { directory, from_systemd: false, home: DIRECTORY, unit: "bastion" }
+    }
+
+    fn handed_over_or(own: Self) -> Self {
+        match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            Some(directory) => Self { directory: directory.into(), from_systemd: true, ..own },
+            None => own,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -76,12 +93,10 @@ impl Secrets {
     ///
     /// A text for a person that names the file and says what to do. Never the content.
     pub fn read(&self, name: &str) -> Result<Secret, String> {
-        let path = self.path(name);
+        let (path, home, unit) = (self.path(name), self.home, self.unit);
         let told = |what: String| format!("{}: {what}", path.display());
         if name.is_empty() || Path::new(name).components().any(|part| part.as_os_str() == "..") {
-            return Err(format!(
-                "{name:?} is no file name; write the name of a file in {DIRECTORY}"
-            ));
+            return Err(format!("{name:?} is no file name; write the name of a file in {home}"));
         }
         let file = OpenOptions::new()
             .read(true)
@@ -89,13 +104,13 @@ impl Secrets {
             .open(&path)
             .map_err(|error| match error.kind() {
                 std::io::ErrorKind::PermissionDenied if self.from_systemd => told(format!(
-                    "{error}; put the secret into {DIRECTORY} and write the file's name alone"
+                    "{error}; put the secret into {home} and write the file's name alone"
                 )),
                 std::io::ErrorKind::PermissionDenied => told(format!("{error}; run it as root")),
                 // systemd hands over what is there at a start, and a reload is none.
                 _ if self.from_systemd => format!(
-                    "{DIRECTORY}/{name} was not there at the start: {error}; put the secret there, then: \
-                     systemctl restart bastion"
+                    "{home}/{name} was not there at the start: {error}; put the secret there, then: \
+                     systemctl restart {unit}"
                 ),
                 _ => told(format!("{error}; put the secret into that file, mode 0600")),
             })?;
@@ -140,7 +155,7 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("secrets_twilio-token"), "one").unwrap();
         fs::write(dir.join("other"), "two").unwrap();
-        let secrets = Secrets { directory: dir.clone(), from_systemd: true };
+        let secrets = Secrets { from_systemd: true, ..Secrets::in_directory(&dir) };
         assert_eq!(secrets.read("twilio-token").unwrap().expose(), "one");
         assert_eq!(secrets.read("other").unwrap().expose(), "two");
         fs::remove_dir_all(&dir).unwrap();

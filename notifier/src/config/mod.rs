@@ -35,6 +35,9 @@ pub const DEFAULT_PATH: &str = "/etc/bastion/bastion.toml";
 /// Where secrets are, each in a file of its own.
 pub const SECRETS: &str = "/etc/bastion/secrets";
 
+/// The same of those that `tunnelwatch` is given: who has the one need not have the other.
+pub const TUNNEL_SECRETS: &str = "/etc/bastion/tunnel-secrets";
+
 /// Largest file read, in bytes. 10,000 known-good entries are some 200 KB; a login must
 /// not wait for more than that to be parsed.
 pub const MAX_BYTES: u64 = 256 * 1024;

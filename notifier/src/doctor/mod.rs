@@ -414,7 +414,8 @@ impl Patient<'_> {
                 let name = format!("{}: ", path.display());
                 self.read.mistakes.iter().any(|mistake| mistake.contains(&name))
             };
-            let secrets = modes::secrets(Path::new(config::SECRETS));
+            let secrets = [config::SECRETS, config::TUNNEL_SECRETS];
+            let secrets = secrets.iter().flat_map(|dir| modes::secrets(Path::new(dir)));
             paths.extend(secrets.into_iter().filter(|(path, _)| !is_told(path)));
         }
         let sender =

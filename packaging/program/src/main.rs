@@ -1,5 +1,5 @@
-//! `bastion` and `linkprobe` as one program, for the package: TLS, HTTP and all that they share is there once, which is
-//! a fifth of what the package takes. Who is called says the name that it is called by.
+//! `bastion`, `linkprobe` and `tunnelwatch-cloud` as one program, for the package: TLS, HTTP and all that they share is
+//! there once, which is a fifth of what the package takes. Who is called says the name that it is called by.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -8,15 +8,30 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
-    if is_linkprobe(args.next().as_deref()) {
-        // It skips its name by itself.
-        return linkprobe::cli::main(std::iter::once(OsString::new()).chain(args));
+    let called = who(args.next().as_deref());
+    // These two skip their name by themselves.
+    let nameless = std::iter::once(OsString::new());
+    match called {
+        Program::Linkprobe => linkprobe::cli::main(nameless.chain(args)),
+        Program::Cloud => tunnelwatch_cloud::cli::main(nameless.chain(args)),
+        Program::Bastion => notifier::cli::run(args),
     }
-    notifier::cli::run(args)
 }
 
-fn is_linkprobe(called: Option<&OsStr>) -> bool {
-    called.and_then(|path| Path::new(path).file_name()) == Some(OsStr::new("linkprobe"))
+/// Who is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Bastion,
+    Cloud,
+    Linkprobe,
+}
+
+fn who(called: Option<&OsStr>) -> Program {
+    match called.and_then(|path| Path::new(path).file_name()).and_then(OsStr::to_str) {
+        Some("linkprobe") => Program::Linkprobe,
+        Some("tunnelwatch-cloud") => Program::Cloud,
+        _ => Program::Bastion,
+    }
 }
 
 #[cfg(test)]
@@ -26,16 +41,18 @@ mod tests {
     #[test]
     fn the_last_part_of_its_name_says_who_is_called() {
         for (called, want) in [
-            (Some("linkprobe"), true),
-            (Some("/usr/bin/linkprobe"), true),
-            (Some("./linkprobe"), true),
-            (Some("bastion"), false),
-            (Some("/linkprobe/bastion"), false),
-            (Some("linkprobe2"), false),
-            (Some(""), false),
-            (None, false),
+            (Some("linkprobe"), Program::Linkprobe),
+            (Some("/usr/bin/linkprobe"), Program::Linkprobe),
+            (Some("./linkprobe"), Program::Linkprobe),
+            (Some("/usr/lib/pam-bastion/tunnelwatch-cloud"), Program::Cloud),
+            (Some("bastion"), Program::Bastion),
+            (Some("/linkprobe/bastion"), Program::Bastion),
+            (Some("linkprobe2"), Program::Bastion),
+            (Some("tunnelwatch"), Program::Bastion),
+            (Some(""), Program::Bastion),
+            (None, Program::Bastion),
         ] {
-            assert_eq!(is_linkprobe(called.map(OsStr::new)), want, "{called:?}");
+            assert_eq!(who(called.map(OsStr::new)), want, "{called:?}");
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Stand-in for Twilio's Messages API, or for one of [`Like`], which misbehaves when told to.
 //!
-//! `provider --listen 127.0.0.1:0 --log FILE [--like NAME] [--tls CERT KEY] [--sid AC..] [--token ..]`
+//! `provider --listen 127.0.0.1:0 --log FILE [--like NAME | --cloud NAME] [--tls CERT KEY] [--sid AC..] [--token ..]`
 //! prints `listening on ADDRESS` and appends one JSON line to FILE for each request
 //! ([`bastion_tests::provider::Record`]). Rules of misbehaviour
 //! ([`bastion_tests::fault::Fault`], JSON) are taken from standard input, one a line, each
-//! answered `control: ok`, and from `PUT /control`. The end of standard input means nothing.
+//! answered `control: ok`, and from `PUT /control`. The end of standard input means nothing. With `--cloud` it is one of
+//! [`bastion_tests::cloud`], and takes `{"cloud":{..}}` as well ([`bastion_tests::cloud::Order`]): it then prints
+//! `machine: {..}` first.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bastion_tests::cloud::{self, Cloud};
 use bastion_tests::fault::{Act, Fault, Script, Until};
 use bastion_tests::ffi;
 use bastion_tests::like::Like;
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
 
 struct Provider {
     like: Like,
+    cloud: Option<Mutex<Cloud>>,
     account: Mutex<Account>,
     /// Requests and connections so far.
     requests: AtomicU64,
@@ -62,7 +66,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut log = PathBuf::from("provider.log");
     let (mut sid, mut token) = (ACCOUNT_SID.to_owned(), AUTH_TOKEN.to_owned());
     let mut tls = None;
-    let mut like = Like::Twilio;
+    let (mut like, mut cloud) = (Like::Twilio, None);
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
@@ -71,6 +75,12 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             Long("like") => {
                 let name = args.value()?.string()?;
                 like = Like::named(&name).ok_or_else(|| format!("like nobody: {name}"))?;
+            }
+            Long("cloud") => {
+                let name = args.value()?.string()?;
+                let named = cloud::Like::named(&name);
+                let named = named.ok_or_else(|| format!("no cloud of that name: {name}"))?;
+                (like, cloud) = (Like::Anybody, Some(Mutex::new(Cloud::new(named))));
             }
             Long("sid") => sid = args.value()?.string()?,
             Long("token") => token = args.value()?.string()?,
@@ -91,6 +101,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     };
     let provider = Arc::new(Provider {
         like,
+        cloud,
         requests: AtomicU64::new(0),
         connections: AtomicU64::new(0),
         account: Mutex::new(Account { sid, token, messages: Vec::new() }),
@@ -118,7 +129,15 @@ impl Provider {
     }
 
     fn control(&self, json: &str, address: SocketAddr) -> Result<(), serde_json::Error> {
-        let fault: Fault = serde_json::from_str(json)?;
+        let json: Value = serde_json::from_str(json)?;
+        if let (Some(cloud), Some(order)) = (&self.cloud, json.get("cloud")) {
+            let order = serde_json::from_value(order.clone())?;
+            let mut cloud = locked(cloud);
+            cloud.order(order, unix_ms());
+            println!("machine: {}", serde_json::to_string(&cloud.machine(unix_ms()))?);
+            return Ok(());
+        }
+        let fault: Fault = serde_json::from_value(json)?;
         let refuse = fault.act == Act::Refuse;
         locked(&self.script).apply(fault, Instant::now());
         self.changed.notify_all();
@@ -234,6 +253,9 @@ impl Provider {
     }
 
     fn right_answer(&self, request: &Request) -> Answer {
+        if let Some(cloud) = &self.cloud {
+            return locked(cloud).answer(request, unix_ms());
+        }
         match self.like {
             Like::Twilio => locked(&self.account).answer(request, SystemTime::now()),
             like => like.answer(request, self.requests.fetch_add(1, Ordering::Relaxed) + 1),
@@ -242,6 +264,9 @@ impl Provider {
 
     /// An error as the provider writes it, which says `text`.
     fn error(&self, status: u16, text: &str) -> String {
+        if let Some(cloud) = &self.cloud {
+            return text_of(&locked(cloud).error(status, "told_to", text).body);
+        }
         text_of(&self.like.error(status, text).body)
     }
 
@@ -253,7 +278,11 @@ impl Provider {
         let pair =
             String::from_utf8(STANDARD.decode(basic).unwrap_or_default()).unwrap_or_default();
         let password = pair.split_once(':').map_or("", |(_, password)| password);
-        let secret = if self.like == Like::Twilio { password } else { self.like.secret() };
+        let secret = match (&self.cloud, self.like) {
+            (Some(_), _) => header.rsplit(' ').next().unwrap_or_default(),
+            (None, Like::Twilio) => password,
+            (None, like) => like.secret(),
+        };
         let escape = |c: char| format!("\\u{:04x}", u32::from(c));
         let escaped: String = secret.chars().map(escape).collect();
         let encoded = request.path.replace(':', "%3A").replace('/', "%2F");
@@ -261,6 +290,9 @@ impl Provider {
     }
 
     fn authorized(&self, request: &Request) -> bool {
+        if let Some(cloud) = &self.cloud {
+            return locked(cloud).authorized(request);
+        }
         match self.like {
             Like::Twilio => locked(&self.account).authorized(request),
             like => like.authorized(request),
@@ -324,6 +356,7 @@ impl Provider {
                         let code = fault.code.unwrap_or_else(|| usual_code(status));
                         error(status, code, "told to").body.to_string()
                     }
+                    _ if self.cloud.is_some() => self.error(status, "told to"),
                     like => coded(like.error(status, "told to").body, fault.code),
                 };
                 let mut extra: Vec<_> =
@@ -497,6 +530,12 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Request, usize, usize)>> {
     };
     let length = request.headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
     Ok(Some((request, head, length)))
+}
+
+/// Milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A lock that a panic of another thread does not close.

@@ -95,7 +95,7 @@ fn listeners(tcp: &str, tcp6: &str) -> Vec<Listener> {
 }
 
 /// An address as words of 32 bits in the machine's byte order.
-fn parse_address(hex: &str) -> Option<IpAddr> {
+pub(crate) fn parse_address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let word = u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?;
         Some(word.to_ne_bytes())

@@ -176,7 +176,7 @@ fn arguments(tunnel: &Tunnel, more: Vec<OsString>, own: &Path) -> Vec<OsString> 
     let mut words: Vec<OsString> = first.map(OsString::from).into();
     words.extend(ssh::to_the_jump_host(tunnel, &["ControlPath=none".to_owned()], own));
     words.extend(more);
-    words.extend(["--".into(), tunnel.jump.host.clone().into()]);
+    words.extend(["--".into(), tunnel.destination().into()]);
     words
 }
 

@@ -22,6 +22,7 @@ const OF_SSH: &[&str] = &[
     "jump",
     "known-hosts",
     "metered",
+    "on-demand",
     "port",
     "release",
     "remote-ports",
@@ -143,7 +144,8 @@ fn means(section: &mut Section<'_, '_>) -> Option<Means> {
     }
 }
 
-fn command(section: &mut Section<'_, '_>, key: &str) -> Option<Vec<String>> {
+/// A program's whole path, and its arguments.
+pub(crate) fn command(section: &mut Section<'_, '_>, key: &str) -> Option<Vec<String>> {
     let word = |text: &str| match text.contains('\0') {
         true => Err("a NUL cannot be handed to a program"),
         false => Ok(text.to_owned()),

@@ -2,14 +2,14 @@
 
 _tunnelwatch() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local command='' config=/etc/bastion/bastion.toml words='' word i
+    local command='' what='' config=/etc/bastion/bastion.toml words='' word i
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
         --config) ((++i < COMP_CWORD)) && config=${COMP_WORDS[i]} ;;
         --run-dir | --host-key) ((++i)) ;;
         -*) ;;
-        *) [[ -n $command ]] || command=$word ;;
+        *) if [[ -z $command ]]; then command=$word; else what=$word; fi ;;
         esac
     done
     COMPREPLY=()
@@ -27,9 +27,13 @@ _tunnelwatch() {
     --host-key) return ;;
     esac
     case $command in
-    '') words='run enroll check watch release status retry is-configured --version' ;;
+    '') words='run enroll check watch release status jump retry is-configured --version' ;;
     enroll) words="--host-key $(_tunnelwatch_names "$config")" ;;
     status) words='--json' ;;
+    jump)
+        words="--json $(_tunnelwatch_names "$config")"
+        [[ -n $what ]] || words='start stop status --json'
+        ;;
     is-configured) words='run watch' ;;
     esac
     words+=' --config --run-dir --help'

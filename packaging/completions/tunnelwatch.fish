@@ -10,7 +10,7 @@ function __tunnelwatch_names
         here && /^[ \t]*name[ \t]*=/ { split($0, part, "\""); print part[2] }' $config 2>/dev/null
 end
 
-set -l commands run enroll check watch release status retry is-configured
+set -l commands run enroll check watch release status jump retry is-configured
 set -l none "not __fish_seen_subcommand_from $commands"
 
 complete -c tunnelwatch -f
@@ -25,10 +25,14 @@ complete -c tunnelwatch -n $none -a check -d 'find what is wrong'
 complete -c tunnelwatch -n $none -a watch -d 'jump host: see whether the ports answer'
 complete -c tunnelwatch -n $none -a release -d 'jump host: end a session that holds a port'
 complete -c tunnelwatch -n $none -a status -d 'internal host: how the tunnels are'
+complete -c tunnelwatch -n $none -a jump -d 'internal host: start and stop the jump host'
 complete -c tunnelwatch -n $none -a retry -d 'try now'
 complete -c tunnelwatch -n $none -a is-configured -d 'for the units'
 
 complete -c tunnelwatch -n '__fish_seen_subcommand_from enroll' -a '(__tunnelwatch_names)' -d tunnel
 complete -c tunnelwatch -n '__fish_seen_subcommand_from enroll' -l host-key -x -d "fingerprint of the jump host's key"
 complete -c tunnelwatch -n '__fish_seen_subcommand_from status' -l json -d 'as JSON'
+complete -c tunnelwatch -n '__fish_seen_subcommand_from jump; and not __fish_seen_subcommand_from start stop' -l json -d 'as JSON'
+complete -c tunnelwatch -n '__fish_seen_subcommand_from jump; and not __fish_seen_subcommand_from start stop status' -a 'start stop status' -d 'the jump host'
+complete -c tunnelwatch -n '__fish_seen_subcommand_from jump; and __fish_seen_subcommand_from start stop status' -a '(__tunnelwatch_names)' -d tunnel
 complete -c tunnelwatch -n '__fish_seen_subcommand_from is-configured' -a 'run watch' -d 'of this unit'

@@ -55,6 +55,7 @@ pub mod link;
 pub mod login;
 pub mod mail;
 pub mod manual;
+pub mod on_demand;
 pub mod pam;
 pub mod process;
 pub mod provider;

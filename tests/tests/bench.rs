@@ -57,6 +57,7 @@ fn the_bench_of_a_tunnel_has_all_faults_and_what_is_to_be_told_is_told() {
         assert_ne!(row(fault)["peer"], "", "{fault}");
     }
     assert!(row("F4 beyond this host, with `release`")["figures"]["back_s"].is_number());
+    assert!(row("jump host on demand")["figures"]["usable_s"].is_number());
     for start in ["CPU", "bytes a day", "the same, metered"] {
         assert_ne!(row(start)["measured"], "", "{start}");
     }

@@ -26,6 +26,9 @@ struct Key {
 /// `[notify.channel.NAME] type = "slack"`.
 const CHANNEL: &str = "[notify.channel.NAME]";
 
+/// `[tunnel.on-demand] provider = "ec2"`.
+const ON_DEMAND: &str = "[tunnel.on-demand]";
+
 fn key(section: &str, definition: &Definition) -> Key {
     let at = format!("{section} {}", definition.term);
     let (name, about) = definition.term.split_once(" (").expect(&at);
@@ -74,6 +77,8 @@ fn exemplified() -> BTreeMap<String, Vec<(String, String)>> {
                 section = format!("{CHANNEL} type = {value}");
             } else if (name, value) == ("type", "\"external\"") {
                 section.push_str(" type = \"external\"");
+            } else if name == "provider" && section == ON_DEMAND {
+                section = format!("{ON_DEMAND} provider = {value}");
             } else {
                 found.entry(section.clone()).or_default().push((name.into(), value.into()));
             }
@@ -93,8 +98,8 @@ fn every_key_of_the_example_file_is_described() {
     assert!(exemplified.len() > 15, "{:?}", exemplified.keys());
     for (section, keys) in &exemplified {
         let mut known = names(section);
-        if section.starts_with(CHANNEL) {
-            known.extend(names(CHANNEL));
+        for common in [CHANNEL, ON_DEMAND].iter().filter(|common| section.starts_with(**common)) {
+            known.extend(names(common));
         }
         for (key, _) in keys {
             assert!(known.contains(key.as_str()), "bastion.toml(5), {section}: no {key}");
@@ -144,6 +149,23 @@ fn least(section: &str) -> &'static [&'static str] {
             "start|stop = [\"/bin/true\"]",
             "stop|start = [\"/bin/true\"]",
         ],
+        "[tunnel.on-demand]" => {
+            &["link = \"main\"", "provider = \"exec\"", "command = [\"/bin/true\"]"]
+        }
+        "[tunnel.on-demand] provider = \"ec2\"" => &[
+            "link = \"main\"",
+            "instance = \"i-0123456789abcdef0\"",
+            "region = \"eu-central-1\"",
+            "access-key-id = \"AKIAIOSFODNN7EXAMPLE\"",
+            "secret-key-file = \"key\"",
+        ],
+        "[tunnel.on-demand] provider = \"digitalocean\""
+        | "[tunnel.on-demand] provider = \"hetzner\"" => {
+            &["link = \"main\"", "instance = \"1\"", "token-file = \"token\""]
+        }
+        "[tunnel.on-demand] provider = \"exec\"" => {
+            &["link = \"main\"", "command = [\"/bin/true\"]"]
+        }
         "[[tunnel-watch]]" => &["name = \"x\"", "ports = [2222]"],
         "[[link]]" => &["name = \"x\""],
         _ => &[],
@@ -152,10 +174,15 @@ fn least(section: &str) -> &'static [&'static str] {
 
 /// A file with this section alone, and in it what has to be there, but for the keys `without`, and `with`.
 fn file(section: &str, without: &str, with: &str) -> String {
-    let (head, kind) = section.split_once(" type = ").unwrap_or((section, ""));
+    let (head, kind) = section.split_once("] ").map_or((section, ""), |(head, kind)| (head, kind));
     let mut lines = vec![head.replace("NAME", "probe")];
     if !kind.is_empty() {
-        lines.push(format!("type = {kind}"));
+        lines[0].push(']');
+        lines.push(kind.to_owned());
+    }
+    if section.starts_with(ON_DEMAND) {
+        let tunnel = ["[[tunnel]]"].iter().chain(least("[[tunnel]]"));
+        lines.splice(0..0, tunnel.map(|line| (*line).to_owned()));
     }
     // An API key and a token, a number and a service: one or the other.
     let instead = match without {
@@ -232,7 +259,7 @@ impl Vault {
 
     /// What its program makes of a file, as far as it can be seen, or what is wrong with it.
     fn read(&self, section: &str, text: &str) -> Result<String, Vec<Finding>> {
-        if section.starts_with("[[tunnel") {
+        if section.starts_with("[[tunnel") || section.starts_with(ON_DEMAND) {
             return tunnelwatch::config::Settings::parse(text).map(|read| format!("{read:?}"));
         }
         if section.starts_with("[[link") {

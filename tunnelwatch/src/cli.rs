@@ -33,9 +33,9 @@ commands:
                    of the same user that holds one of these ports and whose client is gone
   status [--json]  on the internal host: how they are; exit code 0 up, 1 one of several down, 2 down, 3 unknown
   retry            try now: after a repair, or when the line is back
-  jump status [--json] [NAME] | jump start [NAME] | jump stop [NAME]
-                   on the internal host, of a tunnel with [tunnel.on-demand]: whether its jump host runs and why; has it
-                   run until stop; has it off until the main line was back. As root or _tunnelwatch, but for status
+  jump start|stop|status [--json] [NAME]
+                   on the internal host, of a tunnel with [tunnel.on-demand]: has its jump host run until stop; has it off
+                   until the main line was back; says whether it runs and why. As root or _tunnelwatch, but for status
   is-configured run|watch
                    for the units: exit code 0 if the file has a [[tunnel]] (run) or a [[tunnel-watch]] (watch), or
                    cannot be understood; 1 if not

@@ -15,6 +15,7 @@ use crate::cause::{self, Cause};
 use crate::cli::print;
 use crate::config::{Settings, Tunnel};
 use crate::keys;
+use crate::on_demand::hand::located;
 use crate::proof::{self, run};
 use crate::sockets::Files;
 use crate::ssh::{self, Session};
@@ -44,7 +45,7 @@ pub struct Request<'a> {
 /// What is missing, with what to do.
 pub fn enroll(config: &Path, run_dir: &Path, request: &Request<'_>) -> Result<u8, Failure> {
     let settings = Settings::load(config).map_err(Failure::config)?;
-    let tunnel = pick(&settings.tunnels, request.name)?;
+    let tunnel = &located(pick(&settings.tunnels, request.name)?, run_dir)?;
     refuse_root(&tunnel.identity)?;
     let public = make_key(&tunnel.identity)?;
     pin(tunnel, request.host_key)?;
@@ -228,6 +229,14 @@ fn instructions(tunnel: &Tunnel, public: &str, known: &Known) -> String {
         }
         None => String::new(),
     };
+    let moves = match &tunnel.on_demand {
+        Some(_) => format!(
+            "\nHost {host}\n    # Another address at each start: the message that it is reachable has it.\n    \
+             HostName {}\n    HostKeyAlias {host}\n",
+            tunnel.destination()
+        ),
+        None => String::new(),
+    };
     // sshd has the user's shell run the command beside the key.
     let shell = if tunnel.release { "/bin/sh" } else { "/usr/sbin/nologin" };
     let list = |keys: &[String]| {
@@ -255,7 +264,7 @@ fn instructions(tunnel: &Tunnel, public: &str, known: &Known) -> String {
          [[tunnel-watch]]\nname = \"{name}\"\nports = [{ports}]\n{host_keys}\n\
          5. On your laptop, in ~/.ssh/config, with your names on both hosts for YOU; then: ssh {name}\n\n\
          Host {name}\n{fallback}    HostName 127.0.0.1\n    Port {home}\n    User YOU\n    \
-         HostKeyAlias {name}\n    ProxyJump YOU@{host}:{port}\n",
+         HostKeyAlias {name}\n    ProxyJump YOU@{host}:{port}\n{moves}",
         line = authorized_key(tunnel, public),
         name = tunnel.name,
         ports = ports.join(", "),

@@ -234,6 +234,9 @@ impl Run {
         }
         // What was told of tunnels that are kept no more has nobody else to tell its end.
         self.teller.end_all_but(&names);
+        let served = self.kept.values().filter(|kept| kept.steward.is_some());
+        let served: Vec<String> = served.map(|kept| kept.one.name().to_owned()).collect();
+        self.teller.left_behind(&served);
     }
 
     fn keep(&self, one: One) -> io::Result<Kept> {

@@ -14,7 +14,7 @@ use notifier::clock::millis;
 use notifier::clock::{BootStamp, Stamp, unix_ms};
 use notifier::config::host::Host;
 use notifier::daemon::outbox::Outbox;
-use notifier::daemon::told::{Memory, Told};
+use notifier::daemon::told::{Memory, Told, state_dir};
 use notifier::daemon::words;
 use notifier::event::{Condition, Note, Severity, Status, Tally, Unit, What};
 use notifier::foreign::Foreign;
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Tunnel;
 use crate::on_demand::Jump;
+use crate::on_demand::note::left_behind;
 
 /// The state file, and the metrics, in the run directory.
 pub const STATE: &str = "status.json";
@@ -291,6 +292,20 @@ impl Teller {
         );
     }
 
+    /// Tells of jump hosts that run, and that nobody stops any more, as the file says nothing of them; `served` are those
+    /// of which it does.
+    pub fn left_behind(&self, served: &[String]) {
+        for (name, runs) in left_behind(&state_dir(STATE_DIR), served) {
+            let at = runs.address.map(|address| format!(" at {address}")).unwrap_or_default();
+            let text = format!(
+                "jump host of {name}: it runs{at}, and nobody stops it any more, as [tunnel.on-demand] is gone: stop it at \
+                 the provider, if it is not to run"
+            );
+            self.log(Level::Warning, &Line::new("jump-left").text("message", &text));
+            self.note(Severity::Warning, text);
+        }
+    }
+
     /// Tells something that is no condition.
     pub fn note(&self, severity: Severity, text: String) {
         self.tell(severity, What::Note(Note { text }));
@@ -309,7 +324,7 @@ impl Teller {
         inner.heard.insert(of_jump(name), Instant::now());
         let words = |jump: &Jump| {
             let Jump { machine, wanted, address, logged_in, wish, trouble, .. } = jump.clone();
-            (machine, wanted, address, logged_in, wish, trouble)
+            (machine, wanted, address, logged_in, wish, trouble, timeless(Some(&jump.why)))
         };
         let before = inner.book.jumps.insert(name.to_owned(), jump.clone());
         let news = before.is_none_or(|before| words(&before) != words(jump));
@@ -379,6 +394,7 @@ impl Teller {
         let is_news = |before: &State| {
             (before.up, before.off_by_plan, &before.cause, &before.way)
                 != (state.up, state.off_by_plan, &state.cause, &state.way)
+                || timeless(before.why.as_deref()) != timeless(state.why.as_deref())
                 || is_another(before.proved_s, state.proved_s)
         };
         let before = inner.book.tunnels.get(name);
@@ -459,6 +475,11 @@ impl Inner {
     }
 }
 
+/// What is said, without the numbers in it: that a time has passed is no news.
+fn timeless(why: Option<&str>) -> String {
+    why.unwrap_or_default().chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
 /// The thread of a tunnel's jump host, which has no name of a tunnel.
 fn of_jump(name: &str) -> String {
     format!("{name} jump")
@@ -481,8 +502,11 @@ fn condition(name: &str, status: Status, text: String) -> What {
 /// The state in the text format of Prometheus.
 fn metrics(book: &Book) -> String {
     type Pick = fn(&State) -> Option<u64>;
-    let all: [(&str, &str, Pick); 4] = [
+    let all: [(&str, &str, Pick); 5] = [
         ("up", "Whether it was proved to work.", |state| Some(state.up.into())),
+        ("off_by_plan", "Whether it is not up because its jump host is off by plan.", |state| {
+            Some(state.off_by_plan.into())
+        }),
         ("home", "Whether it is on its first port.", |state| state.home().map(u64::from)),
         ("proof_milliseconds", "How long the last proof took.", |state| state.proof_ms),
         ("proved_timestamp_seconds", "When it was last proved.", |state| state.proved_s),

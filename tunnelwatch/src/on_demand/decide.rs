@@ -104,7 +104,7 @@ pub struct Policy {
     told_unknown: bool,
     nobody_ms: Option<u64>,
     want: Want,
-    people: usize,
+    people: (usize, usize),
 }
 
 impl Policy {
@@ -136,7 +136,7 @@ impl Policy {
             told_unknown: false,
             nobody_ms: None,
             want: Want { on: false, why, cap: false, by_hand: false },
-            people: 0,
+            people: (0, 0),
         }
     }
 
@@ -237,7 +237,7 @@ impl Policy {
     /// What it is, why, and what keeps it so, for a person.
     #[must_use]
     pub fn why(&self) -> String {
-        let waits = match (&self.note.runs, self.people) {
+        let waits = match (&self.note.runs, self.people.0) {
             (Some(_), people @ 1..) if !self.want.on => {
                 format!("; it is stopped when the {people} who are logged in through it have gone")
             }
@@ -293,9 +293,8 @@ impl Policy {
             Link::Unknown(_) => self.unknown_ms.or(Some(now.ms)),
             _ => None,
         };
-        let (sure, fresh) = inputs.people;
-        self.people = sure + fresh;
-        self.nobody_ms = if sure > 0 { None } else { self.nobody_ms.or(Some(now.ms)) };
+        self.people = inputs.people;
+        self.nobody_ms = if inputs.people.0 > 0 { None } else { self.nobody_ms.or(Some(now.ms)) };
         self.note.count(&now.stamp);
     }
 
@@ -395,7 +394,7 @@ impl Policy {
             self.nobody_ms.is_some_and(|since| now.ms.saturating_sub(since) >= patience_ms);
         let just_asked =
             matches!(self.accepted, Some((Verb::Stop, at)) if now.ms < at + STOP_AGAIN_MS);
-        (ours || self.want.by_hand) && self.people == 0 && nobody && !just_asked
+        (ours || self.want.by_hand) && self.people == (0, 0) && nobody && !just_asked
     }
 
     fn ask(&mut self, verb: Verb, now: &Now, actions: &mut Vec<Action>) {

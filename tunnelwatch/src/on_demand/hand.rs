@@ -66,6 +66,38 @@ pub fn jump(
     print(&format!("the jump host of {name} {what}; {then}\n"))
 }
 
+/// The tunnel, with the address that its jump host has now.
+///
+/// # Errors
+///
+/// When there is none, as it does not run.
+pub fn located(tunnel: &Tunnel, run_dir: &Path) -> Result<Tunnel, Failure> {
+    let mut tunnel = tunnel.clone();
+    if tunnel.on_demand.is_none() {
+        return Ok(tunnel);
+    }
+    let name = &tunnel.name;
+    let jump = status::book(run_dir).ok().and_then(|(mut book, _)| book.jumps.remove(name));
+    let off = || {
+        Failure::unavailable(format!(
+            "the jump host of {name} does not run; as root: systemctl start --no-block tunnelwatch; tunnelwatch jump start \
+             {name}; and when tunnelwatch jump status says that it is on, this again"
+        ))
+    };
+    tunnel.address = match jump {
+        Some(Jump { machine: Some(Machine::On), address, .. }) => address,
+        Some(_) => return Err(off()),
+        // Without a `run` it may run all the same, from before.
+        None => Some(noted_address(&state_dir(STATE_DIR), name).ok_or_else(off)?),
+    };
+    Ok(tunnel)
+}
+
+/// Where it is by its note.
+fn noted_address(dir: &Path, name: &str) -> Option<String> {
+    Store::new(dir, name).note().ok()?.runs?.address
+}
+
 /// Names of the tunnels that are meant.
 fn names(settings: &Settings, name: Option<&str>) -> Result<Vec<String>, Failure> {
     let has = |tunnel: &&Tunnel| tunnel.on_demand.is_some();

@@ -129,6 +129,23 @@ fn month_of(unix_ms: u64) -> String {
     format!("{:04}-{month:02}", year + era * 400 + more)
 }
 
+/// What runs of jump hosts that nobody sees to any more, as the file has no such tunnel: it is for a person from now on,
+/// and told once. `kept` are those that somebody sees to.
+#[must_use]
+pub fn left_behind(dir: &Path, kept: &[String]) -> Vec<(String, Runs)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".jump")?.to_owned()));
+    let left = names.filter(|name| !kept.contains(name)).filter_map(|name| {
+        let mut note = Store::new(dir, &name).note().ok()?;
+        let runs = note.runs.take()?;
+        // What it has used of the month stays on record.
+        Store::new(dir, &name).keep(&note).ok()?;
+        Some((name, runs))
+    });
+    left.collect()
+}
+
 /// The files of one tunnel in the state directory.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -278,6 +295,12 @@ mod tests {
         assert_eq!(store.note().unwrap(), note);
         store.make_wish(true).unwrap();
         assert!(store.wish().unwrap().start && store.wished().is_some());
+        let runs = Some(Runs { ours: true, ..Runs::default() });
+        store.keep(&Note { runs, ..note.clone() }).unwrap();
+        assert!(left_behind(&dir, &["home".to_owned()]).is_empty());
+        assert_eq!(left_behind(&dir, &[])[0].0, "home");
+        assert!(left_behind(&dir, &[]).is_empty(), "it is told once");
+        assert_eq!(store.note().unwrap(), note);
         std::fs::write(dir.join("home.jump"), "{").unwrap();
         assert!(store.note().is_err());
         std::fs::remove_dir_all(dir).unwrap();

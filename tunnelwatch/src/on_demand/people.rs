@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
+
+use notifier::ffi::geteuid;
 
 use crate::check::jump::parse_address;
 
@@ -42,27 +45,38 @@ fn connections(pid: u32, target: SocketAddr) -> Vec<u64> {
     let to_target = fs::read_to_string(table).map(|text| established(&text, target));
     let to_target = to_target.unwrap_or_default();
     if to_target.is_empty() {
-        return to_target;
+        return Vec::new();
     }
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(entries) => entries.flatten(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        // Whose they are cannot be seen: all that this user has there, which are too many rather than too few.
+        Err(_) => {
+            return to_target
+                .into_iter()
+                .filter(|one| one.1 == geteuid())
+                .map(|one| one.0)
+                .collect();
+        }
+    };
     let sockets = entries.filter_map(|entry| {
         let link = fs::read_link(entry.path()).ok()?;
         link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
     });
-    sockets.filter(|inode| to_target.contains(inode)).collect()
+    sockets.filter(|inode| to_target.iter().any(|one| one.0 == *inode)).collect()
 }
 
-/// Inodes of the connections to `target` in a table as /proc/net/tcp has it (proc_net(5)).
-fn established(table: &str, target: SocketAddr) -> Vec<u64> {
+/// Inodes of the connections to `target`, and whose they are, in a table as /proc/net/tcp has it (proc_net(5)).
+fn established(table: &str, target: SocketAddr) -> Vec<(u64, u32)> {
     let of = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (address, port) = words.get(2)?.split_once(':')?;
         let to = SocketAddr::new(parse_address(address)?, u16::from_str_radix(port, 16).ok()?);
         // Established, or closed by sshd alone, as long as the other side has something to say.
         let is_open = matches!(words.get(3), Some(&"01" | &"08"));
-        let inode = words.get(9)?.parse().ok()?;
+        let (inode, uid) = (words.get(9)?.parse().ok()?, words.get(7)?.parse().ok()?);
         (to.port() == target.port() && to.ip() == target.ip().to_canonical() && is_open)
-            .then_some(inode)
+            .then_some((inode, uid))
     };
     table.lines().filter_map(of).collect()
 }

@@ -2,7 +2,7 @@
 //! where the jump host is.
 
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -293,10 +293,4 @@ impl Work {
     fn log(&self, level: Level, line: Line) {
         self.steward.teller.log(level, &line.text("tunnel", &self.steward.tunnel.name));
     }
-}
-
-/// What a tunnel's jump host is by its note, for who has no `run` to ask: where it is.
-#[must_use]
-pub fn noted_address(dir: &Path, name: &str) -> Option<String> {
-    Store::new(dir, name).note().ok()?.runs?.address
 }

@@ -7,6 +7,7 @@
 mod fault;
 mod idle;
 mod keeper;
+mod on_demand;
 pub mod port;
 mod power;
 mod rows;
@@ -229,6 +230,7 @@ pub fn measure(table: &mut Table, effort: Effort, cap: Option<u64>) {
     jobs.sort_by_key(|job| std::cmp::Reverse(job.length()));
     measured.extend(at_once(&jobs, AT_ONCE, Job::run));
     rows::add(table, &measured, effort, cap);
+    on_demand::measure(table, effort);
 }
 
 /// What is done to whom, and how often.

@@ -20,7 +20,7 @@ impl Policy {
         self.note.told.cap = Some((month, now.stamp.clone()));
         let (most, runs) = (self.rules.most_a_month, self.note.runs.is_some());
         actions.push(Action::Keep);
-        actions.push(Action::Tell(Tale::Cap { most, runs, people: self.people }));
+        actions.push(Action::Tell(Tale::Cap { most, runs, people: self.people.0 }));
     }
 
     pub(super) fn tell(&mut self, inputs: &Inputs, now: &Now, actions: &mut Vec<Action>) {

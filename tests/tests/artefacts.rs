@@ -20,8 +20,8 @@ const MAX_SENDER: u64 = 3_340_000;
 /// The same without the feature `mail`, where the goal is 1.8 MB.
 const MAX_SENDER_WITHOUT_MAIL: u64 = 3_140_000;
 
-/// Most that the tunnel's keeper may weigh, stripped, in bytes.
-const MAX_TUNNEL: u64 = 1_200_000;
+/// Most that the tunnel's keeper may weigh, stripped, in bytes: 0.12 MB of it start and stop a jump host.
+const MAX_TUNNEL: u64 = 1_400_000;
 
 /// Most that linkprobe may weigh, stripped, in bytes: HTTPS is 1.6 MB of it, as in the sender.
 const MAX_LINK: u64 = 3_200_000;

@@ -207,7 +207,6 @@ impl Provider {
     /// # Panics
     ///
     /// When the provider is no cloud, or does not understand it.
-    #[expect(clippy::must_use_candidate, reason = "often called for the order alone")]
     pub fn order(&mut self, order: &Order) -> Machine {
         self.daemon.say(&serde_json::json!({ "cloud": order }).to_string());
         self.said += 1;

@@ -57,23 +57,73 @@ impl Moto {
         moto
     }
 
+    /// Asks as the account's owner, whom it believes; answers the XML.
+    fn own(&self, service: &str, form: &[&str]) -> String {
+        let scope = format!("{ACCESS_KEY}/20260101/{REGION}/{service}/aws4_request");
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-f", "-m", "30", &format!("http://{}/", self.at), "-H"]).arg(format!(
+            "Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+        ));
+        for field in form {
+            curl.args(["--data-urlencode", field]);
+        }
+        finish(&mut curl, b"").ok().text()
+    }
+
     /// An instance of its own; it runs.
     fn instance(&self) -> String {
-        let scope = format!("{ACCESS_KEY}/20260101/{REGION}/ec2/aws4_request");
-        let output = finish(
-            Command::new("curl")
-                .args(["-sS", "-m", "30", &format!("http://{}/", self.at), "-H"])
-                .arg(format!(
-                    "Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
-                ))
-                .args(["-d", "Action=RunInstances&Version=2016-11-15&MinCount=1&MaxCount=1"])
-                .args(["-d", "ImageId=ami-12c6146b&InstanceType=t3.micro"]),
-            b"",
+        let said = self.own(
+            "ec2",
+            &[
+                "Action=RunInstances",
+                "Version=2016-11-15",
+                "MinCount=1",
+                "MaxCount=1",
+                "ImageId=ami-12c6146b",
+                "InstanceType=t3.micro",
+            ],
         );
-        let said = output.ok().text();
-        let (_, rest) = said.split_once("<instanceId>").unwrap_or_else(|| panic!("{said}"));
-        rest.split('<').next().unwrap().to_owned()
+        inside(&said, "instanceId")
     }
+
+    /// A user with this policy, if any: id and secret of his key.
+    fn user(&self, name: &str, policy: Option<&str>) -> (String, String) {
+        let user = format!("UserName={name}");
+        self.own("iam", &["Action=CreateUser", "Version=2010-05-08", &user]);
+        if let Some(policy) = policy {
+            let document = format!("PolicyDocument={policy}");
+            self.own(
+                "iam",
+                &["Action=PutUserPolicy", "Version=2010-05-08", &user, "PolicyName=p", &document],
+            );
+        }
+        let said = self.own("iam", &["Action=CreateAccessKey", "Version=2010-05-08", &user]);
+        (inside(&said, "AccessKeyId"), inside(&said, "SecretAccessKey"))
+    }
+
+    /// From now on it looks at signatures and policies.
+    fn guards(&self) {
+        let url = format!("http://{}/moto-api/reset-auth", self.at);
+        let _ = finish(
+            Command::new("curl").args([
+                "-sS",
+                "-f",
+                "-H",
+                "Content-Type: text/plain",
+                "-d",
+                "0",
+                &url,
+            ]),
+            b"",
+        )
+        .ok();
+    }
+}
+
+/// The text of the first element of that name.
+fn inside(xml: &str, name: &str) -> String {
+    let rest = xml.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{name}: {xml}")).1;
+    rest.split('<').next().unwrap().to_owned()
 }
 
 impl Drop for Moto {
@@ -90,15 +140,20 @@ struct Jump {
 
 impl Jump {
     fn new(dir: &Path, instance: &str, endpoint: SocketAddr) -> Self {
+        Self::with_key(dir, instance, endpoint, [ACCESS_KEY, SECRET_KEY])
+    }
+
+    fn with_key(dir: &Path, instance: &str, endpoint: SocketAddr, key: [&str; 2]) -> Self {
         let secret = dir.join("secret");
-        fs::write(&secret, SECRET_KEY).unwrap();
+        fs::write(&secret, key[1]).unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let config = dir.join("bastion.toml");
         let text = format!(
             "[[tunnel]]\nname = \"home\"\njump = \"tunnel@jump\"\nremote-ports = [2222]\n\
              [tunnel.on-demand]\nlink = \"main\"\nprovider = \"ec2\"\ninstance = \"{instance}\"\n\
-             region = \"{REGION}\"\naccess-key-id = \"{ACCESS_KEY}\"\nsecret-key-file = \"{}\"\n\
+             region = \"{REGION}\"\naccess-key-id = \"{}\"\nsecret-key-file = \"{}\"\n\
              endpoint = \"http://{endpoint}\"\n",
+            key[0],
             secret.display()
         );
         fs::write(&config, text).unwrap();
@@ -182,5 +237,41 @@ fn an_instance_that_ec2_does_not_know_is_gone() {
     let output = jump.call("start");
     assert_eq!(output.code, Some(78), "{output:?}");
     assert!(output.errors().contains("InvalidInstanceID.NotFound"), "{output:?}");
+    let _ = fs::remove_dir_all(dir);
+}
+
+#[test]
+fn the_policy_of_the_examples_is_enough_and_no_key_without_it_is() {
+    let Some(bin) = moto() else { return };
+    require("tunnelwatch-cloud");
+    let dir = scratch("moto-policy");
+    let moto = Moto::start(&bin, &dir);
+    let instance = moto.instance();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/examples/ec2-policy.json");
+    let policy = fs::read_to_string(file).unwrap();
+    // IAM looks at it as it is; but moto's EC2 takes each request for one of all instances.
+    moto.user("as-it-is", Some(&policy));
+    let one = "\"arn:aws:ec2:eu-central-1:123456789012:instance/i-0123456789abcdef0\"";
+    assert!(policy.contains(one), "{policy}");
+    let (id, secret) = moto.user("jump", Some(&policy.replace(one, "\"*\"")));
+    let (other, others) = moto.user("nobody", None);
+    moto.guards();
+    let with = |id: &str, secret: &str| Jump::with_key(&dir, &instance, moto.at, [id, secret]);
+    let jump = with(&id, &secret);
+    jump.wait("on");
+    let _ = jump.told("stop");
+    jump.wait("off");
+    let _ = jump.told("start");
+    jump.wait("on");
+    for (id, secret, words) in [
+        (&other, &others, "AccessDenied"),
+        (&id, &others, "AuthFailure"),
+        (&"AKIAIOSFODNN7EXAMPLE".to_owned(), &secret, "AuthFailure"),
+    ] {
+        let output = with(id, secret).call("describe");
+        assert_eq!(output.code, Some(77), "{output:?}");
+        assert!(output.errors().contains(words), "{output:?}");
+        assert!(!output.errors().contains(secret.as_str()), "{output:?}");
+    }
     let _ = fs::remove_dir_all(dir);
 }

@@ -42,6 +42,7 @@ pub mod certificates;
 pub mod clock;
 pub mod disk;
 pub mod doctor;
+pub mod drill;
 pub mod fault;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;

@@ -89,6 +89,16 @@ fn read(path: &Path) -> io::Result<(File, Vec<u8>)> {
     Ok((file, text))
 }
 
+/// Whether who we are may replace a file by one that is like it.
+fn is_own(file: &File) -> io::Result<()> {
+    let (owner, we) = (file.metadata()?.uid(), ffi::geteuid());
+    if we == 0 || owner == we {
+        return Ok(());
+    }
+    let text = format!("belongs to uid {owner}, so a new one in its place would not be the same");
+    Err(io::Error::other(text))
+}
+
 /// Puts `text` in the place of the file at `path`, of which `like` is what was read.
 fn replace(path: &Path, like: &File, text: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -192,10 +202,13 @@ pub fn serve(word: &str, file: &Path, words: &[String]) -> Result<(), Failure> {
         }
         REMOVE => print(&remove(file, words).map_err(failed)?.to_string()),
         _ => {
-            let found = real(file).and_then(|path| read(&path));
-            let text = match found {
+            let text = match real(file).and_then(|path| read(&path)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-                other => other.map_err(failed)?.1,
+                other => {
+                    let (file, text) = other.map_err(failed)?;
+                    is_own(&file).map_err(failed)?;
+                    text
+                }
             };
             print(&without(&text).1.to_string());
         }

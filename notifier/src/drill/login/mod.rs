@@ -171,16 +171,19 @@ fn is_under_way() -> bool {
     lock.is_ok_and(|lock| matches!(ffi::try_lock(&lock), Ok(false)))
 }
 
-/// Who the drill logs in as, where his key goes, and what sshd says.
-fn target(user: &str) -> Result<(Account, Place, String), place::Why> {
-    let account = place::account(user, &programs::ask("getent", &["passwd", "--", user]))?;
+/// Who the drill logs in as, where his key goes, and what sshd says; or how bad it is that there is none, and why.
+fn target(user: &str) -> Result<(Account, Place, String), (State, String, String)> {
+    let account = place::account(user, &programs::ask("getent", &["passwd", "--", user]))
+        // Somebody wanted a login, and does not get one.
+        .map_err(|(why, fix)| (State::Warning, why, fix))?;
     let words = sshd::for_user(user);
     let answer = programs::ask("sshd", &words.each_ref().map(String::as_str));
     let Some(text) = answer.good() else {
         let why = format!("sshd does not say how it is set up: {}", answer.first_words());
-        return Err((why, "sshd -t says what is wrong".into()));
+        return Err((State::Failed, why, "sshd -t says what is wrong".into()));
     };
-    let place = place::place(&account, &Effective::new(text))?;
+    let place = place::place(&account, &Effective::new(text))
+        .map_err(|(why, fix)| (State::Skipped, why, fix))?;
     Ok((account, place, text.to_owned()))
 }
 
@@ -250,42 +253,42 @@ impl Login<'_> {
             ),
             (_, Err(why)) => all(State::Skipped, why, ""),
             (Some(user), Ok(room)) => match self.prepare(user, room) {
-                Err((text, fix)) => all(State::Failed, &text, &fix),
+                Err((state, text, fix)) => all(state, &text, &fix),
                 Ok(ready) => self.all(&ssh, ready),
             },
         });
         parts
     }
 
-    fn prepare(&self, user: &str, room: &Room) -> Result<Ready, place::Why> {
+    /// What a login needs beside its line in the file.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none: how bad that is, text and remedy.
+    fn prepare(&self, user: &str, room: &Room) -> Result<Ready, (State, String, String)> {
         let begun = Instant::now();
+        let skipped = |(why, fix)| (State::Skipped, why, fix);
+        let failed = |why: String| match why.rsplit_once("; ") {
+            Some((text, fix)) => (State::Failed, text.to_owned(), fix.to_owned()),
+            None => (State::Failed, why, "df -h /run; bastion check".to_owned()),
+        };
         let (account, place, sshd) = target(user)?;
-        let (text, fix) =
-            ("cannot be changed", "make it so that it can, or name another user in [drill]");
-        let file = place.file.display().to_string();
-        let failed = |why: String| match why.contains(&file) {
-            true => (why, fix.to_owned()),
-            false => (format!("{file} {text}: {why}"), fix.to_owned()),
-        };
-        let keygen = |why: String| (why, "df -h /run".to_owned());
-        let left = keys::ask(self.own, &account, &place, keys::FIND, &[]).map_err(failed)?;
-        let left = left != "0";
+        let ask = |word| keys::ask(self.own, &account, &place, word, &[]);
+        let no_place =
+            |why| skipped((why, "in [drill]: a user whose file of keys is his own".into()));
+        let left = ask(keys::FIND).map_err(no_place)? != "0";
         if left {
-            keys::ask(self.own, &account, &place, keys::REMOVE, &[]).map_err(failed)?;
+            ask(keys::REMOVE).map_err(failed)?;
         }
-        let key = ssh::make_key(&room.dir).map_err(keygen)?;
+        let key = ssh::make_key(&room.dir).map_err(failed)?;
         let known = room.dir.join("known_hosts");
-        let keys = |why: String| match why.rsplit_once(": ") {
-            Some((text, fix)) => (text.to_owned(), fix.to_owned()),
-            None => (why, String::new()),
-        };
-        ssh::write_own_keys(&Effective::new(&sshd), &known).map_err(keys)?;
+        ssh::write_own_keys(&Effective::new(&sshd), &known).map_err(failed)?;
         let keeper = ssh::keeper().ok_or_else(|| {
-            ("tunnelwatch does not run".to_owned(), "systemctl status tunnelwatch".to_owned())
+            failed("tunnelwatch does not run; systemctl status tunnelwatch".into())
         })?;
-        ssh::hand_over(&room.dir, keeper)
-            .map_err(|error| keygen(format!("{}: {error}", room.dir.display())))?;
-        write_mark(&key.fingerprint).map_err(|error| keygen(format!("{}: {error}", mark::DIR)))?;
+        let io = |error| failed(format!("{}: {error}", room.dir.display()));
+        ssh::hand_over(&room.dir, keeper).map_err(io)?;
+        write_mark(&key.fingerprint).map_err(io)?;
         Ok(Ready { begun, account, place, key, known, keeper, left })
     }
 

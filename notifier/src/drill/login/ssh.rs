@@ -73,7 +73,7 @@ pub fn write_own_keys(sshd: &Effective<'_>, known: &Path) -> Result<(), String> 
     };
     let lines: String = sshd.all("hostkey").filter_map(public).map(line).collect();
     if lines.is_empty() {
-        return Err("the public halves of sshd's keys are not there: ssh-keygen -A".into());
+        return Err("the public halves of sshd's keys are not there; ssh-keygen -A".into());
     }
     fs::write(known, lines).map_err(|error| format!("{}: {error}", known.display()))
 }

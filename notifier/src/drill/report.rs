@@ -246,14 +246,16 @@ impl Report {
         serde_json::to_string_pretty(&all).unwrap_or_default() + "\n"
     }
 
-    /// What somebody has to be told now: the parts that failed, in a note; nothing where none did.
+    /// What somebody has to be told now: the parts that failed, in a note that begins with all their names, as a short
+    /// message is cut; nothing where none did.
     #[must_use]
     pub fn news(&self) -> Option<String> {
-        let failed: Vec<String> =
-            self.failed().map(|part| format!("{}: {}", part.name, part.text)).collect();
-        let [tried, ..] = self.counts();
-        let head = format!("drill: {} of {} failed: ", failed.len(), parts(tried));
-        (!failed.is_empty()).then(|| head + &failed.join("; ") + "; run: bastion drill")
+        let all = |one: fn(&Part) -> String| self.failed().map(one).collect::<Vec<_>>();
+        let names = all(|part| part.name.clone());
+        let texts = all(|part| format!("{}: {}", part.name, part.text));
+        (!names.is_empty()).then(|| {
+            format!("drill: failed: {}; run: bastion drill; {}", names.join(", "), texts.join("; "))
+        })
     }
 }
 

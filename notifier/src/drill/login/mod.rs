@@ -246,12 +246,12 @@ impl Login<'_> {
             return parts;
         }
         parts.extend(match (user, room) {
-            (None, _) => all(
+            (_, Err(why)) => all(State::Skipped, why, ""),
+            (None, Ok(_)) => all(
                 State::Skipped,
                 "nobody is named to log in as",
                 "in bastion.toml: [drill] user = a user who logs in here by a key",
             ),
-            (_, Err(why)) => all(State::Skipped, why, ""),
             (Some(user), Ok(room)) => match self.prepare(user, room) {
                 Err((state, text, fix)) => all(state, &text, &fix),
                 Ok(ready) => self.all(&ssh, ready),
@@ -356,6 +356,7 @@ impl Login<'_> {
             );
         }
         let user = &ready.account.name;
+        let begun = Instant::now();
         let went = ssh::log_in(&tunnel.name, user, &ready.key, &ready.known, &word, ready.keeper);
         let removed = self.cleanup.take_out();
         if let Err((text, fix)) = went {
@@ -374,8 +375,7 @@ impl Login<'_> {
                 format!("{good}; it is known good by rule {rule}, so nobody was told"),
             );
         }
-        let begun = Instant::now();
-        match alerts.next(until.min(begun + ALERT)) {
+        match alerts.next(until.min(Instant::now() + ALERT)) {
             Told::Sent(channels) if channels.is_empty() => Part::new(
                 name,
                 State::Warning,
@@ -384,7 +384,10 @@ impl Login<'_> {
             ),
             Told::Sent(channels) => {
                 let took = begun.elapsed().as_secs_f64();
-                Part::ok(name, format!("{good}; told after {took:.1} s by {}", channels.join(", ")))
+                Part::ok(
+                    name,
+                    format!("{good}; told {took:.1} s after it began, by {}", channels.join(", ")),
+                )
             }
             Told::Missing => failed(
                 &format!("{good}; but nobody is told of it: there is no alert"),

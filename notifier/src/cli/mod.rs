@@ -11,7 +11,7 @@ mod queue;
 mod report;
 mod run;
 mod send;
-mod test;
+pub(crate) mod test;
 mod why;
 
 use std::ffi::OsString;

@@ -4,20 +4,48 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use super::expiry;
 use super::report::{Part, State};
 use crate::channel::{Asked, Outcome};
+use crate::cli::test::CERTIFICATE;
 use crate::doctor::programs::{self, Answer};
 
 /// Longest time for one channel: a request of 15 s for each of its recipients, of whom few have more than one.
 const MOST: Duration = Duration::from_secs(40);
 
+/// How long before its end a server's certificate should have been renewed, in seconds: who does it by himself does it a
+/// third of its time before, which of the shortest usual ones is two weeks.
+const SOON_S: i64 = 10 * 86_400;
+
 /// Sends a test message over one channel, by `bastion test` in a process of its own: that is not root while it talks to
 /// the network, and can be ended.
 #[must_use]
-pub fn send(own: &Path, config: &Path, name: &str) -> Part {
+pub fn send(own: &Path, config: &Path, name: &str) -> Vec<Part> {
     let mut command = Command::new(own);
     command.arg("--config").arg(config).args(["test", "--drill", name]);
-    judge(name, &programs::hear(command, MOST))
+    let answer = programs::hear(command, MOST);
+    let mut parts = vec![judge(name, &answer)];
+    if let Answer::Said { out, .. } = &answer {
+        parts.extend(certificates(out));
+    }
+    parts
+}
+
+/// How long the servers of a channel will be believed, each a part.
+fn certificates(out: &str) -> impl Iterator<Item = Part> {
+    let of = |line: &str| {
+        let (host, seconds) = line.strip_prefix(CERTIFICATE)?.rsplit_once(' ')?;
+        let (name, left) = (format!("certificate {host}"), seconds.parse::<i64>().ok()?);
+        let text = format!("{host} is believed for {} more", expiry::days(left));
+        Some(match left < SOON_S {
+            true => {
+                let fix = "whose server it is renews it, and its CA's; if that is you: look at what should have done so";
+                Part::new(name, State::Warning, text, fix)
+            }
+            false => Part::ok(name, text),
+        })
+    };
+    out.lines().filter_map(of)
 }
 
 /// What `bastion test` has said of a channel.
@@ -32,7 +60,9 @@ fn judge(name: &str, answer: &Answer) -> Part {
                 line.strip_prefix(&begin)
                     .map_or_else(|| line.to_owned(), |rest| format!("to {rest}"))
             };
-            let lines = |text: &str| text.lines().map(line).collect::<Vec<_>>().join(", ");
+            let own = |line: &&str| !line.starts_with(CERTIFICATE);
+            let lines =
+                |text: &str| text.lines().filter(own).map(line).collect::<Vec<_>>().join(", ");
             match (code, lines(err)) {
                 (Some(0), _) => Part::ok(part, lines(out)),
                 (_, said) if said.is_empty() => {
@@ -129,6 +159,19 @@ mod tests {
             let got = (&*part.name, part.state, &*part.text, &*part.fix);
             assert_eq!(got, ("channel sms", state, text, fix));
         }
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_a_part_of_its_own() {
+        let out =
+            "sms to +1: queued\ncertificate api.example 5270000\ncertificate hook.example 600000\n";
+        assert_eq!(judge("sms", &said(0, out, "")).text, "to +1: queued");
+        let parts: Vec<Part> = certificates(out).collect();
+        assert_eq!(
+            parts[0],
+            Part::ok("certificate api.example", "api.example is believed for 60 days more")
+        );
+        assert_eq!((parts[1].state, parts.len()), (State::Warning, 2));
     }
 
     #[test]

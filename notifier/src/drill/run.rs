@@ -46,7 +46,7 @@ pub fn run(config: &Path, cleanup: &Cleanup) -> Report {
         let (own, plan, mistakes) = (&own, &plan, read.mistakes.clone());
         let mut threads = Vec::new();
         for name in &plan.channels {
-            threads.push(scope.spawn(move || timed(|| vec![channels::send(own, config, name)])));
+            threads.push(scope.spawn(move || timed(|| channels::send(own, config, name))));
         }
         if read.settings.as_ref().is_some_and(|settings| settings.notify.heartbeat.is_some()) {
             threads.push(scope.spawn(move || timed(|| vec![heartbeat(own, config)])));

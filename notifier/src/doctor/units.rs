@@ -33,13 +33,20 @@ struct Wanted {
 }
 
 /// All of them.
-const WANTED: [Wanted; 6] = [
+const WANTED: [Wanted; 7] = [
     Wanted {
         name: "bastion.service",
         is_wanted: |sections| sections.notify,
         severity: Critical,
         lost: "no alert gets out",
         seen_elsewhere: true,
+    },
+    Wanted {
+        name: "bastion-drill.timer",
+        is_wanted: |sections| sections.notify,
+        severity: Warning,
+        lost: "nobody proves each month that the way works",
+        seen_elsewhere: false,
     },
     Wanted {
         name: "tunnelwatch.service",

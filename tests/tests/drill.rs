@@ -1,13 +1,19 @@
 //! `bastion drill`: all well where all is well, and each part that does not work is named, with what to do; its key is
 //! gone after it, whatever happens.
 
-use bastion_tests::doctor::{BASTION, findings, ids, program};
+use bastion_tests::certificates;
+use bastion_tests::doctor::{BASTION, dress, findings, ids, prepared, program};
 use bastion_tests::drill::{DRILL, KEYS, MOST, Rig, part};
 use bastion_tests::host::DEADLINE;
+use bastion_tests::like::Like;
+use bastion_tests::mail::{MailRig, Options};
 use bastion_tests::process::Daemon;
+use bastion_tests::provider::Provider;
 use bastion_tests::rows::each_row;
+use bastion_tests::sender::{LOGIN, sms};
 use bastion_tests::wait::wait_until;
 use serde_json::Value;
+use std::time::Duration;
 
 #[test]
 fn a_host_on_which_all_is_well_passes_and_says_so_part_by_part() {
@@ -313,4 +319,41 @@ fn where_there_is_nothing_to_try_or_no_right_to_it_is_said() {
         let output = rig.line.inside.run(&[&[BASTION], words].concat());
         assert_eq!(output.code, Some(64), "{words:?}: {output:?}");
     }
+}
+
+#[test]
+fn a_server_whose_certificate_ends_soon_is_named() {
+    let table =
+        [(6, "warning", "believed for 5 days more"), (60, "ok", "believed for 59 days more")];
+    each_row(&table, |(days, state, says)| {
+        let host = prepared();
+        host.sh("mkdir -p /run/provider");
+        let left = Duration::from_secs(days * 86_400);
+        let _ = certificates::make_lasting(&host.path("/run/provider"), left);
+        let provider = Provider::start_with(&host, Like::Twilio, "127.0.0.1:0", true);
+        host.write_config(&format!(
+            "{LOGIN}{}ca-file = \"/run/provider/ca.pem\"\n",
+            sms(&provider.url())
+        ));
+        let output = host.run_with(MOST, &[BASTION, "drill", "--json"], b"");
+        let report: Value = serde_json::from_str(&output.text()).expect("a report");
+        let (found, text) = part(&report, "certificate 127.0.0.1");
+        assert!(found == *state && text.contains(says), "{found} {text}");
+        assert_eq!(part(&report, "channel sms").0, "ok", "{report:#}");
+        assert_eq!(part(&report, "tunnel").0, "skipped", "{report:#}");
+    });
+}
+
+#[test]
+fn a_mail_server_s_certificate_is_looked_at_as_well() {
+    let rig = MailRig::start(&Options::tls("starttls").signed_in(), "");
+    dress(&rig.host);
+    let output = rig.host.run_with(MOST, &[BASTION, "drill", "--json"], b"");
+    let report: Value = serde_json::from_str(&output.text()).expect("a report");
+    let parts = report["parts"].as_array().expect("parts");
+    let of_server = parts
+        .iter()
+        .find(|part| part["name"].as_str().is_some_and(|name| name.starts_with("certificate ")));
+    assert!(of_server.is_some_and(|part| part["state"] == "ok"), "{report:#}");
+    assert_eq!(rig.server.mails().len(), 1, "the test message");
 }

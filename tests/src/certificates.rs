@@ -77,7 +77,7 @@ pub fn make_by(ca: (&Path, &str), dir: &Path, names: &[&str], year: i32) -> Cert
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("names for a certificate");
     params.not_after = date_time_ymd(year, 1, 1);
-    sign(params, &ca, of_ca, dir)
+    sign(&params, &ca, of_ca, dir)
 }
 
 /// Writes `ca.pem`, `cert.pem` and `key.pem` into `dir`, as [`make`], of a certificate that is good for so long from now.
@@ -95,11 +95,11 @@ pub fn make_lasting(dir: &Path, left: Duration) -> Certificates {
     let mut params =
         CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name for a certificate");
     params.not_after = (SystemTime::now() + left).into();
-    sign(params, &ca, dir, dir)
+    sign(&params, &ca, dir, dir)
 }
 
 fn sign(
-    params: CertificateParams,
+    params: &CertificateParams,
     ca: &Issuer<'_, KeyPair>,
     of_ca: &Path,
     dir: &Path,

@@ -153,7 +153,7 @@ fn each_part_that_does_not_work_is_named_with_what_to_do() {
 
 #[test]
 fn an_sshd_that_is_not_this_host_s_is_never_taken_for_it() {
-    let mut rig = Rig::new(&format!("{DRILL}"));
+    let mut rig = Rig::new(DRILL);
     let inside = &rig.line.inside;
     inside.sh("ssh-keygen -q -t ed25519 -N '' -f /root/other_host_key
         sed -i 's/^remote-ports.*/&\\ntarget = \"127.0.0.1:2022\"/' /etc/bastion/bastion.toml");

@@ -118,7 +118,7 @@ fn reach_heartbeat(config: &Path) -> Result<(), Failure> {
     // The secrets are read; what talks to the network need not be root.
     super::run::step_down(&settings.host)?;
     let asked = settings.notify.heartbeat.map(|mut heartbeat| heartbeat.reach());
-    let asked = asked.unwrap_or_else(|| Asked::NotAsked("there is none".into()));
+    let asked = asked.unwrap_or(Asked::NotAsked("there is none"));
     let part = drill::judge_heartbeat(&asked);
     match part.state {
         State::Failed if part.fix.is_empty() => Err(Failure::unavailable(part.text)),

@@ -347,6 +347,19 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_else_writes_meanwhile_is_not_lost() {
+        let dir = Dir::new("drill-meanwhile");
+        let file = dir.0.join("authorized_keys");
+        fs::write(&file, "mine\n").unwrap();
+        let (old, text) = read(&file).unwrap();
+        fs::write(&file, "mine\nmore\n").unwrap();
+        let error = replace(&file, &old, &with(&text, OURS)).unwrap_err();
+        assert!(error.to_string().contains("changed by somebody else"), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), b"mine\nmore\n");
+        assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
     fn what_is_no_file_of_keys_is_refused() {
         let dir = Dir::new("drill-odd");
         let fifo = dir.0.join("fifo");

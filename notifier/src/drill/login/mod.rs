@@ -254,7 +254,7 @@ impl Login<'_> {
             ),
             (Some(user), Ok(room)) => match self.prepare(user, room) {
                 Err((state, text, fix)) => all(state, &text, &fix),
-                Ok(ready) => self.all(&ssh, ready),
+                Ok(ready) => self.all(&ssh, &ready),
             },
         });
         parts
@@ -292,7 +292,7 @@ impl Login<'_> {
         Ok(Ready { begun, account, place, key, known, keeper, left })
     }
 
-    fn all(&self, tunnels: &[&Tunnel], ready: Ready) -> Vec<Part> {
+    fn all(&self, tunnels: &[&Tunnel], ready: &Ready) -> Vec<Part> {
         let until = ready.begun + MOST;
         let mut alerts = Alerts::new(Spool::new(self.spool), &ready.key.fingerprint);
         let one = |tunnel: &&Tunnel| {
@@ -306,7 +306,7 @@ impl Login<'_> {
                     "bastion drill once more",
                 )
             } else {
-                self.one(&name, tunnel, &ready, &mut alerts, until)
+                self.one(&name, tunnel, ready, &mut alerts, until)
             };
             part.taking(begun.elapsed())
         };

@@ -109,8 +109,8 @@ fn drills(inside: &Server) {
         assert_eq!(machine.sh(&format!("stat -c '%U %a' {keys}; cat {keys}")), before, "{words}");
     }
     assert_eq!(machine.property("bastion-drill", "Result"), "success");
-    let counted = machine.sh("bastion report");
-    assert!(counted.contains("drill parts"), "{counted}");
+    let counted = || machine.sh("bastion report").contains("drill parts");
+    assert!(wait_until(DEADLINE, counted), "{}", machine.sh("bastion report"));
 }
 
 const EXAMPLES: &str = "/usr/share/doc/pam-bastion/examples/ssh/sshd_config.d";

@@ -17,6 +17,9 @@ const MOST: Duration = Duration::from_secs(40);
 /// third of its time before, which of the shortest usual ones is two weeks.
 const SOON_S: i64 = 10 * 86_400;
 
+/// What is told by the day.
+const A_YEAR_S: i64 = 365 * 86_400;
+
 /// Sends a test message over one channel, by `bastion test` in a process of its own: that is not root while it talks to
 /// the network, and can be ended.
 #[must_use]
@@ -36,7 +39,10 @@ fn certificates(out: &str) -> impl Iterator<Item = Part> {
     let of = |line: &str| {
         let (host, seconds) = line.strip_prefix(CERTIFICATE)?.rsplit_once(' ')?;
         let (name, left) = (format!("certificate {host}"), seconds.parse::<i64>().ok()?);
-        let text = format!("{host} is believed for {} more", expiry::days(left));
+        let text = match left < A_YEAR_S {
+            true => format!("{host} is believed for {} more", expiry::days(left)),
+            false => format!("{host} is believed for more than a year"),
+        };
         Some(match left < SOON_S {
             true => {
                 let fix = "whose server it is renews it, and its CA's; if that is you: look at what should have done so";
@@ -172,6 +178,11 @@ mod tests {
             Part::ok("certificate api.example", "api.example is believed for 60 days more")
         );
         assert_eq!((parts[1].state, parts.len()), (State::Warning, 2));
+        let far = certificates("certificate own.example 34560000\n").next();
+        assert_eq!(
+            far.map(|part| part.text).as_deref(),
+            Some("own.example is believed for more than a year")
+        );
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub fn run(config: &Path, cleanup: &Cleanup) -> Report {
         for thread in threads {
             parts.extend(thread.join().unwrap_or_else(|_| died()));
         }
+        let of_login: Vec<Part> =
+            of_login.into_iter().map(|part| tunnel::excuse(&parts, part)).collect();
         parts.extend(of_login);
         parts.extend(of_host);
         parts.extend(ends(plan, &rules));

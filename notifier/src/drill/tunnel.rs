@@ -16,6 +16,26 @@ use crate::doctor::programs::{self, Answer};
 /// Longest time for `tunnelwatch check`, which asks the jump host for half a minute.
 const MOST: Duration = Duration::from_secs(50);
 
+/// How the text of a tunnel begins whose jump host is off, as it is to be.
+const OFF: &str = "off by plan";
+
+/// Of a login by a tunnel that is off by plan: that it could not be, and has not failed.
+#[must_use]
+pub fn excuse(tunnels: &[Part], login: Part) -> Part {
+    let Some(name) = login.name.strip_prefix("login ") else { return login };
+    let tunnel = format!("tunnel {name}");
+    let is_off = |part: &Part| part.name == tunnel && part.text.starts_with(OFF);
+    match tunnels.iter().any(is_off) && login.state == State::Failed {
+        true => Part {
+            state: State::Skipped,
+            text: "the tunnel is off by plan".into(),
+            fix: String::new(),
+            ..login
+        },
+        false => login,
+    }
+}
+
 /// Looks at all of them. `known` are mistakes in the file that are told already.
 #[must_use]
 pub fn look(config: &Path, tunnels: &[Tunnel], known: &[String]) -> Vec<Part> {
@@ -46,6 +66,14 @@ fn judge(tunnels: &[Tunnel], status: &Answer, said: &Said, now_s: u64) -> Vec<Pa
             .filter_map(|finding| Some((finding.text.strip_prefix(&begin)?, finding.fix.as_str())));
         parts.push(match (own.next(), state["up"].as_bool()) {
             (Some((text, fix)), _) => Part::new(name, State::Failed, text, fix),
+            (None, Some(false)) if state["off-by-plan"] == true => {
+                let why = state["why"].as_str().unwrap_or("nobody needs it");
+                let fix = format!(
+                    "tunnelwatch jump start {0}, bastion drill, tunnelwatch jump stop {0}",
+                    tunnel.name
+                );
+                Part::skipped(name, format!("{OFF}: {why}"), fix)
+            }
             (None, Some(false)) => {
                 let why = state["why"].as_str().unwrap_or("it has not worked yet");
                 Part::told(&name, State::Failed, &format!("down: {why}"))
@@ -142,6 +170,13 @@ mod tests {
                 format!("{} {}: {} -> {}", part.state.as_str(), part.name, part.text, part.fix);
             assert_eq!(got.trim(), want.trim(), "{json}");
         }
+        let off = r#"{"tunnels":{"home":{"up":false,"off-by-plan":true,"why":"main is up"}}}"#;
+        let parts = judge(&[tunnel("home")], &status(off), &said(&[]), 100);
+        assert_eq!((parts[0].state, &*parts[0].text), (State::Skipped, "off by plan: main is up"));
+        let login = |name: &str, state| excuse(&parts, Part::new(name, state, "no way", "x")).state;
+        assert_eq!(login("login home", State::Failed), State::Skipped);
+        assert_eq!(login("login home", State::Ok), State::Ok);
+        assert_eq!(login("login other", State::Failed), State::Failed);
         let parts = judge(
             &[tunnel("home")],
             &status(up),

@@ -99,8 +99,8 @@ fn is_own(file: &File) -> io::Result<()> {
     Err(io::Error::other(text))
 }
 
-/// Puts `text` in the place of the file at `path`, of which `like` is what was read.
-fn replace(path: &Path, like: &File, text: &[u8]) -> io::Result<()> {
+/// Puts `text` in the place of the file at `path`, of which `like` and `before` are what was read.
+fn replace(path: &Path, (like, before): (&File, &[u8]), text: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let new = path.with_file_name(format!(".{name}.bastion-drill"));
     match fs::remove_file(&new) {
@@ -124,11 +124,10 @@ fn replace(path: &Path, like: &File, text: &[u8]) -> io::Result<()> {
         }
         file.sync_all()?;
         // Who has changed it meanwhile has not done so for nothing.
-        let found = fs::symlink_metadata(path)?;
-        let key = |meta: &fs::Metadata| {
-            (meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
-        };
-        if key(&found) != key(&old) {
+        let (found, now) = read(path)?;
+        let key =
+            |meta: fs::Metadata| (meta.dev(), meta.ino(), meta.mode(), meta.uid(), meta.gid());
+        if now != *before || key(found.metadata()?) != key(old) {
             return Err(io::Error::other("was changed by somebody else meanwhile; try again"));
         }
         fs::rename(&new, path)
@@ -159,7 +158,7 @@ fn add(file: &Path, line: &str) -> io::Result<Vec<&'static str>> {
         Err(error) => return Err(error),
     }
     let (old, text) = read(&path)?;
-    replace(&path, &old, &with(&text, line))?;
+    replace(&path, (&old, &text), &with(&text, line))?;
     Ok(made)
 }
 
@@ -175,7 +174,7 @@ fn remove(file: &Path, made: &[String]) -> io::Result<usize> {
     };
     let (left, count) = without(&text);
     if count > 0 {
-        replace(&path, &old, &left)?;
+        replace(&path, (&old, &text), &left)?;
     }
     let was_made = |word: &str| made.iter().any(|one| one == word);
     if was_made(MADE[0]) && left.is_empty() {
@@ -353,7 +352,7 @@ mod tests {
         fs::write(&file, "mine\n").unwrap();
         let (old, text) = read(&file).unwrap();
         fs::write(&file, "mine\nmore\n").unwrap();
-        let error = replace(&file, &old, &with(&text, OURS)).unwrap_err();
+        let error = replace(&file, (&old, &text), &with(&text, OURS)).unwrap_err();
         assert!(error.to_string().contains("changed by somebody else"), "{error}");
         assert_eq!(fs::read(&file).unwrap(), b"mine\nmore\n");
         assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 1, "nothing is left over");

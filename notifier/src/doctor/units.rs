@@ -457,9 +457,9 @@ mod tests {
         let none = said(&[]);
         assert_eq!(judge(&none, Sections::default()), []);
         let count = |sections| judge(&none, sections).len();
-        assert_eq!(count(Sections { notify: true, ..Sections::default() }), 1);
+        assert_eq!(count(Sections { notify: true, ..Sections::default() }), 2);
         assert_eq!(count(Sections { link: true, ..Sections::default() }), 3);
-        assert_eq!(count(ALL), 6);
+        assert_eq!(count(ALL), 7);
     }
 
     #[test]

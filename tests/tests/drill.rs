@@ -227,6 +227,7 @@ fn a_drill_that_is_told_to_end_takes_its_key_out_first() {
         drill.signal(signal);
         assert_eq!(drill.wait(DEADLINE), Some(75), "{}", drill.output());
         assert_eq!(rig.line.inside.read(KEYS), before, "{signal}");
+        assert_eq!(rig.line.inside.sh("ls -A /run/bastion-drill"), "lock\n", "{signal}");
     }
 }
 

@@ -37,7 +37,7 @@ pub fn run(config: &Path, cleanup: &Cleanup) -> Report {
         return Report::new(vec![part], begun.elapsed());
     };
     let room = match ffi::geteuid() {
-        0 => Room::enter(),
+        0 => Room::enter(cleanup),
         _ => Err("only root can put a key in place: sudo bastion drill".to_owned()),
     };
     let rules = login::rules(config);

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::net::UdpSocket;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,11 @@ const ALERT: Duration = Duration::from_secs(20);
 
 /// What has to be taken away again, also by who is told to end.
 #[derive(Debug, Default)]
-pub struct Cleanup(Mutex<Placed>);
+pub struct Cleanup {
+    placed: Mutex<Placed>,
+    /// Whether what is in the drill's directory is ours, and not another's who is at work.
+    has_room: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 enum Placed {
@@ -72,7 +77,7 @@ impl Line {
 
 impl Cleanup {
     fn placed(&self) -> std::sync::MutexGuard<'_, Placed> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the line into the file, unless it is over.
@@ -102,7 +107,9 @@ impl Cleanup {
     pub fn end(&self) {
         let _ = self.take_out();
         *self.placed() = Placed::Over;
-        let _ = fs::remove_file(Path::new(mark::DIR).join(mark::FILE));
+        if self.has_room.load(Ordering::Relaxed) {
+            clear(Path::new(mark::DIR));
+        }
     }
 }
 
@@ -120,7 +127,7 @@ impl Room {
     /// # Errors
     ///
     /// Why that cannot be, as while another drill is at work.
-    pub fn enter() -> Result<Self, String> {
+    pub fn enter(cleanup: &Cleanup) -> Result<Self, String> {
         let root = Path::new(mark::DIR);
         let failed = |error: io::Error| format!("{}: {error}", root.display());
         match DirBuilder::new().mode(0o711).create(root) {
@@ -138,14 +145,9 @@ impl Room {
         if !ffi::try_lock(&lock).map_err(failed)? {
             return Err("another drill is at work; try again in a minute".into());
         }
+        cleanup.has_room.store(true, Ordering::Relaxed);
         // What one that was killed has left.
-        for entry in fs::read_dir(root).map_err(failed)?.flatten() {
-            let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with("key-") {
-                let _ = fs::remove_dir_all(&path);
-            }
-        }
-        let _ = fs::remove_file(root.join(mark::FILE));
+        clear(root);
         let dir = root.join(format!("key-{}", new_id(unix_ms())));
         DirBuilder::new().mode(0o700).create(&dir).map_err(failed)?;
         Ok(Self { dir, _lock: lock })
@@ -157,6 +159,16 @@ impl Drop for Room {
         let _ = fs::remove_file(Path::new(mark::DIR).join(mark::FILE));
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Removes the mark, and what drills have of their own.
+fn clear(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("key-") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let _ = fs::remove_file(root.join(mark::FILE));
 }
 
 fn lock(root: &Path) -> io::Result<File> {

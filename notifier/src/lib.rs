@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+pub mod drill;
 pub mod event;
 #[cfg(feature = "daemon")]
 pub mod exit;

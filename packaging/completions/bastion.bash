@@ -27,7 +27,7 @@ _bastion() {
     --key | --down | --up | --tally | --remove) return ;;
     *)
         case $command in
-        '') words='run send test queue report enable disable check allow why is-configured' ;;
+        '') words='run send test queue report enable disable check drill allow why is-configured' ;;
         run) words='--stderr' ;;
         send) words='--severity --down --up --tally' ;;
         test) words=$(sed -n 's/^[[:space:]]*\[notify\.channel\.\([A-Za-z0-9_-]*\)\].*/\1/p' "$config" 2>/dev/null) ;;
@@ -43,6 +43,7 @@ _bastion() {
             ;;
         enable | disable) words='--dry-run' ;;
         check) words='--online --json' ;;
+        drill) words='--monthly --json' ;;
         allow) words='--for --user --key --list --remove' ;;
         why) words='--user --key' ;;
         esac

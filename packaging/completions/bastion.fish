@@ -17,7 +17,7 @@ function __bastion_ids
     bastion --config (__bastion_config) queue $argv 2>/dev/null | sed -n 's/^\([a-z0-9]\{6\}\) .*/\1/p'
 end
 
-set -l commands run send test queue report enable disable check allow why is-configured
+set -l commands run send test queue report enable disable check drill allow why is-configured
 set -l none "not __fish_seen_subcommand_from $commands"
 set -l queue "__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list show retry drop"
 
@@ -34,6 +34,7 @@ complete -c bastion -n $none -a report -d 'what the weekly report would say now'
 complete -c bastion -n $none -a enable -d 'logins are told'
 complete -c bastion -n $none -a disable -d 'logins are not told any more'
 complete -c bastion -n $none -a check -d 'what is wrong on this host'
+complete -c bastion -n $none -a drill -d 'prove the whole way'
 complete -c bastion -n $none -a allow -d 'make a place known good for a time'
 complete -c bastion -n $none -a why -d 'whether a login would be told, and why'
 complete -c bastion -n $none -a is-configured -d 'for the unit'
@@ -60,6 +61,8 @@ complete -c bastion -n '__fish_seen_subcommand_from queue; and __fish_seen_subco
 complete -c bastion -n '__fish_seen_subcommand_from enable disable' -l dry-run -d 'show the change alone'
 complete -c bastion -n '__fish_seen_subcommand_from check' -l online -d 'ask the providers'
 complete -c bastion -n '__fish_seen_subcommand_from check' -l json -d 'as JSON'
+complete -c bastion -n '__fish_seen_subcommand_from drill' -l monthly -d 'for the timer'
+complete -c bastion -n '__fish_seen_subcommand_from drill' -l json -d 'as JSON'
 
 complete -c bastion -n '__fish_seen_subcommand_from allow' -l for -x -a '2h 8h 1d 2d 7d' -d 'how long'
 complete -c bastion -n '__fish_seen_subcommand_from allow' -l list -d 'what is allowed'

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use notifier::chain::record::Record;
 use notifier::clock::Stamp;
 use notifier::config::{self, Document, Finding, allowances, host::Host, login::Login as Policy};
+use notifier::drill::mark;
 use notifier::event::{Event, FORMAT, Login, Severity, What};
 use notifier::foreign::Foreign;
 use notifier::known_good::{self, Facts, Now, Verdict};
@@ -367,6 +368,9 @@ fn facts(
         .unwrap_or_default();
     for key in auth.iter_mut().filter_map(|factor| factor.key.as_mut()) {
         key.name = names.get(&key.fingerprint).cloned();
+        if mark::is_of_drill(&key.fingerprint) {
+            key.name = Some(Foreign::from(mark::NAME));
+        }
     }
     let login = Login {
         user,

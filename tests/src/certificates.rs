@@ -1,6 +1,7 @@
 //! A certificate authority of the test's own, and a certificate for loopback.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
@@ -76,8 +77,35 @@ pub fn make_by(ca: (&Path, &str), dir: &Path, names: &[&str], year: i32) -> Cert
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("names for a certificate");
     params.not_after = date_time_ymd(year, 1, 1);
+    sign(&params, &ca, of_ca, dir)
+}
+
+/// Writes `ca.pem`, `cert.pem` and `key.pem` into `dir`, as [`make`], of a certificate that is good for so long from now.
+///
+/// # Panics
+///
+/// When a file cannot be written.
+#[must_use]
+pub fn make_lasting(dir: &Path, left: Duration) -> Certificates {
+    let name = "bastion test CA";
+    let _ = make_for(dir, name, &["127.0.0.1"], 2090);
+    let ca_key = std::fs::read_to_string(dir.join("ca-key.pem")).expect("the CA's key");
+    let ca =
+        Issuer::new(ca_params(name), KeyPair::from_pem(&ca_key).expect("a key that was made here"));
+    let mut params =
+        CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name for a certificate");
+    params.not_after = (SystemTime::now() + left).into();
+    sign(&params, &ca, dir, dir)
+}
+
+fn sign(
+    params: &CertificateParams,
+    ca: &Issuer<'_, KeyPair>,
+    of_ca: &Path,
+    dir: &Path,
+) -> Certificates {
     let key = KeyPair::generate().expect("a key pair");
-    let certificate = params.signed_by(&key, &ca).expect("a server certificate");
+    let certificate = params.signed_by(&key, ca).expect("a server certificate");
     Certificates {
         ca: of_ca.join("ca.pem"),
         certificate: write(dir, "cert.pem", &certificate.pem()),

@@ -43,6 +43,7 @@ pub mod clock;
 pub mod cloud;
 pub mod disk;
 pub mod doctor;
+pub mod drill;
 pub mod fault;
 #[allow(unsafe_code, reason = "the one module with foreign calls")]
 pub mod ffi;

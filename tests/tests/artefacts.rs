@@ -14,11 +14,12 @@ const MAX_MODULE: u64 = 700 * 1024;
 
 /// Most that the sender may weigh, stripped, in bytes. The goal is 2.4 MB; TLS and HTTP alone are
 /// 1.6 MB, and DESIGN.md says what the rest is. `bastion check` and `bastion enable` have 0.26 MB of
-/// it: a judge for each of a dozen programs, libpam's grammar, and words for a person.
-const MAX_SENDER: u64 = 3_340_000;
+/// it: a judge for each of a dozen programs, libpam's grammar, and words for a person; `bastion drill`
+/// has 0.18 MB, for much of the same.
+const MAX_SENDER: u64 = 3_530_000;
 
 /// The same without the feature `mail`, where the goal is 1.8 MB.
-const MAX_SENDER_WITHOUT_MAIL: u64 = 3_140_000;
+const MAX_SENDER_WITHOUT_MAIL: u64 = 3_320_000;
 
 /// Most that the tunnel's keeper may weigh, stripped, in bytes: 0.12 MB of it start and stop a jump host.
 const MAX_TUNNEL: u64 = 1_400_000;

@@ -28,14 +28,14 @@ fn systemd(host: &Host, but: &str) {
 fn units_are_judged_by_what_systemd_says_of_them() {
     let table = [
         ("", vec![]),
-        ("/Id=bastion/,/^$/s/=enabled/=disabled/", vec!["critical unit-not-enabled"]),
-        ("/Id=bastion/,/^$/s/State=active/State=failed/", vec!["critical unit-failed"]),
+        ("/Id=bastion.s/,/^$/s/=enabled/=disabled/", vec!["critical unit-not-enabled"]),
+        ("/Id=bastion.s/,/^$/s/State=active/State=failed/", vec!["critical unit-failed"]),
         (
-            "/Id=bastion/,/^$/{s/State=active/State=activating/; s/^Result=/SubState=auto-restart\\n&/}",
+            "/Id=bastion.s/,/^$/{s/State=active/State=activating/; s/^Result=/SubState=auto-restart\\n&/}",
             vec!["critical unit-failing"],
         ),
         (
-            "/Id=bastion/,/^$/s#^Result=#ProtectSystem=strict\\nStateDirectory=bastion\\nRuntimeDirectory=bastion\\n\
+            "/Id=bastion.s/,/^$/s#^Result=#ProtectSystem=strict\\nStateDirectory=bastion\\nRuntimeDirectory=bastion\\n\
              ReadWritePaths=/var/spool/other\\n&#",
             vec!["critical unit-may-not-write"],
         ),

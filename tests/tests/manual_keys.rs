@@ -205,14 +205,14 @@ fn file(section: &str, without: &str, with: &str) -> String {
     }
     lines.push(with.to_owned());
     let mut text = lines.join("\n") + "\n";
-    if matches!(section, "[notify]" | "[[notify.rule]]") {
+    if matches!(section, "[notify]" | "[[notify.rule]]" | "[drill]") {
         // Channels that a route may name.
         for name in ["sms", "mail"] {
             let own =
                 format!("[notify.channel.{name}]\ntype = \"slack\"\nurl-file = \"slack-url\"\n");
             text.push_str(&own);
         }
-        if section == "[[notify.rule]]" {
+        if section != "[notify]" {
             text.push_str("[notify]\nroute = [\"sms\"]\n");
         } else if !text.contains("\nroute = ") {
             text = text.replacen("[notify]\n", "[notify]\nroute = [\"sms\"]\n", 1);

@@ -108,7 +108,8 @@ fn nothing_runs_that_is_not_configured(server: &Server) {
         let enabled = machine.run(&["systemctl", "is-enabled", unit]).text();
         let active = machine.property(unit, "ActiveState");
         let timer = unit.ends_with(".timer");
-        let by_timer = unit == "linkprobe.service" || unit == "linkprobe-measure.service";
+        let by_timer = ["linkprobe.service", "linkprobe-measure.service", "bastion-drill.service"]
+            .contains(&unit);
         if by_timer {
             // As its timer does, half an hour from now.
             machine.sh(&format!("systemctl start {unit}"));
@@ -190,6 +191,9 @@ const MOST_RSS_KIB: u64 = 16 * 1024;
 /// The worst that systemd may say of a unit (`systemd-analyze security`): 9.6 is a bare one.
 const WORST: f64 = 1.6;
 
+/// The same of a service of root's.
+const WORST_OF_ROOT: f64 = 2.9;
+
 /// A tunnel that nobody has enrolled.
 const TUNNEL: &str = "
 [[tunnel]]
@@ -247,7 +251,9 @@ fn all_daemons_together_are_small_and_hardened(release: Release) {
         println!("{release:?} {verdict}");
         let score = verdict.rsplit(": ").next().and_then(|rest| rest.split(' ').next());
         let score: f64 = score.and_then(|score| score.parse().ok()).expect("a score");
-        assert!(verdict.contains(unit) && score <= WORST, "{said}");
+        // It is root's, and becomes others.
+        let worst = if *unit == "bastion-drill.service" { WORST_OF_ROOT } else { WORST };
+        assert!(verdict.contains(unit) && score <= worst, "{said}");
     }
 }
 

@@ -13,7 +13,7 @@ const MAX_PACKAGE: u64 = 3_000_000;
 const MAX_INSTALLED: u64 = 8_000;
 
 /// What an administrator or systemd looks for, and its mode; `MULTIARCH` is the architecture's directory.
-const FILES: [(&str, &str); 19] = [
+const FILES: [(&str, &str); 21] = [
     ("usr/share/pam-bastion/bastion.toml", "-rw-r--r--"),
     ("usr/bin/bastion", "-rwxr-xr-x"),
     ("usr/bin/linkprobe", "lrwxrwxrwx"),
@@ -23,6 +23,8 @@ const FILES: [(&str, &str); 19] = [
     ("usr/lib/sysusers.d/bastion.conf", "-rw-r--r--"),
     ("usr/lib/tmpfiles.d/bastion.conf", "-rw-r--r--"),
     ("lib/systemd/system/bastion.service", "-rw-r--r--"),
+    ("lib/systemd/system/bastion-drill.service", "-rw-r--r--"),
+    ("lib/systemd/system/bastion-drill.timer", "-rw-r--r--"),
     ("lib/systemd/system/linkprobe.service", "-rw-r--r--"),
     ("lib/systemd/system/linkprobe.timer", "-rw-r--r--"),
     ("lib/systemd/system/linkprobe-measure.service", "-rw-r--r--"),

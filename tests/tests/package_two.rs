@@ -79,6 +79,38 @@ fn a_login_through_the_tunnel_is_told_by_both_hosts(release: Release) {
         told_by_both(&laptop, &jump, &inside);
     }
     assert_eq!(is_critical(&inside.machine), [] as [&str; 0]);
+    drills(&inside);
+}
+
+/// A drill by hand, and one by its unit, which may do less: each proves the whole way in a minute, and its login is told.
+fn drills(inside: &Server) {
+    let machine = &inside.machine;
+    machine.sh("printf '\\n[drill]\\nuser = \"alice\"\\n' >>/etc/bastion/bastion.toml; systemctl reload bastion");
+    let keys = "/home/alice/.ssh/authorized_keys";
+    let before = machine.sh(&format!("stat -c '%U %a' {keys}; cat {keys}"));
+    let told = || {
+        let accepted = inside.provider.accepted();
+        accepted.iter().filter(|record| record.body().contains("key bastion drill")).count()
+    };
+    for (at, words) in [(1, "bastion drill"), (2, "systemctl start bastion-drill")] {
+        let said = machine.run_with(DEADLINE * 4, &["bash", "-c", words], b"");
+        let text = match at {
+            1 => said.text(),
+            _ => machine.sh("journalctl -u bastion-drill -o cat --no-pager"),
+        };
+        println!("{:?} {words}, took {:?}: {text}", machine.release, said.took);
+        assert!(said.took < DEADLINE * 2, "{:?}", said.took);
+        for part in ["channel ", "tunnel home ", "login home ", "units ", "disk ", "known good "] {
+            let begin = format!("ok       {part}");
+            assert!(text.lines().any(|line| line.starts_with(&begin)), "{words}: {part}: {text}");
+        }
+        assert!(!text.lines().any(|line| line.starts_with("failed ")), "{words}: {text}");
+        assert_eq!(told(), at, "{words}");
+        assert_eq!(machine.sh(&format!("stat -c '%U %a' {keys}; cat {keys}")), before, "{words}");
+    }
+    assert_eq!(machine.property("bastion-drill", "Result"), "success");
+    let counted = || machine.sh("bastion report").contains("drill parts");
+    assert!(wait_until(DEADLINE, counted), "{}", machine.sh("bastion report"));
 }
 
 const EXAMPLES: &str = "/usr/share/doc/pam-bastion/examples/ssh/sshd_config.d";

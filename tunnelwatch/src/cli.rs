@@ -14,7 +14,7 @@ use notifier::exit::{self, Failure};
 use crate::connect::{self, Binding};
 use crate::ffi::send_descriptor;
 use crate::on_demand::hand;
-use crate::{answer, check, enroll, release, run, status, watch};
+use crate::{answer, check, enroll, release, run, status, through, watch};
 
 const HELP: &str = "\
 tunnelwatch - a reverse SSH forward that is proved to work
@@ -129,6 +129,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
         (Some("is-configured"), ["run"]) => is_configured(&config, TUNNEL).map(|()| 0),
         (Some("is-configured"), ["watch"]) => is_configured(&config, WATCH).map(|()| 0),
         (Some("is-configured"), _) => Err(Failure::usage("of which unit? is-configured run|watch")),
+        (Some("through"), [name]) => through::through(&run_dir, name).map(|()| 0),
         (Some("connect"), words) => hand_over(words, unix.as_deref(), &binding).map(|()| 0),
         (Some(other), []) => Err(Failure::usage(format!("there is no command {other:?}"))),
         (Some(_), _) => Err(Failure::usage("there are words too many")),

@@ -27,5 +27,6 @@ pub mod sockets;
 pub mod ssh;
 pub mod status;
 pub mod tell;
+pub mod through;
 pub mod tries;
 pub mod watch;

@@ -343,6 +343,8 @@ impl Client {
             self.peer = peer;
         }
         self.sent.store(false, Ordering::Relaxed);
+        #[cfg(feature = "mail")]
+        super::lasting::note_url(url, self.ca_file.as_deref());
         if let Some(agent) = &self.agent {
             return Ok(agent.clone());
         }

@@ -8,6 +8,8 @@ pub mod connect;
 pub mod discord;
 pub mod exec;
 pub mod http;
+#[cfg(feature = "mail")]
+pub mod lasting;
 mod lookup;
 pub mod ntfy;
 pub mod outcome;

@@ -2,15 +2,16 @@
 
 mod allow;
 mod check;
+mod drill;
 mod enable;
 mod is_configured;
-mod others;
+pub(crate) mod others;
 mod pam_file;
 mod queue;
 mod report;
 mod run;
 mod send;
-mod test;
+pub(crate) mod test;
 mod why;
 
 use std::ffi::OsString;
@@ -84,6 +85,12 @@ pub const COMMANDS: &[Command] = &[
         run: check::run,
     },
     Command {
+        name: "drill",
+        summary: "prove the whole way: channels, tunnel, a login through it, lines, and what ends soon",
+        help: drill::HELP,
+        run: drill::run,
+    },
+    Command {
         name: "allow",
         summary: "make a place known good for a time, list such places, and end them",
         help: allow::HELP,
@@ -117,7 +124,7 @@ options of every command:
   --version      the version
 
 exit codes: 0 done, 64 usage, 65 data, 69 the provider refused, 70 a fault in the program,
-73 cannot create, 75 try again later, 77 permission, 78 configuration; check has its own, of monitoring plugins
+73 cannot create, 75 try again later, 77 permission, 78 configuration; check and drill have their own, of monitoring plugins
 ";
 
 /// What a subcommand gets: the common options, and the parser with the rest.

@@ -48,11 +48,29 @@ const MOST: Duration = Duration::from_secs(60);
 
 /// What they say.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(crate) struct Said {
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// How it is now.
     pub told: Vec<String>,
+}
+
+/// Where a program of ours is: beside this one before all other places.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let own = std::env::current_exe().ok();
+    let beside = own.as_deref().and_then(Path::parent);
+    find_in(name, beside.into_iter().chain(DIRS.map(Path::new)))
+}
+
+fn find_in<'a>(name: &str, dirs: impl IntoIterator<Item = &'a Path>) -> Option<PathBuf> {
+    dirs.into_iter().map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+/// What is wrong with what tunnelwatch minds in a file, asked for at most so long.
+pub(crate) fn check_tunnels(config: &Path, known: &[String], most: Duration) -> Said {
+    let text = config::read_file(config).map(|source| source.text).unwrap_or_default();
+    let [tunnels, _] = &OTHERS;
+    tunnels.check(config, &text, known, most)
 }
 
 /// What is wrong with what others mind in a file; nothing where it has none of that. `known` are mistakes in the
@@ -60,7 +78,7 @@ pub(super) struct Said {
 pub(super) fn check(config: &Path, known: &[String]) -> Said {
     let text = config::read_file(config).map(|source| source.text).unwrap_or_default();
     let all = thread::scope(|scope| {
-        let ask = |other: &'static Other| scope.spawn(|| other.check(config, &text, known));
+        let ask = |other: &'static Other| scope.spawn(|| other.check(config, &text, known, MOST));
         OTHERS.each_ref().map(ask).map(|thread| thread.join().unwrap_or_default())
     });
     let mut said = Said::default();
@@ -72,13 +90,11 @@ pub(super) fn check(config: &Path, known: &[String]) -> Said {
 }
 
 impl Other {
-    fn check(&self, config: &Path, text: &str, known: &[String]) -> Said {
+    fn check(&self, config: &Path, text: &str, known: &[String], most: Duration) -> Said {
         let Some(section) = self.section(text) else { return Said::default() };
-        let own = std::env::current_exe().ok();
-        let beside = own.as_deref().and_then(Path::parent);
         let name = self.name;
         let one = |finding| Said { findings: vec![finding], told: Vec::new() };
-        let Some(program) = self.find(beside.into_iter().chain(DIRS.map(Path::new))) else {
+        let Some(program) = find(name) else {
             let text = format!("there is a [[{section}]], and no {name} that minds it");
             let fix = "install it, or remove the section";
             let file = config.display().to_string();
@@ -87,7 +103,7 @@ impl Other {
         let mut command = Command::new(&program);
         command.args([OsStr::new("--config"), config.as_os_str(), OsStr::new(self.command)]);
         let program = format!("{} {}", program.display(), self.command);
-        match programs::hear(command, MOST) {
+        match programs::hear(command, most) {
             Answer::Said { code, out, err } => {
                 let lines = self.findings(code, &err, &program);
                 let new = lines.iter().filter(|line| !known.contains(line));
@@ -114,10 +130,6 @@ impl Other {
         let mut document = Document::parse(text);
         let mut sections = self.sections.iter().copied();
         sections.find(|name| !document.tables(name, |_, _| ()).is_empty())
-    }
-
-    fn find<'a>(&self, dirs: impl IntoIterator<Item = &'a Path>) -> Option<PathBuf> {
-        dirs.into_iter().map(|dir| dir.join(self.name)).find(|path| path.is_file())
     }
 
     /// What it has found, by its exit code and its words.
@@ -199,9 +211,14 @@ mod tests {
         for other in &OTHERS {
             std::fs::create_dir_all(one.join(other.name)).unwrap();
             std::fs::create_dir_all(&two).unwrap();
-            assert_eq!(other.find([one.as_path(), two.as_path()]), None, "a directory is none");
+            assert_eq!(
+                find_in(other.name, [one.as_path(), two.as_path()]),
+                None,
+                "a directory is none"
+            );
             std::fs::write(two.join(other.name), "").unwrap();
-            assert_eq!(other.find([one.as_path(), two.as_path()]), Some(two.join(other.name)));
+            let found = find_in(other.name, [one.as_path(), two.as_path()]);
+            assert_eq!(found, Some(two.join(other.name)));
         }
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -19,10 +19,20 @@ and not through the spool, and says for each recipient what the provider answere
 and waits do not count.
 ";
 
+/// How a line begins that says to a drill for how many seconds a server will be believed.
+pub(crate) const CERTIFICATE: &str = "certificate ";
+
 pub(super) fn run(mut options: Options) -> Result<(), Failure> {
     let mut names: Vec<String> = Vec::new();
+    let mut text = "test: alerts get out this way";
     while let Some(arg) = options.next()? {
         match arg {
+            // What a drill asks of this program.
+            lexopt::Arg::Long("drill") => {
+                text = "drill: alerts get out this way";
+                #[cfg(feature = "mail")]
+                crate::channel::lasting::begin();
+            }
             lexopt::Arg::Value(name) => names.push(name.string().map_err(Failure::usage)?),
             arg => return Err(Failure::usage(arg.unexpected())),
         }
@@ -48,17 +58,23 @@ pub(super) fn run(mut options: Options) -> Result<(), Failure> {
             channels.iter_mut().find(|(known, _)| *known == name).ok_or_else(|| {
                 Failure::usage(format!("there is no channel {name:?} in the configuration"))
             })?;
-        failures.extend(try_channel(&name, channel.as_mut(), &settings.host.name));
+        failures.extend(try_channel(&name, channel.as_mut(), &settings.host.name, text));
+    }
+    #[cfg(feature = "mail")]
+    for (host, left) in crate::channel::lasting::left() {
+        if let Some(left) = left {
+            print(&format!("{CERTIFICATE}{host} {}\n", left.as_secs()));
+        }
     }
     Failure::all(failures)
 }
 
 /// Tries each recipient; prints what went well and answers what did not.
-fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign) -> Vec<Failure> {
+fn try_channel(name: &str, channel: &mut dyn Channel, host: &Foreign, text: &str) -> Vec<Failure> {
     let mut failures = Vec::new();
     for recipient in channel.recipients().to_vec() {
         let at = Stamp::now();
-        let what = What::Note(Note { text: "test: alerts get out this way".into() });
+        let what = What::Note(Note { text: text.to_owned() });
         let event = drop::new_event(at.clone(), host, Severity::Info, what);
         let message = Message::new(event, at, &recipient);
         let outcome = channel.send(&message);

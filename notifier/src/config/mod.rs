@@ -13,6 +13,7 @@ pub mod check;
 #[cfg(feature = "daemon")]
 pub mod configured;
 mod document;
+pub mod drill;
 pub mod duration;
 pub mod host;
 pub mod login;
@@ -44,7 +45,7 @@ pub const MAX_BYTES: u64 = 256 * 1024;
 
 /// The sections of the file. Each program reads its own, and leaves the others to theirs.
 pub const SECTIONS: &[&str] =
-    &["host", "login", "notify", "check", "tunnel", "tunnel-watch", "link"];
+    &["host", "login", "notify", "check", "drill", "tunnel", "tunnel-watch", "link"];
 
 /// Something in the file that is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

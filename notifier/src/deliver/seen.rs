@@ -12,7 +12,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Answer;
-use crate::event::{AlertId, Event, Login, What};
+use crate::drill::mark;
+use crate::event::{AlertId, Event, Key, Login, What};
 use crate::known_good::canonical;
 use crate::message::New;
 
@@ -136,7 +137,12 @@ fn network_of(source: IpAddr) -> Option<String> {
 
 fn keys(login: &Login) -> impl Iterator<Item = &str> {
     let keys = login.auth.iter().filter_map(|factor| factor.key.as_ref());
-    keys.map(|key| key.fingerprint.as_str()).filter(|key| (1..=MAX_KEY).contains(&key.len()))
+    // A drill's is new each time, and gone after it.
+    let is_of_drill =
+        |key: &&Key| key.name.as_ref().is_some_and(|name| name.as_bytes() == mark::NAME.as_bytes());
+    keys.filter(move |key| !is_of_drill(key))
+        .map(|key| key.fingerprint.as_str())
+        .filter(|key| (1..=MAX_KEY).contains(&key.len()))
 }
 
 /// Answers whether that is worth a write.

@@ -13,8 +13,8 @@ use super::through::Through;
 use super::weekly::Weekly;
 use crate::channel::{self, Channel, Reader, Secrets};
 use crate::config::{
-    self, ConfigError, Document, Finding, SECTIONS, Section, check::Check, duration, host::Host,
-    login::Login,
+    self, ConfigError, Document, Finding, SECTIONS, Section, check::Check, drill::Drill, duration,
+    host::Host, login::Login,
 };
 use crate::event::Severity;
 use crate::fact::Finder;
@@ -38,8 +38,10 @@ pub struct Settings {
     pub notify: Notify,
     /// `[check]`, which `bastion check` minds.
     pub check: Check,
-    /// What is wrong in `[login]` or `[check]`: the module leaves it out and tells more, as does
-    /// the check, so it does not keep the sender from starting.
+    /// `[drill]`, which `bastion drill` minds.
+    pub drill: Drill,
+    /// What is wrong in `[login]`, `[check]` or `[drill]`: the module leaves it out and tells more, as
+    /// do check and drill, so it does not keep the sender from starting.
     pub login_findings: Vec<Finding>,
 }
 
@@ -95,14 +97,17 @@ impl Settings {
             notify.finders.push(Arc::new(onward));
         }
         let check = config::check::read(&mut document);
+        let channels: Vec<&str> = notify.channels.iter().map(|(name, _)| name.as_str()).collect();
+        let drill = config::drill::read(&mut document, &channels);
         let broken = document.is_broken();
         let findings = document.finish(SECTIONS);
-        let of_login =
-            |finding: &Finding| matches!(finding.key.split('.').next(), Some("login" | "check"));
+        let of_login = |finding: &Finding| {
+            matches!(finding.key.split('.').next(), Some("login" | "check" | "drill"))
+        };
         if broken || !findings.iter().all(of_login) {
             return Err(findings);
         }
-        Ok(Self { host, login, notify, check, login_findings: findings })
+        Ok(Self { host, login, notify, check, drill, login_findings: findings })
     }
 }
 

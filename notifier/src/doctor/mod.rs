@@ -29,6 +29,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock::unix_ms;
 use crate::config::{self, Document, host::Host};
 use crate::deliver::lock::Lock;
+use crate::drill::login;
 use crate::ffi;
 use crate::spool::Spool;
 use crate::spool::owner;
@@ -224,6 +225,9 @@ impl Patient<'_> {
             let accepted =
                 self.read.settings.as_ref().map(|settings| &settings.check.open_ports[..]);
             findings.extend(ports::judge(&answers.ss, &ports, accepted.unwrap_or_default()));
+            let settings = self.read.settings.as_ref();
+            let user = settings.and_then(|settings| settings.drill.user.as_deref());
+            findings.extend(user.and_then(login::find_leftover));
         } else {
             let text = "not run by root, so sshd's settings, who listens, secrets, what waits in the spool and the \
                         logins of the last day are not looked at";

@@ -92,7 +92,8 @@ fn alerts(count: usize) -> String {
 }
 
 /// What is wrong with how much room there is.
-fn judge_room(path: &Path, room: Room) -> Option<Finding> {
+#[must_use]
+pub fn judge_room(path: &Path, room: Room) -> Option<Finding> {
     let path = path.display().to_string();
     let found = |severity, text| {
         let fix = format!("df -h {path}; df -i {path}; journalctl --vacuum-size=100M; apt clean");

@@ -75,7 +75,9 @@ impl<'t> Effective<'t> {
         pairs.filter(move |(found, _)| *found == key).map(|(_, value)| value.trim())
     }
 
-    fn get(&self, key: &str) -> &'t str {
+    /// The first value of a key; empty where there is none.
+    #[must_use]
+    pub fn get(&self, key: &str) -> &'t str {
         self.all(key).next().unwrap_or_default()
     }
 

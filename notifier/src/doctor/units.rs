@@ -33,13 +33,20 @@ struct Wanted {
 }
 
 /// All of them.
-const WANTED: [Wanted; 6] = [
+const WANTED: [Wanted; 7] = [
     Wanted {
         name: "bastion.service",
         is_wanted: |sections| sections.notify,
         severity: Critical,
         lost: "no alert gets out",
         seen_elsewhere: true,
+    },
+    Wanted {
+        name: "bastion-drill.timer",
+        is_wanted: |sections| sections.notify,
+        severity: Warning,
+        lost: "nobody proves each month that the way works",
+        seen_elsewhere: false,
     },
     Wanted {
         name: "tunnelwatch.service",
@@ -450,9 +457,9 @@ mod tests {
         let none = said(&[]);
         assert_eq!(judge(&none, Sections::default()), []);
         let count = |sections| judge(&none, sections).len();
-        assert_eq!(count(Sections { notify: true, ..Sections::default() }), 1);
+        assert_eq!(count(Sections { notify: true, ..Sections::default() }), 2);
         assert_eq!(count(Sections { link: true, ..Sections::default() }), 3);
-        assert_eq!(count(ALL), 6);
+        assert_eq!(count(ALL), 7);
     }
 
     #[test]

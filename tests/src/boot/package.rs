@@ -30,8 +30,10 @@ const LISTEN: &str = "127.0.0.1:8443";
 pub const DAEMONS: [&str; 4] = ["bastion", "tunnelwatch", "tunnelwatch-watch", "linkprobe-watch"];
 
 /// All units of the package.
-pub const UNITS: [&str; 8] = [
+pub const UNITS: [&str; 10] = [
     "bastion.service",
+    "bastion-drill.service",
+    "bastion-drill.timer",
     "tunnelwatch.service",
     "tunnelwatch-watch.service",
     "linkprobe.service",

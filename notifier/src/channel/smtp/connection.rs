@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use lettre::transport::smtp::response::Response;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::line::{Limit, Line};
@@ -45,6 +45,14 @@ impl Connection {
             stream.conn.complete_io(&mut stream.sock).map_err(|error| Failure::of(&error))?;
         }
         Ok(Self(BufReader::new(Stream::Tls(Box::new(stream)))))
+    }
+
+    /// The certificates that the server has shown.
+    pub(super) fn shown(&self) -> Option<&[CertificateDer<'static>]> {
+        match self.0.get_ref() {
+            Stream::Clear(_) => None,
+            Stream::Tls(stream) => stream.conn.peer_certificates(),
+        }
     }
 
     /// The line below.

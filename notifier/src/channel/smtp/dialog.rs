@@ -14,6 +14,7 @@ use super::trust::Trust;
 use super::verdict::{Failure, Step, judge};
 use crate::channel::Kick;
 use crate::channel::http::Redactor;
+use crate::channel::lasting;
 use crate::channel::outcome::Outcome;
 
 /// Longest wait for the answer to QUIT, after which there is nothing left to lose.
@@ -145,6 +146,9 @@ fn greet(
         connection = connection.secured(config, host)?;
         // What was offered in clear may have been anybody's.
         offers = hello(&mut connection, server)?;
+    }
+    if let Security::StartTls(trust) | Security::Implicit(trust) = &server.security {
+        lasting::note_chain(host, trust.ca_file.as_deref(), connection.shown());
     }
     let connection = open.insert(connection);
     if let Some(credentials) = credentials {

@@ -113,7 +113,12 @@ fn check_tells_what_is_wrong_on_this_side() {
         ("ssh-keygen -q -p -N secret -f ID", "has a passphrase", "tunnelwatch enroll cloud", 1),
         ("rm KNOWN", "KNOWN: is missing", "tunnelwatch enroll cloud", 1),
         ("sed -i s/10.2/10.3/ KNOWN", "no key of 10.2.0.2", "tunnelwatch enroll cloud", 1),
-        ("echo 'port = 2022' >>CONFIG", "no key of [10.2.0.2]:2022", "enroll cloud", 1),
+        (
+            "sed -i 's/^10[.]2[.]0[.]2 /[10.2.0.2]:22 /' KNOWN; echo 'port = 2022' >>CONFIG",
+            "no key of [10.2.0.2]:2022",
+            "enroll cloud",
+            1,
+        ),
         ("echo 'ssh = \"/srv/ssh\"' >>CONFIG", "/srv/ssh: No such file", "install", 1),
         ("echo >/srv/ssh; echo 'ssh = \"/srv/ssh\"' >>CONFIG", "may not be", "chmod 0755", 1),
         ("pkill -KILL -x sshd", "nothing answers at 127.0.0.1:22", "systemctl status ssh", 1),

@@ -441,7 +441,9 @@ impl Client {
             }
             (_, Some(tls)) => format!("TLS with {peer}: {tls}; check {key}"),
             (Error::HostNotFound | Error::Timeout(Timeout::Resolve), _) => {
-                format!("{peer} cannot be resolved; check this machine's line and DNS, and {key}")
+                format!(
+                    "{peer} cannot be resolved; has this machine a line and DNS? if so, check {key}"
+                )
             }
             (Error::Io(error), _) if error.kind() == ErrorKind::UnexpectedEof => {
                 format!("{peer} closed the connection at once; check the port in {key}")

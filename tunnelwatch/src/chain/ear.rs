@@ -95,7 +95,9 @@ mod tests {
         let arrived =
             |port: u32| format!("{ARRIVED}127.0.0.1 port 2222, originator 127.0.0.1 port {port}\n");
         let connects = |fd: u32| format!("{CONNECTS}::1 ([::1]:22) in progress, fd={fd}\n");
-        let table: &[(String, &[(u16, u16, u32)])] = &[
+        /// Lines, and what is heard in them: port, originator, descriptor.
+        type Row = (String, &'static [(u16, u16, u32)]);
+        let table: &[Row] = &[
             (arrived(1) + &connects(7) + &arrived(2) + &connects(8), &[(2222, 1, 7), (2222, 2, 8)]),
             // The first had no way to us.
             (arrived(1) + &arrived(2) + &connects(8), &[(2222, 2, 8)]),

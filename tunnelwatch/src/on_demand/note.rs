@@ -188,7 +188,7 @@ impl Store {
     /// What the system said.
     pub fn keep(&self, note: &Note) -> io::Result<()> {
         let json = serde_json::to_vec(note).map_err(io::Error::other)?;
-        files::replace(&self.dir, &self.file("jump"), &json)
+        files::write_durably(&self.dir, &self.file("jump"), &json)
     }
 
     /// The wish, and when its file was changed: for who looks often.
@@ -211,7 +211,7 @@ impl Store {
     pub fn make_wish(&self, start: bool) -> io::Result<()> {
         let json =
             serde_json::to_vec(&Wish { start, at: Stamp::now() }).map_err(io::Error::other)?;
-        files::replace(&self.dir, &self.file("wish"), &json)
+        files::write_durably(&self.dir, &self.file("wish"), &json)
     }
 }
 

@@ -68,10 +68,14 @@ pub struct Runs {
 pub struct Told {
     /// That it is started.
     pub starting: bool,
+    /// That it has ended by itself, and is started again.
+    pub ended: bool,
     /// That somebody else has started it.
     pub foreign: bool,
-    /// That something is wrong at the provider: what.
-    pub trouble: Option<String>,
+    /// That something is wrong at the provider: how bad, as `decide` counts it; 0 is nothing.
+    pub trouble: u8,
+    /// That there is no such machine any more.
+    pub gone: bool,
     /// That the month is used up: which, and when that was told.
     pub cap: Option<(String, Stamp)>,
 }

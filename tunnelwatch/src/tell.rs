@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Tunnel;
 use crate::on_demand::Jump;
-use crate::on_demand::note::left_behind;
+use crate::on_demand::note::{Runs, left_behind};
 
 /// The state file, and the metrics, in the run directory.
 pub const STATE: &str = "status.json";
@@ -296,14 +296,19 @@ impl Teller {
     /// of which it does.
     pub fn left_behind(&self, served: &[String]) {
         for (name, runs) in left_behind(&state_dir(STATE_DIR), served) {
-            let at = runs.address.map(|address| format!(" at {address}")).unwrap_or_default();
-            let text = format!(
-                "jump host of {name}: it runs{at}, and nobody stops it any more, as [tunnel.on-demand] is gone: stop it at \
-                 the provider, if it is not to run"
-            );
-            self.log(Level::Warning, &Line::new("jump-left").text("message", &text));
-            self.note(Severity::Warning, text);
+            self.left(&name, &runs, "[tunnel.on-demand] is gone");
         }
+    }
+
+    /// Tells of a machine that runs, and that nobody stops any more.
+    pub fn left(&self, name: &str, runs: &Runs, why: &str) {
+        let at = runs.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+        let text = format!(
+            "jump host of {name}: it runs{at}, and nobody stops it any more, as {why}: stop it at the provider, if it is \
+             not to run"
+        );
+        self.log(Level::Warning, &Line::new("jump-left").text("message", &text));
+        self.note(Severity::Warning, text);
     }
 
     /// Tells something that is no condition.

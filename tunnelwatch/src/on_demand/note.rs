@@ -20,6 +20,8 @@ const MONTHS: usize = 3;
 pub struct Note {
     /// When it was written.
     pub written: Stamp,
+    /// Which machine it is of.
+    pub machine: Option<String>,
     /// What was asked for last, and has not come to its end yet.
     pub asked: Option<Asked>,
     /// The machine that runs, or was asked to.
@@ -91,6 +93,16 @@ pub struct Wish {
 }
 
 impl Note {
+    /// That it is of this machine from now on. Answers what runs of the one before, which nobody sees to any more; what
+    /// the month has used stays.
+    pub fn adopt(&mut self, machine: &str) -> Option<(String, Runs)> {
+        let before = self.machine.replace(machine.to_owned());
+        let before = before.filter(|before| before != machine)?;
+        let cap = self.told.cap.take();
+        (self.asked, self.told) = (None, Told { cap, ..Told::default() });
+        Some((before, self.runs.take()?))
+    }
+
     /// The month by the wall clock, or by the note where that clock has gone back over a boot, as that of a
     /// machine without a battery does.
     #[must_use]
@@ -285,6 +297,22 @@ mod tests {
             note.count(&at(NOV_1 + HOUR, "a", HOUR));
             assert!(note.used_ms.is_empty());
         }
+    }
+
+    #[test]
+    fn a_note_of_another_machine_keeps_the_month_and_gives_up_what_runs() {
+        let runs = Runs { ours: true, address: Some("198.51.100.7".into()), ..Runs::default() };
+        let told = Told { starting: true, ..Told::default() };
+        let used_ms = BTreeMap::from([("2026-11".to_owned(), HOUR)]);
+        let mut note = Note { runs: Some(runs.clone()), told, used_ms, ..Note::default() };
+        let before = note.clone();
+        assert_eq!(note.adopt("ec2 i-1"), None);
+        assert_eq!((&note.runs, &note.told), (&before.runs, &before.told));
+        assert_eq!(note.adopt("ec2 i-1"), None);
+        assert_eq!(note.adopt("ec2 i-2"), Some(("ec2 i-1".into(), runs)));
+        assert_eq!((note.runs.clone(), note.told.starting), (None, false));
+        assert_eq!(note.used_ms, before.used_ms);
+        assert_eq!(note.adopt("ec2 i-1"), None, "nothing ran");
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Policy {
 
     /// The note, that it was written now.
     pub fn written(&mut self, now: &Now) {
-        self.note.written = now.stamp.clone();
+        self.note.stamp(&now.stamp);
     }
 
     /// What is due.

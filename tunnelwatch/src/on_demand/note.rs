@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// Months of which it is kept what they have used.
 const MONTHS: usize = 3;
 
+/// 2026, in which this was written: a wall clock that says less was lost with the power, and nobody has set it since.
+const SET_MS: u64 = 1_767_225_600_000;
+
 /// The note, as it stands in its file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -103,12 +106,23 @@ impl Note {
         Some((before, self.runs.take()?))
     }
 
-    /// The month by the wall clock, or by the note where that clock has gone back over a boot, as that of a
-    /// machine without a battery does.
+    /// That it is written now.
+    pub fn stamp(&mut self, now: &Stamp) {
+        self.written = Stamp { unix_ms: self.wall_ms(now), ..now.clone() };
+    }
+
+    /// The wall clock, or what it was the last time where it is not set, as that of a machine without a battery is not.
+    fn wall_ms(&self, now: &Stamp) -> u64 {
+        match now.unix_ms {
+            unset @ ..SET_MS => unset.max(self.written.unix_ms),
+            set => set,
+        }
+    }
+
+    /// The month that it is.
     #[must_use]
     pub fn month(&self, now: &Stamp) -> String {
-        let is_behind = !self.written.is_same_boot(now) && now.unix_ms < self.written.unix_ms;
-        month_of(if is_behind { self.written.unix_ms } else { now.unix_ms })
+        month_of(self.wall_ms(now))
     }
 
     /// What the month has used.
@@ -123,7 +137,9 @@ impl Note {
         let Some(runs) = self.runs.as_mut().filter(|runs| runs.ours && runs.confirmed) else {
             return;
         };
-        let ms = millis(runs.counted.age(now));
+        // Since a clock that was not set, and is now, some decades have passed that have not.
+        let is_known = runs.counted.unix_ms >= SET_MS || runs.counted.is_same_boot(now);
+        let ms = if is_known { millis(runs.counted.age(now)) } else { 0 };
         runs.counted = now.clone();
         let used = self.used_ms.entry(month).or_default();
         *used = used.saturating_add(ms);
@@ -281,14 +297,15 @@ mod tests {
             (at(NOV_1 + 5 * HOUR, "b", 0), 4),
             // Which comes up in 1970 for want of a battery: no time has passed, and it is November still.
             (at(0, "c", 0), 4),
+            (at(HOUR, "c", HOUR), 5),
+            // And then in November, without the decades between.
+            (at(NOV_1 + 7 * HOUR, "d", 0), 5),
+            (at(NOV_1 + 8 * HOUR, "d", HOUR), 6),
         ] {
             note.count(&now);
             let used = note.used(&now).as_secs() / 3600;
             assert_eq!(used, hours, "{now:?}: {:?}", note.used_ms);
-            note.written = now;
-            if note.written.unix_ms == 0 {
-                note.written.unix_ms = NOV_1;
-            }
+            note.stamp(&now);
         }
         // Somebody else's hours, and those of a start that came to nothing, are not ours.
         for (ours, confirmed) in [(false, true), (true, false)] {

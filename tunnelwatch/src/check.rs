@@ -101,19 +101,21 @@ fn check_tunnels(
         findings.into_iter().map(named).collect::<Vec<String>>()
     };
     let each = |tunnel: &Tunnel| {
-        let (mut findings, public) = here::check(tunnel);
         let run = states.get(&tunnel.name);
         let jump = jumps.get(&tunnel.name);
+        let mut tunnel = tunnel.clone();
+        tunnel.address = jump.and_then(|jump| jump.address.clone());
+        let (mut findings, public) = here::check(&tunnel);
         findings.extend(jump.and_then(|jump| jump.trouble.clone()));
         // One that is off by plan is not to be asked, and one that is to run is where it says.
         let is_there = tunnel.on_demand.is_none() || run.is_some_and(|run| !is_off(run));
         if let (Some(public), true) = (public, is_there) {
-            let mut tunnel = tunnel.clone();
-            tunnel.address = jump.and_then(|jump| jump.address.clone());
             findings.extend(there::check(&tunnel, &public, run, &scratch.path, &own));
         }
         // Where the tunnel does not work, nobody comes through.
-        let silent = findings.is_empty().then(|| ask::why_nobody_answers(tunnel, &own)).flatten();
+        let silent = (is_there && findings.is_empty())
+            .then(|| ask::why_nobody_answers(&tunnel, &own))
+            .flatten();
         let notes = silent.into_iter().collect();
         (named(&tunnel.name, findings), named(&tunnel.name, notes))
     };

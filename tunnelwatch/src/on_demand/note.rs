@@ -161,21 +161,27 @@ fn month_of(unix_ms: u64) -> String {
     format!("{:04}-{month:02}", year + era * 400 + more)
 }
 
-/// What runs of jump hosts that nobody sees to any more, as the file has no such tunnel: it is for a person from now on,
-/// and told once. `kept` are those that somebody sees to.
+/// What runs of jump hosts that nobody sees to any more, as the file has no such tunnel. `kept` are those that somebody
+/// sees to.
 #[must_use]
 pub fn left_behind(dir: &Path, kept: &[String]) -> Vec<(String, Runs)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".jump")?.to_owned()));
-    let left = names.filter(|name| !kept.contains(name)).filter_map(|name| {
-        let mut note = Store::new(dir, &name).note().ok()?;
-        let runs = note.runs.take()?;
-        // What it has used of the month stays on record.
-        Store::new(dir, &name).keep(&note).ok()?;
-        Some((name, runs))
-    });
-    left.collect()
+    let left = names.filter(|name| !kept.contains(name));
+    left.filter_map(|name| Store::new(dir, &name).note().ok()?.runs.map(|runs| (name, runs)))
+        .collect()
+}
+
+/// That it is for a person from now on, who was told. What it has used of the month stays on record.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn leave(dir: &Path, name: &str) -> io::Result<()> {
+    let store = Store::new(dir, name);
+    let note = Note { runs: None, ..store.note()? };
+    store.keep(&note)
 }
 
 /// The files of one tunnel in the state directory.
@@ -347,7 +353,10 @@ mod tests {
         let runs = Some(Runs { ours: true, ..Runs::default() });
         store.keep(&Note { runs, ..note.clone() }).unwrap();
         assert!(left_behind(&dir, &["home".to_owned()]).is_empty());
-        assert_eq!(left_behind(&dir, &[])[0].0, "home");
+        for _ in 0..2 {
+            assert_eq!(left_behind(&dir, &[])[0].0, "home", "until somebody was told");
+        }
+        leave(&dir, "home").unwrap();
         assert!(left_behind(&dir, &[]).is_empty(), "it is told once");
         assert_eq!(store.note().unwrap(), note);
         std::fs::write(dir.join("home.jump"), "{").unwrap();

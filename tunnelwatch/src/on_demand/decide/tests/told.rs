@@ -2,15 +2,17 @@
 
 use super::*;
 
-/// Lets a policy live from `from_s` to `until_s` with what `inputs` and `cloud` say in each second; answers what was told
-/// and asked, each with its second.
+/// What was told and asked, each with its second.
+type Lived = (Vec<(u64, Tale)>, Vec<(u64, Verb)>);
+
+/// Lets a policy live from `from_s` to `until_s` with what `inputs` and `cloud` say in each second.
 fn live(
     policy: &mut Policy,
     from_s: u64,
     until_s: u64,
     mut inputs: impl FnMut(u64) -> Inputs,
     mut cloud: impl FnMut(u64, Verb) -> Result<Seen, Trouble>,
-) -> (Vec<(u64, Tale)>, Vec<(u64, Verb)>) {
+) -> Lived {
     let (mut told, mut asked) = (Vec::new(), Vec::new());
     for second in from_s..until_s {
         let now = at(second * 1000);

@@ -141,10 +141,14 @@ impl Note {
         let is_known = runs.counted.unix_ms >= SET_MS || runs.counted.is_same_boot(now);
         let ms = if is_known { millis(runs.counted.age(now)) } else { 0 };
         runs.counted = now.clone();
-        let used = self.used_ms.entry(month).or_default();
+        let used = self.used_ms.entry(month.clone()).or_default();
         *used = used.saturating_add(ms);
+        // The oldest, but not this one: a clock that was in the future has left months there.
         while self.used_ms.len() > MONTHS {
-            self.used_ms.pop_first();
+            let Some(oldest) = self.used_ms.keys().find(|one| **one != month).cloned() else {
+                break;
+            };
+            self.used_ms.remove(&oldest);
         }
     }
 }
@@ -320,6 +324,19 @@ mod tests {
             note.count(&at(NOV_1 + HOUR, "a", HOUR));
             assert!(note.used_ms.is_empty());
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_in_the_future_takes_no_month_from_this_one() {
+        let runs =
+            Runs { counted: at(NOV_1, "a", 0), ours: true, confirmed: true, ..Runs::default() };
+        let used_ms = ["2099-01", "2099-02", "2099-03"].map(|month| (month.to_owned(), 1)).into();
+        let mut note = Note { runs: Some(runs), used_ms, ..Note::default() };
+        for hours in 1..=3 {
+            note.count(&at(NOV_1 + hours * HOUR, "a", hours * HOUR));
+        }
+        let used = note.used(&at(NOV_1, "a", 3 * HOUR));
+        assert_eq!((used.as_secs(), note.used_ms.len()), (3 * 3600, MONTHS));
     }
 
     #[test]

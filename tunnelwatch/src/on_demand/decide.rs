@@ -44,6 +44,7 @@ const MOST_ENDS: u32 = 4;
 const COMING_MS: [(u64, u64); 3] = [(90_000, 2_000), (600_000, 5_000), (u64::MAX, 30_000)];
 const GOING_MS: [(u64, u64); 2] = [(120_000, 5_000), (u64::MAX, 30_000)];
 const UNUSED_MS: [(u64, u64); 2] = [(120_000, 10_000), (u64::MAX, 60_000)];
+const DOUBT_MS: u64 = 10_000;
 const ON_MS: u64 = 300_000;
 const OFF_MS: u64 = 3_600_000;
 const METERED_OFF_MS: u64 = 6 * 3_600_000;
@@ -88,6 +89,8 @@ pub struct Policy {
     told_unknown: bool,
     nobody_ms: Option<u64>,
     tunnel_up: bool,
+    /// Until when a start may still come about that was asked for, and of which nothing was seen.
+    doubt_ms: u64,
     /// How often it has ended by itself and the tunnel was not up in between.
     ends: u32,
     want: Want,
@@ -123,6 +126,7 @@ impl Policy {
             told_unknown: false,
             nobody_ms: None,
             tunnel_up: false,
+            doubt_ms: 0,
             ends: 0,
             want: Want { on: false, why, cap: false, by_hand: false },
             people: (0, 0),
@@ -424,7 +428,9 @@ impl Policy {
         match seen.machine {
             Machine::Starting | Machine::On | Machine::Stopping => {
                 let at = &now.stamp;
-                let fresh = || Runs { since: at.clone(), counted: at.clone(), ..Runs::default() };
+                let ours = now.ms < self.doubt_ms;
+                let fresh =
+                    || Runs { since: at.clone(), counted: at.clone(), ours, ..Runs::default() };
                 let runs = self.note.runs.get_or_insert_with(fresh);
                 runs.confirmed = true;
                 if seen.address.is_some() {
@@ -456,7 +462,8 @@ impl Policy {
         self.accepted = None;
         let Some(runs) = self.note.runs.take() else { return };
         if !runs.confirmed {
-            // A start that has not come to anything.
+            // A start that has not come to anything, as far as is said of it now.
+            self.doubt_ms = now.ms + ACCEPTED_MS;
             return;
         }
         self.note.told.foreign = false;
@@ -499,6 +506,7 @@ impl Policy {
             Machine::On if self.want.on && !self.tunnel_up => step(&UNUSED_MS, age_ms),
             Machine::On => ON_MS,
             Machine::Gone => ON_MS,
+            Machine::Off if now.ms < self.doubt_ms => DOUBT_MS,
             Machine::Off if self.metered => METERED_OFF_MS,
             Machine::Off => OFF_MS,
         }

@@ -162,3 +162,25 @@ fn a_tunnel_that_falls_has_the_machine_described_at_once() {
     let (_, asked) = live(&mut policy, 1_010, 1_610, down, cloud);
     assert!((5..=11).contains(&asked.len()), "{asked:?}");
 }
+
+#[test]
+fn a_start_that_comes_about_late_is_still_ours() {
+    let mut policy = with(Machine::Off, Note::default());
+    let mut starts = Vec::new();
+    let mut cloud = |second: u64, verb| match verb {
+        Verb::Start => {
+            starts.push(second);
+            Err(trouble(Kind::Away))
+        }
+        // It says nothing of it for a while.
+        _ if starts.first().is_some_and(|at| second > at + 20) => Ok(seen(Machine::On)),
+        _ => Ok(seen(Machine::Off)),
+    };
+    let (told, _) = live(&mut policy, 1, 3, down, &mut cloud);
+    assert_eq!(words(&told), ["jump-starting"]);
+    // The line is back before anything is known.
+    let (told, asked) = live(&mut policy, 3, 300, up, &mut cloud);
+    assert_eq!(words(&told), [] as [&str; 0], "{told:?}");
+    assert!(asked.iter().any(|(_, verb)| *verb == Verb::Stop), "{asked:?}");
+    assert_eq!(starts.len(), 1);
+}

@@ -344,9 +344,17 @@ fn one_that_is_off_by_plan_is_nothing_that_a_check_finds_or_asks() {
     all.misbehave("refused", true);
     assert_eq!(all.line.tunnelwatch(&["retry"]).code, Some(0));
     all.wait("the trouble", DEADLINE, |all| all.jump()["trouble"].is_string());
+    // And that nobody would start it: the name of the link is wrong.
+    let config = all.line.inside.read(CONFIG);
+    all.line.inside.write_config(&config.replace("link = \"main\"", "link = \"mian\""));
     let found = of_it(&all);
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].contains("the provider does not describe: the key is not valid"), "{found:?}");
+    assert_eq!(found.len(), 2, "{found:?}");
+    for want in [
+        "the provider does not describe: the key is not valid",
+        "as nobody knows whether mian is up: linkprobe watch knows no link",
+    ] {
+        assert!(found.iter().any(|one| one.contains(want)), "{want}: {found:?}");
+    }
 }
 
 #[test]

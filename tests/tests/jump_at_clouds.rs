@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bastion_tests::cloud::Like;
-use bastion_tests::host::{DEADLINE, require};
+use bastion_tests::host::{CONFIG, DEADLINE, require};
 use bastion_tests::on_demand::OnDemand;
 use bastion_tests::tunnel::PORTS;
 
@@ -43,6 +43,27 @@ fn at_digitalocean() {
 #[test]
 fn at_hetzner() {
     each_way(Like::Hetzner);
+}
+
+#[test]
+fn one_that_runs_when_the_file_is_given_another_is_told() {
+    require("tunnelwatch-cloud");
+    let mut all = OnDemand::at(Like::Ec2, Duration::from_secs(1), "start-after = \"2s\"");
+    all.start();
+    all.wait("off by plan", DEADLINE, OnDemand::rests);
+    all.cut();
+    all.wait("the tunnel", MOST, OnDemand::is_up);
+    let config = all.line.inside.read(CONFIG);
+    let (_, rest) = config.split_once("instance = \"").expect("an id");
+    let (id, _) = rest.split_once('"').expect("an end");
+    let other = config.replace(id, "i-0fedcba9876543210");
+    all.line.inside.write_config(&other);
+    all.line.run.as_ref().expect("it runs").signal(libc::SIGHUP);
+    let said = format!(
+        "jump host of cloud: it runs at 10.2.0.11, and nobody stops it any more, as [tunnel.on-demand] has another machine \
+         than ec2 {id} now"
+    );
+    all.wait("the alert", DEADLINE, |all| all.notes().iter().any(|note| note.starts_with(&said)));
 }
 
 #[test]

@@ -4,8 +4,10 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use bastion_tests::host::DEADLINE;
+use bastion_tests::doctor;
+use bastion_tests::host::{CONFIG, DEADLINE};
 use bastion_tests::on_demand::OnDemand;
+use bastion_tests::process::Output;
 use bastion_tests::tunnel::PORTS;
 use bastion_tests::wait::pause;
 
@@ -312,4 +314,60 @@ fn a_file_that_is_read_anew_changes_what_is_done() {
     assert_eq!(all.cloud("state").trim(), "on");
     let said = format!("it runs at {address}, and nobody stops it any more");
     assert!(all.notes().iter().any(|note| note.contains(&said)), "{}", all.story());
+}
+
+/// Longest time for a check of a tunnel: it waits for what may not come.
+const CHECK: Duration = Duration::from_secs(90);
+
+fn check(all: &OnDemand) -> Output {
+    let words = ["/artefacts/tunnelwatch", "--config", CONFIG, "check"];
+    all.line.inside.run_with(CHECK, &words, b"")
+}
+
+#[test]
+fn one_that_is_off_by_plan_is_nothing_that_a_check_finds_or_asks() {
+    let mut all = begin(SOON);
+    let begun = Instant::now();
+    let output = check(&all);
+    assert_eq!((output.code, output.errors()), (Some(0), String::new()), "{output:?}");
+    assert!(!output.text().contains("note:"), "{output:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "somebody was asked: {output:?}");
+    // The doctor says no more, and says what is wrong.
+    doctor::dress(&all.line.inside);
+    all.line.inside.sh("install -m 0755 /artefacts/tunnelwatch /artefacts/linkprobe /srv");
+    let of_it = |all: &OnDemand| -> Vec<String> {
+        let all = doctor::findings(&all.line.inside, &[]).into_iter().map(|one| one.to_string());
+        all.filter(|one| ["tunnel", "jump", "cloud"].iter().any(|word| one.contains(word)))
+            .collect()
+    };
+    assert_eq!(of_it(&all), [] as [&str; 0]);
+    all.misbehave("refused", true);
+    assert_eq!(all.line.tunnelwatch(&["retry"]).code, Some(0));
+    all.wait("the trouble", DEADLINE, |all| all.jump()["trouble"].is_string());
+    // And that nobody would start it: the name of the link is wrong.
+    let config = all.line.inside.read(CONFIG);
+    all.line.inside.write_config(&config.replace("link = \"main\"", "link = \"mian\""));
+    let found = of_it(&all);
+    assert_eq!(found.len(), 2, "{found:?}");
+    for want in [
+        "the provider does not describe: the key is not valid",
+        "as nobody knows whether mian is up: linkprobe watch knows no link",
+    ] {
+        assert!(found.iter().any(|one| one.contains(want)), "{want}: {found:?}");
+    }
+}
+
+#[test]
+fn one_that_runs_is_asked_who_comes_through_where_it_is() {
+    let mut all = OnDemand::new(SOON);
+    all.line.authorize("/artefacts/tunnelwatch answer 2222 2223");
+    all.line.jump.sh(
+        "sed -i '/^tunnel:/s,[^:]*$,/bin/sh,' /etc/passwd
+         printf 'Match User tunnel\\n ClientAliveInterval 2\\n ClientAliveCountMax 3\\n' >>/etc/ssh/sshd_config",
+    );
+    all.line.start();
+    up(&mut all);
+    let output = check(&all);
+    assert_eq!((output.code, output.errors()), (Some(0), String::new()), "{output:?}");
+    assert!(!output.text().contains("note:"), "{output:?}");
 }

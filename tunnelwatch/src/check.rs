@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use notifier::clock::Stamp;
 use notifier::exit::{Failure, print};
 use notifier::ffi;
 use notifier::spool::owner::{self, TUNNELWATCH};
@@ -21,6 +22,8 @@ use crate::chain::ask;
 use crate::config::{Settings, Tunnel};
 use crate::external::config::External;
 use crate::keep::JUMP_HOST_OFF;
+use crate::on_demand::decide::Link;
+use crate::on_demand::link;
 use crate::tell::{Book, STATE, State};
 
 /// How soon sshd has to ask a client that says nothing whether it is there (`ClientAliveInterval`): less
@@ -101,19 +104,22 @@ fn check_tunnels(
         findings.into_iter().map(named).collect::<Vec<String>>()
     };
     let each = |tunnel: &Tunnel| {
-        let (mut findings, public) = here::check(tunnel);
         let run = states.get(&tunnel.name);
         let jump = jumps.get(&tunnel.name);
+        let mut tunnel = tunnel.clone();
+        tunnel.address = jump.and_then(|jump| jump.address.clone());
+        let (mut findings, public) = here::check(&tunnel);
         findings.extend(jump.and_then(|jump| jump.trouble.clone()));
+        findings.extend(why_never_started(&tunnel, run_dir));
         // One that is off by plan is not to be asked, and one that is to run is where it says.
         let is_there = tunnel.on_demand.is_none() || run.is_some_and(|run| !is_off(run));
         if let (Some(public), true) = (public, is_there) {
-            let mut tunnel = tunnel.clone();
-            tunnel.address = jump.and_then(|jump| jump.address.clone());
             findings.extend(there::check(&tunnel, &public, run, &scratch.path, &own));
         }
         // Where the tunnel does not work, nobody comes through.
-        let silent = findings.is_empty().then(|| ask::why_nobody_answers(tunnel, &own)).flatten();
+        let silent = (is_there && findings.is_empty())
+            .then(|| ask::why_nobody_answers(&tunnel, &own))
+            .flatten();
         let notes = silent.into_iter().collect();
         (named(&tunnel.name, findings), named(&tunnel.name, notes))
     };
@@ -140,6 +146,17 @@ fn runs(lock: &Path) -> bool {
     match File::open(lock) {
         Ok(file) => !matches!(ffi::try_lock(&file), Ok(true)),
         Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+/// Why a jump host on demand is not started, whatever happens to the line.
+fn why_never_started(tunnel: &Tunnel, run_dir: &Path) -> Option<String> {
+    let line = &tunnel.on_demand.as_ref()?.link;
+    match link::read(&link::file(run_dir), line, &Stamp::now()) {
+        Link::Unknown(why) => Some(format!(
+            "its jump host is not started by itself, as nobody knows whether {line} is up: {why}"
+        )),
+        Link::Up(_) | Link::Down(_) => None,
     }
 }
 

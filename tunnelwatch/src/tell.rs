@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Tunnel;
 use crate::on_demand::Jump;
-use crate::on_demand::note::left_behind;
+use crate::on_demand::note::{Runs, leave, left_behind};
 
 /// The state file, and the metrics, in the run directory.
 pub const STATE: &str = "status.json";
@@ -295,15 +295,25 @@ impl Teller {
     /// Tells of jump hosts that run, and that nobody stops any more, as the file says nothing of them; `served` are those
     /// of which it does.
     pub fn left_behind(&self, served: &[String]) {
-        for (name, runs) in left_behind(&state_dir(STATE_DIR), served) {
-            let at = runs.address.map(|address| format!(" at {address}")).unwrap_or_default();
-            let text = format!(
-                "jump host of {name}: it runs{at}, and nobody stops it any more, as [tunnel.on-demand] is gone: stop it at \
-                 the provider, if it is not to run"
-            );
-            self.log(Level::Warning, &Line::new("jump-left").text("message", &text));
-            self.note(Severity::Warning, text);
+        let dir = state_dir(STATE_DIR);
+        for (name, runs) in left_behind(&dir, served) {
+            self.left(&name, &runs, "[tunnel.on-demand] is gone");
+            if let Err(error) = leave(&dir, &name) {
+                let line = Line::new("jump-note-unkept").text("tunnel", &name);
+                self.log(Level::Error, &line.text("message", &error.to_string()));
+            }
         }
+    }
+
+    /// Tells of a machine that runs, and that nobody stops any more.
+    pub fn left(&self, name: &str, runs: &Runs, why: &str) {
+        let at = runs.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+        let text = format!(
+            "jump host of {name}: it runs{at}, and nobody stops it any more, as {why}: stop it at the provider, if it is \
+             not to run"
+        );
+        self.log(Level::Warning, &Line::new("jump-left").text("message", &text));
+        self.note(Severity::Warning, text);
     }
 
     /// Tells something that is no condition.

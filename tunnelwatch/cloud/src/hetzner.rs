@@ -32,8 +32,9 @@ impl Ways for Server {
             "initializing" | "starting" => State::Starting,
             "running" => State::On,
             "stopping" => State::Stopping,
-            // Nobody can reach it meanwhile; it is where it was afterwards.
-            "off" | "rebuilding" | "migrating" | "unknown" => State::Off,
+            "off" => State::Off,
+            // Nobody can reach it meanwhile, and it is not off: it is where it was afterwards, and was not stopped.
+            "rebuilding" | "migrating" | "unknown" => State::Starting,
             "deleting" => State::Gone,
             _ => return None,
         };
@@ -104,6 +105,8 @@ mod tests {
             ),
             ("starting", json!({ "ipv4": four }), found(State::Starting, Some("198.51.100.7"))),
             ("initializing", Value::Null, found(State::Starting, None)),
+            ("unknown", json!({ "ipv4": four }), found(State::Starting, Some("198.51.100.7"))),
+            ("migrating", Value::Null, found(State::Starting, None)),
             ("stopping", json!({ "ipv4": four }), found(State::Stopping, None)),
             ("off", json!({ "ipv4": four }), found(State::Off, None)),
             ("deleting", Value::Null, found(State::Gone, None)),

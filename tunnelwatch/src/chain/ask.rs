@@ -52,7 +52,7 @@ pub fn why_nobody_answers(tunnel: &Tunnel, own: &Path) -> Option<String> {
         return None;
     }
     let mut words = ssh::to_the_jump_host(tunnel, &["ControlPath=none".to_owned()], own);
-    words.extend(["--".into(), tunnel.jump.host.clone().into(), "came 1".into()]);
+    words.extend(["--".into(), tunnel.destination().into(), "came 1".into()]);
     if let Said::All(bytes) = said(tunnel, words, Instant::now() + MOST_TRY) {
         if serde_json::from_slice::<Answer>(bytes.trim_ascii_end()).is_ok() {
             return None;

@@ -93,6 +93,19 @@ impl Provider {
             Self::Exec(_) => "exec",
         }
     }
+
+    /// Which machine it is, as far as the file says: whose program is moved has the same machine.
+    #[must_use]
+    pub fn machine(&self) -> String {
+        match self {
+            Self::Ec2 { instance, .. } => format!("ec2 {instance}"),
+            Self::DigitalOcean(Bearer { instance, .. })
+            | Self::Hetzner(Bearer { instance, .. }) => {
+                format!("{} {instance}", self.word())
+            }
+            Self::Exec(_) => self.word().to_owned(),
+        }
+    }
 }
 
 /// Reads what stands in the section.

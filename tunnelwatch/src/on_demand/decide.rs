@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use notifier::clock::millis;
 
+use self::fail::Failing;
 use super::config::OnDemand;
 use super::note::{Asked, Note, Runs, Wish};
 
+mod fail;
 mod known;
 mod say;
 mod tell;
@@ -35,10 +37,14 @@ const ACCEPTED_MS: u64 = 60_000;
 const STOP_AGAIN_MS: u64 = 180_000;
 const STARTS_MOST_MS: u64 = 600_000;
 
+/// How often the rest after it has ended by itself is doubled: to a quarter of an hour.
+const MOST_ENDS: u32 = 4;
+
 /// How often it is described: while it comes up, which somebody waits for; and while all is as it should be.
 const COMING_MS: [(u64, u64); 3] = [(90_000, 2_000), (600_000, 5_000), (u64::MAX, 30_000)];
 const GOING_MS: [(u64, u64); 2] = [(120_000, 5_000), (u64::MAX, 30_000)];
 const UNUSED_MS: [(u64, u64); 2] = [(120_000, 10_000), (u64::MAX, 60_000)];
+const DOUBT_MS: u64 = 10_000;
 const ON_MS: u64 = 300_000;
 const OFF_MS: u64 = 3_600_000;
 const METERED_OFF_MS: u64 = 6 * 3_600_000;
@@ -46,18 +52,6 @@ const METERED_OFF_MS: u64 = 6 * 3_600_000;
 /// How long nobody must have been logged in through it for it to be stopped, at most: whose session has just
 /// broken may come again.
 const NOBODY_MS: u64 = 60_000;
-
-/// Rests after calls that have failed: the first ones, and all others.
-const AGAIN_MS: [u64; 4] = [5_000, 10_000, 20_000, 30_000];
-const IDLE_AWAY_MS: u64 = 600_000;
-const REFUSED_MS: u64 = 300_000;
-const IDLE_REFUSED_MS: u64 = 3_600_000;
-
-/// Longest rest that a provider may ask for.
-const LONGEST_RETRY_MS: u64 = 300_000;
-
-/// What stands in the note of a machine that there is no more.
-const GONE: &str = "gone";
 
 /// Whether it is to run, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,15 +62,6 @@ struct Want {
     cap: bool,
     /// Whether a person wants it off.
     by_hand: bool,
-}
-
-/// What is known of the calls that have failed.
-#[derive(Debug, Clone)]
-struct Failing {
-    verb: Verb,
-    trouble: Trouble,
-    since_ms: u64,
-    times: usize,
 }
 
 /// The mind of one jump host on demand.
@@ -103,6 +88,11 @@ pub struct Policy {
     unknown_ms: Option<u64>,
     told_unknown: bool,
     nobody_ms: Option<u64>,
+    tunnel_up: bool,
+    /// Until when a start may still come about that was asked for, and of which nothing was seen.
+    doubt_ms: u64,
+    /// How often it has ended by itself and the tunnel was not up in between.
+    ends: u32,
     want: Want,
     people: (usize, usize),
 }
@@ -135,6 +125,9 @@ impl Policy {
             unknown_ms: None,
             told_unknown: false,
             nobody_ms: None,
+            tunnel_up: false,
+            doubt_ms: 0,
+            ends: 0,
             want: Want { on: false, why, cap: false, by_hand: false },
             people: (0, 0),
         }
@@ -148,7 +141,7 @@ impl Policy {
 
     /// The note, that it was written now.
     pub fn written(&mut self, now: &Now) {
-        self.note.written = now.stamp.clone();
+        self.note.stamp(&now.stamp);
     }
 
     /// What is due.
@@ -161,9 +154,8 @@ impl Policy {
         }
         let want = self.wants(inputs, used_up, now);
         let was_on = std::mem::replace(&mut self.want, want).on;
-        if self.want.on && !was_on {
-            // What could wait cannot any more.
-            self.rest_ms = now.ms;
+        if self.want.on != was_on {
+            self.need_changes(now);
         }
         self.forget_start(&mut actions);
         self.tell(inputs, now, &mut actions);
@@ -293,6 +285,11 @@ impl Policy {
             Link::Unknown(_) => self.unknown_ms.or(Some(now.ms)),
             _ => None,
         };
+        let fell = std::mem::replace(&mut self.tunnel_up, inputs.tunnel_up) && !inputs.tunnel_up;
+        if fell && self.want.on {
+            // It may have ended, or be elsewhere.
+            self.look_ms = self.look_ms.min(now.ms + SETTLE_MS);
+        }
         self.people = inputs.people;
         self.nobody_ms = if inputs.people.0 > 0 { None } else { self.nobody_ms.or(Some(now.ms)) };
         self.note.count(&now.stamp);
@@ -427,20 +424,21 @@ impl Policy {
             _ => {}
         }
         let before = self.note.clone();
-        if seen.machine != Machine::Gone && self.note.told.trouble.as_deref() == Some(GONE) {
-            self.note.told.trouble = None;
-        }
+        self.note.told.gone &= seen.machine == Machine::Gone;
         match seen.machine {
             Machine::Starting | Machine::On | Machine::Stopping => {
                 let at = &now.stamp;
-                let fresh = || Runs { since: at.clone(), counted: at.clone(), ..Runs::default() };
+                let ours = now.ms < self.doubt_ms;
+                let fresh =
+                    || Runs { since: at.clone(), counted: at.clone(), ours, ..Runs::default() };
                 let runs = self.note.runs.get_or_insert_with(fresh);
                 runs.confirmed = true;
                 if seen.address.is_some() {
                     runs.address.clone_from(&seen.address);
                 }
-                // A stop that has not come through is asked for again, if it is still wanted then.
-                if seen.machine == Machine::On {
+                // A stop that has not come through is asked for again, if it is still wanted then. Some
+                // providers say nothing of it until it has.
+                if seen.machine == Machine::On && (self.want.on || !self.was_stopped(now)) {
                     self.note.asked = None;
                 }
             }
@@ -452,13 +450,20 @@ impl Policy {
         self.seen = Some((seen, now.ms));
     }
 
+    /// Whether it was asked to stop a moment ago.
+    fn was_stopped(&self, now: &Now) -> bool {
+        let stop = self.note.asked.as_ref().filter(|asked| !asked.start);
+        stop.is_some_and(|asked| millis(asked.at.age(&now.stamp)) < STOP_AGAIN_MS)
+    }
+
     /// It does not run, by the provider's word.
     fn has_ended(&mut self, now: &Now, actions: &mut Vec<Action>) {
         let asked = self.note.asked.take();
         self.accepted = None;
         let Some(runs) = self.note.runs.take() else { return };
         if !runs.confirmed {
-            // A start that has not come to anything.
+            // A start that has not come to anything, as far as is said of it now.
+            self.doubt_ms = now.ms + ACCEPTED_MS;
             return;
         }
         self.note.told.foreign = false;
@@ -471,55 +476,16 @@ impl Policy {
                 self.note.told.starting = false;
             }
             _ if runs.ours => {
-                actions.push(Action::Tell(Tale::Ended { ran, again: self.want.on }));
-                // Whoever did that is not to be fought with.
-                self.rest_ms = now.ms + ACCEPTED_MS;
-                self.note.told.starting = false;
+                let again = self.want.on;
+                if !(again && self.note.told.ended) {
+                    actions.push(Action::Tell(Tale::Ended { ran, again }));
+                }
+                // Whoever did that is not to be fought with, and what goes down each time is told once.
+                (self.note.told.ended, self.note.told.starting) = (again, again);
+                self.rest_ms = now.ms + (ACCEPTED_MS << self.ends);
+                self.ends = (self.ends + 1).min(MOST_ENDS);
             }
             _ => {}
-        }
-    }
-
-    fn failed(&mut self, verb: Verb, trouble: Trouble, now: &Now) {
-        let times = match &self.failing {
-            Some(failing) if failing.verb == verb => failing.times + 1,
-            _ => 0,
-        };
-        let since_ms = match &self.failing {
-            Some(failing) if failing.verb == verb => failing.since_ms,
-            _ => now.ms,
-        };
-        if verb != Verb::Describe {
-            // It may have come through all the same.
-            self.seen = None;
-            self.settle_ms = now.ms + SETTLE_MS;
-        }
-        let needed = self.want.on || self.note.runs.is_some();
-        let again_ms = AGAIN_MS.get(times).or(AGAIN_MS.last()).copied().unwrap_or(SETTLE_MS);
-        let rest_ms = match (trouble.kind, needed) {
-            (Kind::Busy, _) => {
-                let wished = trouble.retry_after.map(millis);
-                wished.map_or(again_ms, |ms| ms.clamp(1_000, LONGEST_RETRY_MS))
-            }
-            (Kind::Away, true) => again_ms,
-            (Kind::Away, false) => IDLE_AWAY_MS,
-            (_, true) => REFUSED_MS,
-            (_, false) => IDLE_REFUSED_MS,
-        };
-        self.rest_ms = now.ms + rest_ms;
-        self.failing = Some(Failing { verb, trouble, since_ms, times });
-    }
-
-    fn clear_failing(&mut self, verb: Verb, actions: &mut Vec<Action>) {
-        let is_of_it = |failing: &Failing| failing.verb == verb || verb != Verb::Describe;
-        let over = self.failing.as_ref().is_none_or(is_of_it);
-        if !over {
-            return;
-        }
-        self.failing = None;
-        if self.note.told.trouble.take().is_some() {
-            actions.push(Action::Keep);
-            actions.push(Action::Tell(Tale::TroubleOver));
         }
     }
 
@@ -529,17 +495,18 @@ impl Policy {
             steps.iter().find(|(until, _)| age_ms < *until).map_or(OFF_MS, |(_, every)| *every)
         };
         let age_ms = self.runs_ms(now);
-        let told_up = self.note.runs.as_ref().is_some_and(|runs| runs.told_up);
         match seen.machine {
             Machine::Starting => step(&COMING_MS, age_ms),
+            Machine::On if self.was_stopped(now) => GOING_MS[1].1,
             Machine::Stopping => {
                 let since = self.accepted.map_or(0, |(_, at_ms)| now.ms.saturating_sub(at_ms));
                 step(&GOING_MS, since)
             }
             // It may have been given another address.
-            Machine::On if self.want.on && !told_up => step(&UNUSED_MS, age_ms),
+            Machine::On if self.want.on && !self.tunnel_up => step(&UNUSED_MS, age_ms),
             Machine::On => ON_MS,
             Machine::Gone => ON_MS,
+            Machine::Off if now.ms < self.doubt_ms => DOUBT_MS,
             Machine::Off if self.metered => METERED_OFF_MS,
             Machine::Off => OFF_MS,
         }
@@ -553,9 +520,10 @@ impl Policy {
         let told = &mut self.note.told;
         if self.failing.as_ref().is_some_and(|failing| failing.verb == Verb::Start) {
             self.failing = None;
-            told.trouble = None;
+            told.trouble = 0;
         }
-        if std::mem::take(&mut told.starting) {
+        self.ends = 0;
+        if std::mem::take(&mut told.starting) | std::mem::take(&mut told.ended) {
             actions.push(Action::Keep);
         }
     }

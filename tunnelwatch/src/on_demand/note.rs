@@ -14,12 +14,17 @@ use serde::{Deserialize, Serialize};
 /// Months of which it is kept what they have used.
 const MONTHS: usize = 3;
 
+/// 2026, in which this was written: a wall clock that says less was lost with the power, and nobody has set it since.
+const SET_MS: u64 = 1_767_225_600_000;
+
 /// The note, as it stands in its file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Note {
     /// When it was written.
     pub written: Stamp,
+    /// Which machine it is of.
+    pub machine: Option<String>,
     /// What was asked for last, and has not come to its end yet.
     pub asked: Option<Asked>,
     /// The machine that runs, or was asked to.
@@ -68,10 +73,14 @@ pub struct Runs {
 pub struct Told {
     /// That it is started.
     pub starting: bool,
+    /// That it has ended by itself, and is started again.
+    pub ended: bool,
     /// That somebody else has started it.
     pub foreign: bool,
-    /// That something is wrong at the provider: what.
-    pub trouble: Option<String>,
+    /// That something is wrong at the provider: how bad, as `decide` counts it; 0 is nothing.
+    pub trouble: u8,
+    /// That there is no such machine any more.
+    pub gone: bool,
     /// That the month is used up: which, and when that was told.
     pub cap: Option<(String, Stamp)>,
 }
@@ -87,12 +96,33 @@ pub struct Wish {
 }
 
 impl Note {
-    /// The month by the wall clock, or by the note where that clock has gone back over a boot, as that of a
-    /// machine without a battery does.
+    /// That it is of this machine from now on. Answers what runs of the one before, which nobody sees to any more; what
+    /// the month has used stays.
+    pub fn adopt(&mut self, machine: &str) -> Option<(String, Runs)> {
+        let before = self.machine.replace(machine.to_owned());
+        let before = before.filter(|before| before != machine)?;
+        let cap = self.told.cap.take();
+        (self.asked, self.told) = (None, Told { cap, ..Told::default() });
+        Some((before, self.runs.take()?))
+    }
+
+    /// That it is written now.
+    pub fn stamp(&mut self, now: &Stamp) {
+        self.written = Stamp { unix_ms: self.wall_ms(now), ..now.clone() };
+    }
+
+    /// The wall clock, or what it was the last time where it is not set, as that of a machine without a battery is not.
+    fn wall_ms(&self, now: &Stamp) -> u64 {
+        match now.unix_ms {
+            unset @ ..SET_MS => unset.max(self.written.unix_ms),
+            set => set,
+        }
+    }
+
+    /// The month that it is.
     #[must_use]
     pub fn month(&self, now: &Stamp) -> String {
-        let is_behind = !self.written.is_same_boot(now) && now.unix_ms < self.written.unix_ms;
-        month_of(if is_behind { self.written.unix_ms } else { now.unix_ms })
+        month_of(self.wall_ms(now))
     }
 
     /// What the month has used.
@@ -107,12 +137,18 @@ impl Note {
         let Some(runs) = self.runs.as_mut().filter(|runs| runs.ours && runs.confirmed) else {
             return;
         };
-        let ms = millis(runs.counted.age(now));
+        // Since a clock that was not set, and is now, some decades have passed that have not.
+        let is_known = runs.counted.unix_ms >= SET_MS || runs.counted.is_same_boot(now);
+        let ms = if is_known { millis(runs.counted.age(now)) } else { 0 };
         runs.counted = now.clone();
-        let used = self.used_ms.entry(month).or_default();
+        let used = self.used_ms.entry(month.clone()).or_default();
         *used = used.saturating_add(ms);
+        // The oldest, but not this one: a clock that was in the future has left months there.
         while self.used_ms.len() > MONTHS {
-            self.used_ms.pop_first();
+            let Some(oldest) = self.used_ms.keys().find(|one| **one != month).cloned() else {
+                break;
+            };
+            self.used_ms.remove(&oldest);
         }
     }
 }
@@ -129,21 +165,27 @@ fn month_of(unix_ms: u64) -> String {
     format!("{:04}-{month:02}", year + era * 400 + more)
 }
 
-/// What runs of jump hosts that nobody sees to any more, as the file has no such tunnel: it is for a person from now on,
-/// and told once. `kept` are those that somebody sees to.
+/// What runs of jump hosts that nobody sees to any more, as the file has no such tunnel. `kept` are those that somebody
+/// sees to.
 #[must_use]
 pub fn left_behind(dir: &Path, kept: &[String]) -> Vec<(String, Runs)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".jump")?.to_owned()));
-    let left = names.filter(|name| !kept.contains(name)).filter_map(|name| {
-        let mut note = Store::new(dir, &name).note().ok()?;
-        let runs = note.runs.take()?;
-        // What it has used of the month stays on record.
-        Store::new(dir, &name).keep(&note).ok()?;
-        Some((name, runs))
-    });
-    left.collect()
+    let left = names.filter(|name| !kept.contains(name));
+    left.filter_map(|name| Store::new(dir, &name).note().ok()?.runs.map(|runs| (name, runs)))
+        .collect()
+}
+
+/// That it is for a person from now on, who was told. What it has used of the month stays on record.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn leave(dir: &Path, name: &str) -> io::Result<()> {
+    let store = Store::new(dir, name);
+    let note = Note { runs: None, ..store.note()? };
+    store.keep(&note)
 }
 
 /// The files of one tunnel in the state directory.
@@ -188,7 +230,7 @@ impl Store {
     /// What the system said.
     pub fn keep(&self, note: &Note) -> io::Result<()> {
         let json = serde_json::to_vec(note).map_err(io::Error::other)?;
-        files::replace(&self.dir, &self.file("jump"), &json)
+        files::write_durably(&self.dir, &self.file("jump"), &json)
     }
 
     /// The wish, and when its file was changed: for who looks often.
@@ -211,7 +253,7 @@ impl Store {
     pub fn make_wish(&self, start: bool) -> io::Result<()> {
         let json =
             serde_json::to_vec(&Wish { start, at: Stamp::now() }).map_err(io::Error::other)?;
-        files::replace(&self.dir, &self.file("wish"), &json)
+        files::write_durably(&self.dir, &self.file("wish"), &json)
     }
 }
 
@@ -265,14 +307,15 @@ mod tests {
             (at(NOV_1 + 5 * HOUR, "b", 0), 4),
             // Which comes up in 1970 for want of a battery: no time has passed, and it is November still.
             (at(0, "c", 0), 4),
+            (at(HOUR, "c", HOUR), 5),
+            // And then in November, without the decades between.
+            (at(NOV_1 + 7 * HOUR, "d", 0), 5),
+            (at(NOV_1 + 8 * HOUR, "d", HOUR), 6),
         ] {
             note.count(&now);
             let used = note.used(&now).as_secs() / 3600;
             assert_eq!(used, hours, "{now:?}: {:?}", note.used_ms);
-            note.written = now;
-            if note.written.unix_ms == 0 {
-                note.written.unix_ms = NOV_1;
-            }
+            note.stamp(&now);
         }
         // Somebody else's hours, and those of a start that came to nothing, are not ours.
         for (ours, confirmed) in [(false, true), (true, false)] {
@@ -281,6 +324,35 @@ mod tests {
             note.count(&at(NOV_1 + HOUR, "a", HOUR));
             assert!(note.used_ms.is_empty());
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_in_the_future_takes_no_month_from_this_one() {
+        let runs =
+            Runs { counted: at(NOV_1, "a", 0), ours: true, confirmed: true, ..Runs::default() };
+        let used_ms = ["2099-01", "2099-02", "2099-03"].map(|month| (month.to_owned(), 1)).into();
+        let mut note = Note { runs: Some(runs), used_ms, ..Note::default() };
+        for hours in 1..=3 {
+            note.count(&at(NOV_1 + hours * HOUR, "a", hours * HOUR));
+        }
+        let used = note.used(&at(NOV_1, "a", 3 * HOUR));
+        assert_eq!((used.as_secs(), note.used_ms.len()), (3 * 3600, MONTHS));
+    }
+
+    #[test]
+    fn a_note_of_another_machine_keeps_the_month_and_gives_up_what_runs() {
+        let runs = Runs { ours: true, address: Some("198.51.100.7".into()), ..Runs::default() };
+        let told = Told { starting: true, ..Told::default() };
+        let used_ms = BTreeMap::from([("2026-11".to_owned(), HOUR)]);
+        let mut note = Note { runs: Some(runs.clone()), told, used_ms, ..Note::default() };
+        let before = note.clone();
+        assert_eq!(note.adopt("ec2 i-1"), None);
+        assert_eq!((&note.runs, &note.told), (&before.runs, &before.told));
+        assert_eq!(note.adopt("ec2 i-1"), None);
+        assert_eq!(note.adopt("ec2 i-2"), Some(("ec2 i-1".into(), runs)));
+        assert_eq!((note.runs.clone(), note.told.starting), (None, false));
+        assert_eq!(note.used_ms, before.used_ms);
+        assert_eq!(note.adopt("ec2 i-1"), None, "nothing ran");
     }
 
     #[test]
@@ -298,7 +370,10 @@ mod tests {
         let runs = Some(Runs { ours: true, ..Runs::default() });
         store.keep(&Note { runs, ..note.clone() }).unwrap();
         assert!(left_behind(&dir, &["home".to_owned()]).is_empty());
-        assert_eq!(left_behind(&dir, &[])[0].0, "home");
+        for _ in 0..2 {
+            assert_eq!(left_behind(&dir, &[])[0].0, "home", "until somebody was told");
+        }
+        leave(&dir, "home").unwrap();
         assert!(left_behind(&dir, &[]).is_empty(), "it is told once");
         assert_eq!(store.note().unwrap(), note);
         std::fs::write(dir.join("home.jump"), "{").unwrap();

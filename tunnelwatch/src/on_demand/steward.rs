@@ -75,7 +75,7 @@ impl Steward {
     pub fn serve(self) {
         let begun = Instant::now();
         let store = Store::new(&state_dir(STATE_DIR), &self.tunnel.name);
-        let note = store.note().unwrap_or_else(|error| {
+        let mut note = store.note().unwrap_or_else(|error| {
             let line = Line::new("jump-note-unread").text("tunnel", &self.tunnel.name);
             let line = line.text("message", &error.to_string());
             self.teller
@@ -83,6 +83,10 @@ impl Steward {
             super::note::Note::default()
         });
         let Tunnel { name, metered, .. } = &self.tunnel;
+        if let Some((machine, runs)) = note.adopt(&self.rules.provider.machine()) {
+            let why = format!("[tunnel.on-demand] has another machine than {machine} now");
+            self.teller.left(name, &runs, &why);
+        }
         let policy = Policy::new(self.rules.clone(), name, *metered, note, &now(begun));
         let mut work = Work {
             policy,

@@ -75,6 +75,8 @@ pub enum Tale {
         link: String,
         /// Why.
         why: String,
+        /// Whether it runs.
+        runs: bool,
     },
 }
 
@@ -127,7 +129,7 @@ impl Tale {
             ),
             Self::Ended { ran, again } => {
                 let next = match again {
-                    true => "it is started again in a minute",
+                    true => "it is started again, until it is reachable",
                     false => "it is not needed",
                 };
                 format!("{of}: it has stopped after {}, and not by us; {next}", long(*ran))
@@ -166,9 +168,12 @@ impl Tale {
             Self::Gone => format!(
                 "{of}: the provider has no such machine any more; make another, and write its id into instance"
             ),
-            Self::LinkUnknown { link, why } => {
+            Self::LinkUnknown { link, why, runs: false } => {
                 format!("{of}: it is not started while nobody knows whether {link} is up: {why}")
             }
+            Self::LinkUnknown { link, why, runs: true } => format!(
+                "{of}: it runs on while nobody knows whether {link} is up: {why}; tunnelwatch jump stop {tunnel} stops it"
+            ),
         }
     }
 }

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Action, GONE, Inputs, Link, Machine, Now, Policy, Seen, Tale, Verb};
+use super::{Action, Inputs, Link, Machine, Now, Policy, Seen, Tale};
 
-/// For how long it may not go before somebody is told.
-const TELL_START_MS: u64 = 60_000;
-const TELL_STOP_MS: u64 = 900_000;
-const TELL_IDLE_MS: u64 = 24 * 3_600_000;
+/// After how long somebody is told.
 const TELL_SLOW_MS: u64 = 300_000;
 const TELL_UNKNOWN_MS: u64 = 600_000;
 
@@ -31,6 +28,7 @@ impl Policy {
         if let Some(runs) = &mut self.note.runs {
             if inputs.tunnel_up && is_on && runs.ours && !runs.told_up {
                 runs.told_up = true;
+                (self.ends, self.note.told.ended) = (0, false);
                 tales.push(Tale::Reachable { address: runs.address.clone() });
             }
             let slow = !is_on && runs.ours && runs.confirmed && runs_ms >= TELL_SLOW_MS;
@@ -43,26 +41,10 @@ impl Policy {
                 tales.push(Tale::Foreign { because: self.want.why.clone() });
             }
         }
-        if let Some(failing) = &self.failing {
-            let patience_ms = match failing.verb {
-                _ if failing.trouble.kind.is_for_somebody() => 0,
-                _ if self.want.on => TELL_START_MS,
-                Verb::Stop => TELL_STOP_MS,
-                _ if self.note.runs.is_some() => TELL_STOP_MS,
-                _ => TELL_IDLE_MS,
-            };
-            let word = failing.trouble.kind.word();
-            let is_due = now.ms.saturating_sub(failing.since_ms) >= patience_ms;
-            if is_due && self.note.told.trouble.as_deref() != Some(word) {
-                self.note.told.trouble = Some(word.to_owned());
-                let (why, needed) = (failing.trouble.why.clone(), self.want.on);
-                tales.push(Tale::Trouble { verb: failing.verb, why, needed });
-            }
-        }
-        if matches!(self.seen(), Some(Seen { machine: Machine::Gone, .. }))
-            && self.note.told.trouble.as_deref() != Some(GONE)
-        {
-            self.note.told.trouble = Some(GONE.to_owned());
+        tales.extend(self.tell_failing(now));
+        let is_gone = matches!(self.seen(), Some(Seen { machine: Machine::Gone, .. }));
+        if is_gone && !self.note.told.gone {
+            self.note.told.gone = true;
             tales.push(Tale::Gone);
         }
         let unknown =
@@ -70,7 +52,8 @@ impl Policy {
         match (&inputs.link, unknown) {
             (Link::Unknown(why), Some(_)) if !self.told_unknown => {
                 self.told_unknown = true;
-                tales.push(Tale::LinkUnknown { link: self.rules.link.clone(), why: why.clone() });
+                let (link, why) = (self.rules.link.clone(), why.clone());
+                tales.push(Tale::LinkUnknown { link, why, runs: self.note.runs.is_some() });
             }
             (Link::Up(_) | Link::Down(_), _) => self.told_unknown = false,
             _ => {}

@@ -4,6 +4,7 @@ use super::*;
 use crate::on_demand::config::Provider;
 
 mod month;
+mod told;
 
 const HOUR: u64 = 3_600_000;
 /// 2026-11-25.

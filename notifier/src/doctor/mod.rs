@@ -216,6 +216,7 @@ impl Patient<'_> {
             let tunnel_user = matches!(owner::user(TUNNEL_USER), Ok(Some(_)));
             let (anybody, root) = (&answers.sshd, &answers.sshd_of_root);
             findings.extend(sshd::judge(anybody, root, self.role(), tunnel_user));
+            findings.extend(sshd::judge_penalties(anybody, self.sections));
             let (users, more) = &answers.sshd_of_users;
             findings.extend(sshd::judge_users(anybody, users, *more, self.role()));
             let ports = match anybody.good() {

@@ -97,6 +97,12 @@ fn each_part_that_does_not_work_is_named_with_what_to_do() {
             "forces a command",
         ),
         (
+            "printf 'Match Address 127.0.0.1\\nForceCommand true\\n' >>/etc/ssh/sshd_config",
+            "login cloud",
+            "skipped",
+            "forces a command",
+        ),
+        (
             "sed -i 's/^PasswordA.*/&\\nAuthorizedKeysFile \\/tmp\\/%u/' /etc/ssh/sshd_config",
             "login cloud",
             "skipped",

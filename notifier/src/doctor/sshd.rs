@@ -59,6 +59,14 @@ pub fn for_user(name: &str) -> [String; 3] {
     FOR_ANYBODY.map(|word| word.replace("user=nobody", &format!("user={name}")))
 }
 
+/// The question for a user who comes from this host itself, as through a tunnel that ends here.
+#[must_use]
+pub fn for_user_from_here(name: &str) -> [String; 3] {
+    for_user(name).map(|word| {
+        word.replace("addr=192.0.2.1,laddr=192.0.2.2", "addr=127.0.0.1,laddr=127.0.0.1")
+    })
+}
+
 /// What sshd says of itself.
 #[derive(Debug, Default)]
 pub struct Effective<'t>(&'t str);

@@ -188,7 +188,7 @@ fn target(user: &str) -> Result<(Account, Place, String), (State, String, String
     let account = place::account(user, &programs::ask("getent", &["passwd", "--", user]))
         // Somebody wanted a login, and does not get one.
         .map_err(|(why, fix)| (State::Warning, why, fix))?;
-    let words = sshd::for_user(user);
+    let words = sshd::for_user_from_here(user);
     let answer = programs::ask("sshd", &words.each_ref().map(String::as_str));
     let Some(text) = answer.good() else {
         let why = format!("sshd does not say how it is set up: {}", answer.first_words());

@@ -104,12 +104,17 @@ impl Cleanup {
     }
 
     /// Takes it out, for good: the program ends.
-    pub fn end(&self) {
-        let _ = self.take_out();
+    ///
+    /// # Errors
+    ///
+    /// Why it is still there.
+    pub fn end(&self) -> Result<(), String> {
+        let taken_out = self.take_out();
         *self.placed() = Placed::Over;
         if self.has_room.load(Ordering::Relaxed) {
             clear(Path::new(mark::DIR));
         }
+        taken_out
     }
 }
 
@@ -362,10 +367,8 @@ impl Login<'_> {
         let file = ready.place.file.display();
         if let Err(why) = self.cleanup.put(line, entry) {
             let _ = self.cleanup.take_out();
-            return failed(
-                &format!("{file} cannot be changed: {why}"),
-                "name another user in [drill]",
-            );
+            let fix = place::mend(&ready.place.file, &why);
+            return failed(&format!("{file} cannot be changed: {why}"), &fix);
         }
         let user = &ready.account.name;
         let begun = Instant::now();

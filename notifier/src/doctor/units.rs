@@ -85,8 +85,11 @@ const WANTED: [Wanted; 7] = [
     },
 ];
 
-/// What timers start: one that fails is seen by nobody, as its timer goes on.
-const BY_TIMERS: [(&str, fn(Sections) -> bool, &str); 3] = [
+/// A unit that a timer starts, whether it is wanted, and what is not when it fails.
+type ByTimer = (&'static str, fn(Sections) -> bool, &'static str);
+
+/// All of them: one that fails is seen by nobody, as its timer goes on.
+const BY_TIMERS: [ByTimer; 3] = [
     ("bastion-drill.service", |sections| sections.notify, "the way was not proved"),
     ("linkprobe.service", |sections| sections.link, "the lines were not tested"),
     ("linkprobe-measure.service", |sections| sections.link, "the lines were not measured"),

@@ -65,7 +65,7 @@ pub struct IsFull {
 /// Largest such file that is read, in bytes: each minute of a day of some channels.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// [`full_channels`] by the file in this directory. That is the sender's, and who asks may be root: whatever lies there
+/// The channels that are full, by the file in this directory. That is the sender's, and who asks may be root: whatever lies there
 /// makes nobody wait.
 #[must_use]
 pub fn full_in(state: &Path, now_ms: u64) -> Vec<IsFull> {

@@ -97,6 +97,12 @@ fn each_part_that_does_not_work_is_named_with_what_to_do() {
             "forces a command",
         ),
         (
+            "printf 'Match Address 127.0.0.1\\nForceCommand true\\n' >>/etc/ssh/sshd_config",
+            "login cloud",
+            "skipped",
+            "forces a command",
+        ),
+        (
             "sed -i 's/^PasswordA.*/&\\nAuthorizedKeysFile \\/tmp\\/%u/' /etc/ssh/sshd_config",
             "login cloud",
             "skipped",
@@ -196,6 +202,19 @@ fn a_file_of_keys_that_is_a_link_or_is_not_there_is_as_before_after_it() {
     let (state, text) = part(&rig.report(), "login cloud");
     assert_eq!(state, "ok", "{text}");
     assert_eq!(inside.sh("ls -A /home/alice"), "dot\n");
+}
+
+#[test]
+fn a_file_of_keys_that_root_keeps_for_a_user_is_read_by_sshd_and_gone_after_it() {
+    let mut rig = Rig::new(DRILL);
+    let keys = "AuthorizedKeysFile /etc/ssh/keys/%u";
+    rig.line.inside.sh(&format!(
+        "mkdir -m 755 /etc/ssh/keys; sed -i 's,^PasswordA.*,&\\n{keys},' /etc/ssh/sshd_config"
+    ));
+    rig.line.inside.restart_sshd();
+    let (state, text) = part(&rig.report(), "login cloud");
+    assert_eq!(state, "ok", "{text}");
+    assert_eq!(rig.line.inside.sh("ls -A /etc/ssh/keys"), "");
 }
 
 /// Has the next ssh on the internal host wait as long as there is /run/hang. The tunnel's runs already.

@@ -17,6 +17,8 @@ fn enroll_makes_what_is_missing_and_says_what_is_to_be_done_until_it_works() {
     let asked = line.tunnelwatch(&["enroll"]);
     let shown = line.jump.fingerprint("/etc/ssh/ssh_host_ed25519_key.pub");
     assert_eq!((asked.code, asked.errors().contains(&shown)), (Some(64), true), "{asked:?}");
+    let next = "sudo -u _tunnelwatch tunnelwatch enroll cloud --host-key SHA256:...";
+    assert!(asked.errors().contains(next), "{asked:?}");
     let other = line.inside.fingerprint("/etc/ssh/ssh_host_ed25519_key.pub");
     let wrong = line.tunnelwatch(&["enroll", "--host-key", &other]);
     assert_eq!(
@@ -299,12 +301,16 @@ fn what_was_told_of_a_tunnel_ends_when_it_is_taken_out_of_the_file() {
     // The same at the other end, and over a restart.
     let mut watching = watch(&line.jump, "");
     assert!(wait_until(DEADLINE, || told(&line.jump).len() == 1), "{:?}", told(&line.jump));
+    let check = || line.jump.run(&["/artefacts/tunnelwatch", "--config", CONFIG, "check"]).errors();
+    let finding = "tunnel home: is down for ";
+    assert!(wait_until(DEADLINE, || check().contains(finding)), "{}", check());
     watching.kill();
     let file = line.jump.read(CONFIG).replace("\"home\"", "\"other\"");
     line.jump.write_config(&file);
     let _watch = spawn_watch(&line.jump);
     let over = || ("up".to_owned(), "it is no longer watched".to_owned());
     assert!(wait_until(DEADLINE, || told(&line.jump).contains(&over())), "{:?}", told(&line.jump));
+    assert!(wait_until(DEADLINE, || !check().contains("is down for")), "{}", check());
 }
 
 #[test]
@@ -371,7 +377,11 @@ fn enroll_tests_what_the_tunnel_will_need_and_says_who_is_in_its_way() {
     // What root makes, its user cannot read.
     let root = line.inside.run(&["/artefacts/tunnelwatch", "--config", CONFIG, "enroll"]);
     let said = root.errors();
-    assert_eq!((root.code, said.contains("sudo -u _tunnelwatch")), (Some(77), true), "{root:?}");
+    assert_eq!(
+        (root.code, said.contains("sudo -u _tunnelwatch tunnelwatch enroll cloud")),
+        (Some(77), true),
+        "{root:?}"
+    );
     // After systemctl stop there is no such directory, and who tests may not make one.
     line.inside.sh("rm -r /run/tunnelwatch");
     let no_shell = line.tunnelwatch(&["enroll"]);

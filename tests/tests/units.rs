@@ -22,6 +22,7 @@ const OF_ROOT: [&str; 1] = ["bastion-drill.service"];
 const RULES: &str = include_str!("../../packaging/debian/rules");
 const INSTALL: &str = include_str!("../../packaging/install");
 const POSTINST: &str = include_str!("../../packaging/debian/pam-bastion.postinst");
+const POSTRM: &str = include_str!("../../packaging/debian/pam-bastion.postrm");
 
 /// What each service needs in the file, by the longest of these that its name begins with.
 const NEEDS: [(&str, &str); 4] = [
@@ -187,7 +188,11 @@ fn a_service_has_a_user_of_its_own_and_never_gives_up() {
         let (unit, service) = (section(&name, "Unit"), section(&name, "Service"));
         let users = fs::read_to_string(etc("sysusers.d/bastion.conf")).unwrap();
         match OF_ROOT.contains(&name.as_str()) {
-            true => assert!(!service.contains_key("User"), "{name}"),
+            true => {
+                assert!(!service.contains_key("User"), "{name}");
+                // By hand it is in the same directory, and may be so when the unit ends.
+                assert_eq!(one(&name, &service, "RuntimeDirectoryPreserve"), "yes", "{name}");
+            }
             false => {
                 let user = one(&name, &service, "User");
                 assert!(users.contains(&format!("\nu {user} ")), "{name}: {user} is nobody");
@@ -237,6 +242,8 @@ fn whatever_installs_units_knows_all_of_them() {
     for name in [names(".service"), names(".timer")].concat() {
         assert!(words(INSTALL).contains(name.as_str()), "packaging/install does not know {name}");
         assert!(words(POSTINST).contains(name.as_str()), "postinst does not know {name}");
+        let forgotten = words(POSTRM).contains(name.as_str());
+        assert!(forgotten || name.ends_with(".timer"), "postrm leaves {name} as failed");
         let stem = name.split('.').next().unwrap();
         assert!(
             calls.iter().any(|call| call.first() == Some(&stem)),

@@ -47,7 +47,7 @@ pub struct Request<'a> {
 pub fn enroll(config: &Path, run_dir: &Path, request: &Request<'_>) -> Result<u8, Failure> {
     let settings = Settings::load(config).map_err(Failure::config)?;
     let tunnel = &located(pick(&settings.tunnels, request.name)?, run_dir)?;
-    refuse_root(&tunnel.identity)?;
+    refuse_root(tunnel)?;
     let public = make_key(&tunnel.identity)?;
     pin(tunnel, request.host_key)?;
     print(&instructions(tunnel, &public, &Known::of(tunnel, &public)))?;
@@ -97,16 +97,30 @@ fn pick<'a>(tunnels: &'a [Tunnel], name: Option<&str>) -> Result<&'a Tunnel, Fai
 }
 
 /// Refuses to make as root what the user of `run` has to read.
-fn refuse_root(identity: &Path) -> Result<(), Failure> {
+fn refuse_root(tunnel: &Tunnel) -> Result<(), Failure> {
+    let identity = &tunnel.identity;
     let owner = fs::metadata(beside(identity)).map_or(0, |meta| meta.uid());
     if notifier::ffi::geteuid() != 0 || owner == 0 {
         return Ok(());
     }
-    let name = notifier::spool::owner::name_of(owner).unwrap_or_else(|| format!("'#{owner}'"));
-    let file = identity.display();
+    let (file, name) = (identity.display(), user(owner));
     Err(Failure::permission(format!(
-        "{file} has to be {name}'s, not root's; run: sudo -u {name} tunnelwatch enroll"
+        "{file} has to be {name}'s, not root's; run: {}",
+        again(&tunnel.name, owner)
     )))
+}
+
+/// How the user of this number is called, also by sudo.
+fn user(uid: u32) -> String {
+    notifier::spool::owner::name_of(uid).unwrap_or_else(|| format!("'#{uid}'"))
+}
+
+/// What an administrator types who enrolls this tunnel, as the user with this number.
+fn again(tunnel: &str, uid: u32) -> String {
+    match uid {
+        0 => format!("sudo tunnelwatch enroll {tunnel}"),
+        uid => format!("sudo -u {} tunnelwatch enroll {tunnel}", user(uid)),
+    }
 }
 
 /// The directory of the key.
@@ -174,8 +188,8 @@ fn pin(tunnel: &Tunnel, wanted: Option<&str>) -> Result<(), Failure> {
         let list: String = list.collect();
         return Err(Failure::usage(format!(
             "{host} shows these keys:\n{list}Whether they are its own can only be seen there: ssh-keygen -lf \
-             /etc/ssh/ssh_host_ed25519_key.pub\nThen, with that one: tunnelwatch enroll {} --host-key SHA256:...",
-            tunnel.name
+             /etc/ssh/ssh_host_ed25519_key.pub\nThen, with that one: {} --host-key SHA256:...",
+            again(&tunnel.name, notifier::ffi::geteuid())
         )));
     };
     let wanted = parse_fingerprint(wanted).map_err(Failure::usage)?;
@@ -418,6 +432,18 @@ mod tests {
             (&[2222, 2223][..], &vec![fingerprint])
         );
         assert!(laptop.contains("ssh -p 2223 home") && laptop.contains("User YOU"), "{laptop}");
+    }
+
+    #[test]
+    fn what_is_to_be_run_next_works_for_who_administers_the_host() {
+        // Root's, a user's that each system has, and one's without a name.
+        for (uid, want) in [
+            (0, "sudo tunnelwatch enroll home"),
+            (65534, "sudo -u nobody tunnelwatch enroll home"),
+            (4_000_000_000, "sudo -u '#4000000000' tunnelwatch enroll home"),
+        ] {
+            assert_eq!(again("home", uid), want);
+        }
     }
 
     #[test]

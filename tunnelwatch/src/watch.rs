@@ -7,7 +7,7 @@
 //! for longer and longer; what the kernel says of listeners costs nothing.
 
 pub mod onward;
-mod ports;
+pub(crate) mod ports;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};

@@ -88,8 +88,13 @@ fn drill(config: &Path) -> Result<Report, Failure> {
         let mut signal = [0; 128];
         let _ = ffi::wait_readable(&[std::os::fd::AsFd::as_fd(&told_to_end)], STEP);
         if std::io::Read::read(&mut &told_to_end, &mut signal).is_ok() {
-            cleanup.end();
-            return Err(Failure::later("the drill was ended by a signal; its key is taken out"));
+            return Err(Failure::later(match cleanup.end() {
+                Ok(()) => "the drill was ended by a signal; its key is taken out".to_owned(),
+                Err(why) => format!(
+                    "the drill was ended by a signal, and its key could not be taken out: {why}; it lets nobody in \
+                     after two minutes, and the next drill takes it out"
+                ),
+            }));
         }
     }
     drill.join().map_err(|_| Failure::later("the drill died; run it again, and report that"))
@@ -141,10 +146,8 @@ fn tell(host: &Host, report: &Report) -> Result<(), Failure> {
         let (good, all) = (good as u64, all as u64);
         What::Tally(Tally { name: Foreign::from(name), good, all, unit: Unit::Times })
     };
-    let mut events = vec![(Severity::Info, count("drill parts", tried - failed, tried))];
-    if warnings > 0 {
-        events.push((Severity::Info, count("drill warnings", warnings, warnings)));
-    }
+    // What is told now comes first: where there is no room for all, it is what counts.
+    let mut events = Vec::new();
     if let Some(news) = report.news() {
         let mut text = news;
         if text.len() > Note::MAX {
@@ -153,6 +156,10 @@ fn tell(host: &Host, report: &Report) -> Result<(), Failure> {
             text += "..";
         }
         events.push((Severity::Warning, What::Note(Note { text })));
+    }
+    events.push((Severity::Info, count("drill parts", tried - failed, tried)));
+    if warnings > 0 {
+        events.push((Severity::Info, count("drill warnings", warnings, warnings)));
     }
     let spool = Spool::new(&host.spool);
     for (severity, what) in events {

@@ -147,8 +147,7 @@ impl Desk {
                 let _ = writeln!(text, "{row} (in drop/)");
             }
             if !text.is_empty() {
-                let used = fs::read(self.state.join(limits::FILE)).unwrap_or_default();
-                text += &full_lines(&limits::full_channels(&used, unix_ms()));
+                text += &full_lines(&limits::full_in(&self.state, unix_ms()));
             }
             if not_running && !text.is_empty() {
                 text += "the sender does not run: systemctl start bastion\n";

@@ -1,7 +1,8 @@
 //! How much a channel may send in an hour and in a day: an SMS is paid for, and whoever can make
-//! alerts must not be able to empty the account. Pure.
+//! alerts must not be able to empty the account. Pure, but for [`full_in`].
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::policy::Way;
 use crate::channel::Limits;
 use crate::clock::{Stamp, millis};
+use crate::spool::files;
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -60,12 +62,22 @@ pub struct IsFull {
     pub left_for_logins: Duration,
 }
 
+/// Largest such file that is read, in bytes: each minute of a day of some channels.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// The channels that are full, by the file in this directory. That is the sender's, and who asks may be root: whatever lies there
+/// makes nobody wait.
+#[must_use]
+pub fn full_in(state: &Path, now_ms: u64) -> Vec<IsFull> {
+    full_channels(&files::read_plain(&state.join(FILE), MAX_FILE).unwrap_or_default(), now_ms)
+}
+
 /// The channels that are full, by what the sender has last written, at a moment of the wall clock in milliseconds
 /// since 1970.
-#[must_use]
-pub fn full_channels(json: &[u8], now_ms: u64) -> Vec<IsFull> {
+fn full_channels(json: &[u8], now_ms: u64) -> Vec<IsFull> {
     let usage: BTreeMap<String, Usage> = serde_json::from_slice(json).unwrap_or_default();
-    let left = |until_ms: u64| Duration::from_millis(until_ms.saturating_sub(now_ms));
+    // No window is longer; more is a clock that was set back.
+    let left = |until_ms: u64| Duration::from_millis(until_ms.saturating_sub(now_ms).min(DAY_MS));
     let full = usage.into_iter().map(|(channel, usage)| IsFull {
         channel,
         left: left(usage.full_until_ms),
@@ -247,6 +259,22 @@ mod tests {
         usage.add(1, true, 0);
         assert_eq!(full(&mut usage, 0), [(3599, 3599)]);
         assert_eq!(full_channels(b"", 0), [], "nothing was sent yet");
+        usage.full_until_ms = u64::MAX;
+        let json = serde_json::to_vec(&BTreeMap::from([("sms", &usage)])).unwrap();
+        assert_eq!(
+            full_channels(&json, 0)[0].left,
+            Duration::from_secs(86_400),
+            "no window is longer"
+        );
+
+        let dir = std::env::temp_dir().join(format!("notifier-full-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(FILE), &json).unwrap();
+        assert_eq!(full_in(&dir, 0).len(), 1);
+        std::fs::rename(dir.join(FILE), dir.join("other")).unwrap();
+        std::os::unix::fs::symlink(dir.join("other"), dir.join(FILE)).unwrap();
+        assert_eq!(full_in(&dir, 0), [], "root follows nobody elsewhere");
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

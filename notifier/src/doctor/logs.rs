@@ -5,14 +5,24 @@ use super::finding::{Finding, Severity};
 use super::units::Units;
 
 /// Units of programs that send logs away, by settings that are not looked into.
-const SENDERS: [&str; 4] =
-    ["systemd-journal-upload.service", "syslog-ng.service", "vector.service", "fluent-bit.service"];
+const SENDERS: [&str; 3] = ["syslog-ng.service", "vector.service", "fluent-bit.service"];
+
+/// The journal's own, of whose settings only [`PLACEHOLDER`] is known.
+const UPLOAD: &str = "systemd-journal-upload.service";
+
+/// What our examples have in the place of a log server.
+const PLACEHOLDER: &str = "logserver.example.net";
+
+/// A file of settings: its path, and what is in it.
+pub type File = (String, String);
 
 /// What is there.
 #[derive(Debug, Default)]
 pub struct Facts<'t> {
-    /// The texts of rsyslog's files, where it is installed.
-    pub rsyslog: Option<String>,
+    /// rsyslog's files, where it is installed.
+    pub rsyslog: Option<Vec<File>>,
+    /// Those of systemd-journal-upload.
+    pub upload: Vec<File>,
     /// Whether the journal outlives a reboot, where there is one.
     pub keeps_journal: Option<bool>,
     /// systemd's units, where there is a systemd that answers.
@@ -23,17 +33,35 @@ pub struct Facts<'t> {
 #[must_use]
 pub fn judge(facts: &Facts<'_>, role: Role) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let sends = facts.rsyslog.as_deref().map_or(Sends::Nothing, forwards);
+    let rsyslog = facts.rsyslog.as_deref().unwrap_or_default();
+    let all: String = rsyslog.iter().map(|(_, text)| text.as_str()).collect();
+    let sends = forwards(&all);
     let filtered = sends == Sends::Some;
     let sends = sends != Sends::Nothing;
-    let others = facts.units.is_some_and(|units| SENDERS.iter().any(|name| units.is_active(name)));
+    let files = [("rsyslog", rsyslog), ("systemd-journal-upload", &facts.upload)];
+    let unnamed: Vec<(&str, &File)> = files
+        .into_iter()
+        .flat_map(|(unit, files)| files.iter().map(move |file| (unit, file)))
+        .filter(|(_, file)| is_unnamed(file))
+        .collect();
+    for (unit, (path, _)) in &unnamed {
+        let text = format!(
+            "sends logs to {PLACEHOLDER}, which is the example's and no server of yours: they stay here"
+        );
+        let fix = format!("write your log server's name there, then: systemctl restart {unit}");
+        findings.push(Finding::new(Severity::Warning, "logs-placeholder", path, text, fix));
+    }
+    let uploads = !facts.upload.iter().any(is_unnamed);
+    let others = facts.units.is_some_and(|units| {
+        SENDERS.iter().any(|name| units.is_active(name)) || (uploads && units.is_active(UPLOAD))
+    });
     // Where systemd answers, it is known whether rsyslog is at work.
     let stopped = sends && facts.units.is_some_and(|units| !units.is_active("rsyslog.service"));
     if stopped && !others {
         let text = "rsyslog is to send them away and does not run";
         let fix = "systemctl enable --now rsyslog; if it ends again: rsyslogd -N1";
         findings.push(Finding::new(Severity::Warning, "logs-not-forwarded", "logs", text, fix));
-    } else if !sends && !others {
+    } else if !sends && !others && unnamed.is_empty() {
         // What the internet sees is what is broken into first.
         let severity = if role == Role::Jump { Severity::Warning } else { Severity::Note };
         let text = "are on this host alone, where who breaks in wipes them";
@@ -53,6 +81,11 @@ pub fn judge(facts: &Facts<'_>, role: Role) -> Vec<Finding> {
         findings.push(Finding::new(Severity::Note, "journal-volatile", "logs", text, fix));
     }
     findings
+}
+
+/// Whether nobody has put a server's name into a copy of our example.
+fn is_unnamed((_, text): &File) -> bool {
+    text.lines().any(|line| without_comment(line).contains(PLACEHOLDER))
 }
 
 /// What rsyslog sends to another host.
@@ -145,7 +178,7 @@ fn by_selector(selector: &str) -> Sends {
 
 fn is_elsewhere(target: &str) -> bool {
     let target = target.trim_start_matches('[');
-    let here = ["localhost", "127.", "::1"];
+    let here = ["localhost", "127.", "::1", PLACEHOLDER];
     !target.is_empty() && !here.iter().any(|name| target.starts_with(name))
 }
 
@@ -203,7 +236,8 @@ mod tests {
             ),
             ("module(load=\"omrelp\")\n", Sends::Nothing),
             ("mail.* root@example.org\n", Sends::Nothing),
-            (ours, Sends::Logins),
+            (ours, Sends::Nothing),
+            (&ours.replace(PLACEHOLDER, "logs.example.org"), Sends::Logins),
         ];
         for (text, want) in table {
             assert_eq!(forwards(text), want, "{text}");
@@ -220,7 +254,10 @@ mod tests {
     #[test]
     fn logs_that_stay_here_are_told_the_louder_on_the_jump_host() {
         let sends = || Some("*.* @@logs.example.org\n".to_owned());
-        let with = |rsyslog| Facts { rsyslog, ..Facts::default() };
+        let files = |rsyslog: Option<String>| {
+            rsyslog.map(|text| vec![("/etc/rsyslog.conf".to_owned(), text)])
+        };
+        let with = |rsyslog| Facts { rsyslog: files(rsyslog), ..Facts::default() };
         assert_eq!(ids(&with(None), Role::Jump), "warning logs-not-forwarded");
         assert_eq!(ids(&with(Some(String::new())), Role::Internal), "note logs-not-forwarded");
         assert_eq!(ids(&with(sends()), Role::Jump), "");
@@ -232,11 +269,44 @@ mod tests {
         let stopped = Units::parse("Id=rsyslog.service\nActiveState=failed\n");
         let uploads = Facts { units: Some(&upload), ..Facts::default() };
         assert_eq!(ids(&uploads, Role::Jump), "");
-        let stopped = Facts { units: Some(&stopped), rsyslog: sends(), ..Facts::default() };
+        let stopped = Facts { units: Some(&stopped), ..with(sends()) };
         assert_eq!(ids(&stopped, Role::Other), "warning logs-not-forwarded");
         let volatile =
-            |rsyslog| Facts { keeps_journal: Some(false), units: Some(&upload), rsyslog };
+            |rsyslog| Facts { keeps_journal: Some(false), units: Some(&upload), ..with(rsyslog) };
         assert_eq!(ids(&volatile(None), Role::Jump), "note journal-volatile");
         assert_eq!(ids(&volatile(Some(String::new())), Role::Jump), "");
+    }
+
+    #[test]
+    fn what_goes_to_the_example_s_server_goes_nowhere() {
+        let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+        let relp = include_str!("../../../etc/rsyslog.d/bastion.conf");
+        let tcp = include_str!("../../../etc/rsyslog.d/bastion-tcp.conf");
+        let of_journal = include_str!("../../../etc/systemd/journal-upload.conf.d/bastion.conf");
+        let ours = "/etc/rsyslog.d/bastion.conf";
+        for text in [relp, tcp] {
+            let files = vec![file("/etc/rsyslog.conf", ""), file(ours, text)];
+            let facts = Facts { rsyslog: Some(files), ..Facts::default() };
+            let found = judge(&facts, Role::Internal);
+            assert_eq!(found.len(), 1, "{found:?}");
+            let one = &found[0];
+            assert_eq!(
+                (one.severity, one.id, one.subject.as_str()),
+                (Severity::Warning, "logs-placeholder", ours)
+            );
+            assert!(one.fix.ends_with("systemctl restart rsyslog"), "{one:?}");
+            let real = vec![file(ours, &text.replace(PLACEHOLDER, "logs.example.org"))];
+            let facts = Facts { rsyslog: Some(real), ..Facts::default() };
+            assert_eq!(ids(&facts, Role::Jump), "");
+        }
+        let units = Units::parse("Id=systemd-journal-upload.service\nActiveState=activating\n");
+        let of = |text: &str| Facts {
+            upload: vec![file("/etc/systemd/journal-upload.conf.d/bastion.conf", text)],
+            units: Some(&units),
+            ..Facts::default()
+        };
+        assert_eq!(ids(&of(of_journal), Role::Jump), "warning logs-placeholder");
+        let real = of_journal.replace(PLACEHOLDER, "logs.example.org");
+        assert_eq!(ids(&of(&real), Role::Jump), "");
     }
 }

@@ -216,6 +216,7 @@ impl Patient<'_> {
             let tunnel_user = matches!(owner::user(TUNNEL_USER), Ok(Some(_)));
             let (anybody, root) = (&answers.sshd, &answers.sshd_of_root);
             findings.extend(sshd::judge(anybody, root, self.role(), tunnel_user));
+            findings.extend(sshd::judge_penalties(anybody, self.sections));
             let (users, more) = &answers.sshd_of_users;
             findings.extend(sshd::judge_users(anybody, users, *more, self.role()));
             let ports = match anybody.good() {
@@ -261,7 +262,12 @@ impl Patient<'_> {
             },
         ));
         let facts = logs::Facts {
-            rsyslog: programs::find("rsyslogd").map(|_| rsyslog_settings()),
+            rsyslog: programs::find("rsyslogd")
+                .map(|_| settings_of("/etc/rsyslog.conf", "/etc/rsyslog.d")),
+            upload: settings_of(
+                "/etc/systemd/journal-upload.conf",
+                "/etc/systemd/journal-upload.conf.d",
+            ),
             keeps_journal: self.systemd.then(|| Path::new(JOURNALS[0]).is_dir()),
             units: units.as_ref(),
         };
@@ -460,16 +466,13 @@ fn apt_settings() -> Vec<(String, String)> {
     files.into_iter().filter_map(read).collect()
 }
 
-/// All of rsyslog's settings, in one text.
-fn rsyslog_settings() -> String {
-    let more =
-        fs::read_dir("/etc/rsyslog.d").into_iter().flatten().flatten().map(|entry| entry.path());
+/// The files that a program of the system reads: its own, and those of its directory.
+fn settings_of(own: &str, dir: &str) -> Vec<logs::File> {
+    let more = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let more =
         more.filter(|path| path.extension().is_some_and(|end| end == "conf") && path.is_file());
-    std::iter::once("/etc/rsyslog.conf".into())
-        .chain(more)
-        .filter_map(|path| settings(&path))
-        .collect()
+    let read = |path: PathBuf| Some((path.display().to_string(), settings(&path)?));
+    std::iter::once(own.into()).chain(more).filter_map(read).collect()
 }
 
 /// The end of a file.

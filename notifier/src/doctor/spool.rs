@@ -67,8 +67,7 @@ pub fn look(spool: &Spool, state: &Path, now_ms: u64, root: bool) -> Vec<Finding
         let ages = |dir: PathBuf| Ages::of(&dir, now_ms);
         let (queue, drop, failed) = (ages(spool.queue()), ages(spool.drop()), ages(spool.failed()));
         findings.extend(judge_rooms(&queue, &drop, &failed));
-        let used = fs::read(state.join(limits::FILE)).unwrap_or_default();
-        findings.extend(judge_full(&queue, &limits::full_channels(&used, now_ms)));
+        findings.extend(judge_full(&queue, &limits::full_in(state, now_ms)));
     }
     findings
 }

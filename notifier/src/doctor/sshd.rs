@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::Role;
 use super::finding::{Finding, Severity};
 use super::programs::Answer;
+use super::units::Sections;
 use Severity::{Critical, Note, Warning};
 
 /// Its answer as it is asked for, with settings that hold for anybody from anywhere
@@ -56,6 +57,14 @@ pub fn users(passwd: &str) -> (Vec<String>, usize) {
 #[must_use]
 pub fn for_user(name: &str) -> [String; 3] {
     FOR_ANYBODY.map(|word| word.replace("user=nobody", &format!("user={name}")))
+}
+
+/// The question for a user who comes from this host itself, as through a tunnel that ends here.
+#[must_use]
+pub fn for_user_from_here(name: &str) -> [String; 3] {
+    for_user(name).map(|word| {
+        word.replace("addr=192.0.2.1,laddr=192.0.2.2", "addr=127.0.0.1,laddr=127.0.0.1")
+    })
 }
 
 /// What sshd says of itself.
@@ -156,6 +165,20 @@ fn punishes_the_tunnel(all: &Effective<'_>) -> bool {
     is_on && !all.get("persourcepenaltyexemptlist").split(',').map(str::trim).any(has)
 }
 
+/// What is wrong with how sshd treats those who come through a tunnel that ends here, whatever else this host is.
+#[must_use]
+pub fn judge_penalties(anybody: &Answer, sections: Sections) -> Option<Finding> {
+    let all = Effective::new(anybody.good().filter(|_| sections.tunnel)?);
+    punishes_the_tunnel(&all).then(|| {
+        let text = "shuts the tunnel for minutes when somebody shows it four wrong keys: for sshd all who come through \
+                    it are 127.0.0.1 (PerSourcePenalties)";
+        let fix = "PerSourcePenaltyExemptList 127.0.0.0/8,::1, as in \
+                   /usr/share/doc/pam-bastion/examples/ssh/sshd_config.d/internal-9.8.conf: copy it to \
+                   /etc/ssh/sshd_config.d/11-internal-9.8.conf, then: sshd -t && systemctl reload ssh";
+        Finding::new(Critical, "sshd-penalties", "sshd", text, fix)
+    })
+}
+
 /// What is wrong with what sshd says, `tunnel_user` being whether there is one for tunnelwatch to ask of.
 #[must_use]
 pub fn judge(anybody: &Answer, root: &Answer, role: Role, tunnel_user: bool) -> Vec<Finding> {
@@ -245,14 +268,6 @@ pub fn judge(anybody: &Answer, root: &Answer, role: Role, tunnel_user: bool) -> 
                         firewall's rule and the tunnel's port with it";
             wrong(Note, "sshd-port", text, "Port 2022");
         }
-    }
-    if role == Role::Internal && punishes_the_tunnel(&all) {
-        let text = "shuts the tunnel for minutes when somebody shows it four wrong keys: for sshd all who come through \
-                    it are 127.0.0.1 (PerSourcePenalties)";
-        let fix = "PerSourcePenaltyExemptList 127.0.0.0/8,::1, as in \
-                   /usr/share/doc/pam-bastion/examples/ssh/sshd_config.d/internal-9.8.conf: copy it to \
-                   /etc/ssh/sshd_config.d/11-internal-9.8.conf, then: sshd -t && systemctl reload ssh";
-        findings.push(found(Critical, "sshd-penalties", text, fix));
     }
     findings
 }
@@ -375,12 +390,16 @@ mod tests {
             (with(&format!("{on}persourcepenaltyexemptlist 10.0.0.0/8,127.0.0.0/8\n")), false),
             (with(&format!("{on}persourcepenaltyexemptlist 127.0.0.1\n")), false),
         ] {
-            let ids = |role| {
-                let found = judge(&said(&text), &said(&text), role, true);
-                found.iter().any(|one| one.id == "sshd-penalties")
+            let found = |tunnel, tunnel_watch| {
+                let sections = Sections { tunnel, tunnel_watch, ..Sections::default() };
+                judge_penalties(&said(&text), sections).is_some()
             };
-            assert_eq!(ids(Role::Internal), want, "{text}");
-            assert!(!ids(Role::Other), "nobody comes through a tunnel there");
+            assert_eq!(found(true, false), want, "{text}");
+            assert_eq!(found(true, true), want, "one that is a jump host as well: {text}");
+            assert!(
+                !found(false, true) && !found(false, false),
+                "nobody comes through a tunnel there"
+            );
         }
     }
 

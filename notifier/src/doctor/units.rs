@@ -85,6 +85,30 @@ const WANTED: [Wanted; 7] = [
     },
 ];
 
+/// A unit that a timer starts, whether it is wanted, and what is not when it fails.
+type ByTimer = (&'static str, fn(Sections) -> bool, &'static str);
+
+/// All of them: one that fails is seen by nobody, as its timer goes on.
+const BY_TIMERS: [ByTimer; 3] = [
+    ("bastion-drill.service", |sections| sections.notify, "the way was not proved"),
+    ("linkprobe.service", |sections| sections.link, "the lines were not tested"),
+    ("linkprobe-measure.service", |sections| sections.link, "the lines were not measured"),
+];
+
+/// What systemd itself says by the exit code of a program that it could not start (systemd.exec(5)); those that a
+/// host comes to by what was changed on it.
+const NOT_STARTED: [(&str, &str); 9] = [
+    ("200", "CHDIR"),
+    ("203", "EXEC"),
+    ("216", "GROUP"),
+    ("217", "USER"),
+    ("226", "NAMESPACE"),
+    ("228", "SECCOMP"),
+    ("233", "RUNTIME_DIRECTORY"),
+    ("238", "STATE_DIRECTORY"),
+    ("243", "CREDENTIALS"),
+];
+
 /// sshd's: Debian's two, and that of the others. One of them is to be enabled.
 const SSHD: [&str; 3] = ["ssh.service", "ssh.socket", "sshd.service"];
 
@@ -108,10 +132,11 @@ pub fn arguments() -> Vec<&'static str> {
         "show",
         "--no-pager",
         "-p",
-        "Id,LoadState,UnitFileState,ActiveState,SubState,Result,ProtectSystem,ReadWritePaths,StateDirectory,RuntimeDirectory",
+        "Id,LoadState,UnitFileState,ActiveState,SubState,Result,ExecMainStatus,ProtectSystem,ReadWritePaths,StateDirectory,RuntimeDirectory",
         "--",
     ];
     words.extend(WANTED.iter().map(|unit| unit.name));
+    words.extend(BY_TIMERS.iter().map(|(name, ..)| *name));
     words.extend(SSHD);
     words.extend(OTHERS);
     words
@@ -130,6 +155,7 @@ struct Unit<'t> {
     active: &'t str,
     sub: &'t str,
     result: &'t str,
+    status: &'t str,
     protect: &'t str,
     writes: &'t str,
     state: &'t str,
@@ -152,6 +178,7 @@ impl<'t> Units<'t> {
                 active: get("ActiveState"),
                 sub: get("SubState"),
                 result: get("Result"),
+                status: get("ExecMainStatus"),
                 protect: get("ProtectSystem"),
                 writes: get("ReadWritePaths"),
                 state: get("StateDirectory"),
@@ -185,6 +212,18 @@ impl Unit<'_> {
         matches!(self.file, "enabled" | "alias" | "generated")
     }
 
+    /// How it ended: `exit-code, 217/USER`.
+    fn end(&self) -> String {
+        match (self.result, self.status) {
+            ("exit-code", status) if !matches!(status, "" | "0") => {
+                let name = NOT_STARTED.iter().find(|(code, _)| *code == status);
+                let name = name.map(|(_, name)| format!("/{name}")).unwrap_or_default();
+                format!("exit-code, {status}{name}")
+            }
+            (result, _) => result.to_owned(),
+        }
+    }
+
     /// Whether what is under a path can be written by it; where that is not restricted, as far as modes say.
     fn may_write(&self, path: &Path) -> bool {
         let under = |root: &str, names: &str| {
@@ -215,6 +254,14 @@ pub fn judge(answer: &Answer, sections: Sections) -> Vec<Finding> {
     let units = Units::parse(text);
     let wanted = WANTED.iter().filter(|wanted| (wanted.is_wanted)(sections));
     let mut findings: Vec<Finding> = wanted.filter_map(|wanted| wanted.judge(&units)).collect();
+    let of_timers = BY_TIMERS.iter().filter(|(_, is_wanted, _)| is_wanted(sections));
+    findings.extend(of_timers.filter_map(|(name, _, lost)| {
+        let unit = units.get(name).filter(|unit| unit.active == "failed")?;
+        let text = format!("has failed ({}), so {lost}", unit.end());
+        let fix =
+            format!("journalctl -u {name} -n 20, and when that is mended: systemctl start {name}");
+        Some(Finding::new(Warning, "unit-failed", *name, text, fix))
+    }));
     let has_sshd =
         SSHD.iter().any(|name| units.get(name).is_some_and(|unit| unit.load == "loaded"));
     if has_sshd && !SSHD.iter().any(|name| units.is_enabled(name)) {
@@ -285,7 +332,7 @@ impl Wanted {
             return found(self.severity, "unit-missing", text, &fix);
         }
         if unit.active == "failed" {
-            let text = format!("has failed ({}), so {lost}", unit.result);
+            let text = format!("has failed ({}), so {lost}", unit.end());
             let fix = format!(
                 "journalctl -u {name} -n 20, and when that is mended: systemctl restart {name}"
             );
@@ -293,7 +340,7 @@ impl Wanted {
         }
         // It is started again for ever, and so never has failed.
         if unit.sub.starts_with("auto-restart") {
-            let text = format!("ends again and again ({}), so {lost}", unit.result);
+            let text = format!("ends again and again ({}), so {lost}", unit.end());
             return found(Critical, "unit-failing", text, &format!("journalctl -u {name} -n 20"));
         }
         if !unit.is_enabled() {
@@ -355,6 +402,10 @@ mod tests {
             ("linkprobe.timer", "loaded", "disabled", "active", "warning unit-not-enabled"),
             ("linkprobe-watch.service", "loaded", "enabled", "activating", ""),
             ("linkprobe-watch.service", "loaded", "enabled", "failed", "critical unit-failed"),
+            ("linkprobe.service", "loaded", "static", "failed", "warning unit-failed"),
+            ("linkprobe-measure.service", "loaded", "static", "failed", "warning unit-failed"),
+            ("bastion-drill.service", "loaded", "static", "failed", "warning unit-failed"),
+            ("bastion-drill.service", "loaded", "static", "activating", ""),
             ("ssh.service", "loaded", "disabled", "active", "critical sshd-unit"),
             ("ssh.socket", "loaded", "enabled", "active", ""),
             ("ssh.service", "not-found", "", "inactive", ""),
@@ -388,6 +439,29 @@ mod tests {
             assert_eq!(findings.len(), 1, "{findings:#?}");
             assert_eq!((findings[0].severity, findings[0].id), (Critical, "unit-failing"));
             assert!(findings[0].text.contains("again and again (exit-code)"), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn what_systemd_could_not_start_is_told_with_its_reason() {
+        let failed = |name: &str, status: &str| {
+            let text = block(name, "loaded", "enabled", "failed").replace("=success", "=exit-code")
+                + &format!("ExecMainStatus={status}\n");
+            let sections = Sections { notify: true, link: true, ..Sections::default() };
+            let found = judge(&said(&[text]), sections);
+            let one = found.into_iter().find(|one| one.subject == name).expect("a finding");
+            one.text.split(", so ").next().map(str::to_owned).unwrap()
+        };
+        for (status, want) in [
+            ("217", "has failed (exit-code, 217/USER)"),
+            ("226", "has failed (exit-code, 226/NAMESPACE)"),
+            ("243", "has failed (exit-code, 243/CREDENTIALS)"),
+            ("78", "has failed (exit-code, 78)"),
+            ("", "has failed (exit-code)"),
+        ] {
+            for name in ["bastion.service", "linkprobe.service"] {
+                assert_eq!(failed(name, status), want);
+            }
         }
     }
 

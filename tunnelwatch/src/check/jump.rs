@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use notifier::daemon::told::{Memory, Told};
+use notifier::daemon::words;
 use notifier::ffi;
 use notifier::spool::owner;
 
@@ -16,6 +18,8 @@ use crate::config::{LOOPBACK, Watch};
 use crate::external::SYSTEMCTL;
 use crate::proof::run;
 use crate::ssh;
+use crate::tell::seen_down;
+use crate::watch::ports::Grade;
 
 /// The daemon, which says what it would do for a user.
 const SSHD: &str = "/usr/sbin/sshd";
@@ -41,6 +45,7 @@ pub(super) fn check(watches: &[Watch]) -> Vec<String> {
     if !watches.is_empty() && Path::new(SYSTEMD).exists() {
         findings.extend(check_unit());
     }
+    findings.extend(told(watches, &seen_down()));
     let mut users = BTreeSet::new();
     for watch in watches {
         let named = |finding| format!("tunnel {}: {finding}", watch.name);
@@ -69,6 +74,32 @@ pub(super) fn check(watches: &[Watch]) -> Vec<String> {
         findings.extend(check_sshd(&user));
     }
     findings
+}
+
+/// What `tunnelwatch watch` has told of, and not taken back.
+fn told(watches: &[Watch], memory: &Memory) -> Vec<String> {
+    let of = |watch: &Watch| Some(judge_told(watch, &memory.recall(&watch.name)?));
+    watches.iter().filter_map(of).collect()
+}
+
+fn judge_told(watch: &Watch, told: &Told) -> String {
+    let (name, grade) = (&watch.name, Grade::of_word(&told.cause));
+    let fix = match grade {
+        Grade::Away => {
+            "on its own host: sudo tunnelwatch status, then sudo tunnelwatch check".to_owned()
+        }
+        Grade::Unproved | Grade::Wrong => {
+            let port = watch.ports.first().copied().unwrap_or_default();
+            format!(
+                "log in through it with no password and no agent until it is known who that is: ss -tlnp 'sport = :{port}'"
+            )
+        }
+    };
+    let since = words(told.age());
+    format!(
+        "tunnel {name}: is down for {since}, as tunnelwatch watch has told: {}; {fix}",
+        grade.text()
+    )
 }
 
 /// Somebody who listens.
@@ -217,6 +248,8 @@ fn judge_sshd(user: &str, effective: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
+    use notifier::clock::Stamp;
 
     #[test]
     fn who_watches_is_at_work() {
@@ -225,6 +258,34 @@ mod tests {
             let found = judge_unit(state).unwrap();
             assert!(found.contains(state) && found.contains("systemctl enable --now"), "{found}");
         }
+    }
+
+    #[test]
+    fn what_watch_has_told_is_a_finding_until_it_is_taken_back() {
+        let dir = std::env::temp_dir().join(format!("check-told-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let memory = Memory::within(&dir, "seen-down");
+        let text = "[[tunnel-watch]]\nname = \"home\"\nports = [2222]\n\
+                    [[tunnel-watch]]\nname = \"office\"\nports = [2223]\n";
+        let watches = Settings::parse(text).unwrap().watches;
+        assert_eq!(told(&watches, &memory), [""; 0]);
+        for (cause, says, fix) in [
+            ("", "it cannot be used", "sudo tunnelwatch status"),
+            ("unproved", "does not prove who it is", "ss -tlnp 'sport = :2222'"),
+            ("wrong-host", "another host answers", "ss -tlnp 'sport = :2222'"),
+        ] {
+            let since = Stamp::now().before(Duration::from_secs(720));
+            let of = Told { since, cause: cause.into(), text: String::new() };
+            memory.keep("home", &of).unwrap();
+            let found = told(&watches, &memory);
+            assert_eq!(found.len(), 1, "{found:?}");
+            let (text, remedy) = found[0].rsplit_once("; ").unwrap();
+            assert!(text.starts_with("tunnel home: is down for 12 min, "), "{text}");
+            assert!(text.contains(says) && remedy.contains(fix), "{found:?}");
+        }
+        memory.forget("home");
+        assert_eq!(told(&watches, &memory), [""; 0]);
+        fs::remove_dir_all(dir).unwrap();
     }
 
     const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;

@@ -63,6 +63,15 @@ impl Grade {
         }
     }
 
+    /// What it means for who comes, in words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Away => "it cannot be used",
+            Self::Unproved => "what answers in its place does not prove who it is",
+            Self::Wrong => "another host answers in its place",
+        }
+    }
+
     /// The same read again.
     pub fn of_word(word: &str) -> Self {
         match word {

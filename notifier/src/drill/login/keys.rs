@@ -99,10 +99,15 @@ fn is_own(file: &File) -> io::Result<()> {
     Err(io::Error::other(text))
 }
 
+/// Where the file is written anew, before it takes the other's place.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    path.with_file_name(format!(".{name}.bastion-drill"))
+}
+
 /// Puts `text` in the place of the file at `path`, of which `like` and `before` are what was read.
 fn replace(path: &Path, (like, before): (&File, &[u8]), text: &[u8]) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let new = path.with_file_name(format!(".{name}.bastion-drill"));
+    let new = beside(path);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -149,16 +154,34 @@ fn add(file: &Path, line: &str) -> io::Result<Vec<&'static str>> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
-    let path = real(file)?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    match options.open(&path) {
-        Ok(_) => made.push(MADE[0]),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+    let put = || -> io::Result<bool> {
+        let path = real(file)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).custom_flags(libc::O_NOFOLLOW);
+        // sshd reads it as the user, and keys are no secret.
+        options.mode(if ffi::geteuid() == 0 { 0o644 } else { 0o600 });
+        let is_new = match options.open(&path) {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error),
+        };
+        let put =
+            read(&path).and_then(|(old, text)| replace(&path, (&old, &text), &with(&text, line)));
+        if put.is_err() && is_new {
+            let _ = fs::remove_file(&path);
+        }
+        put.map(|()| is_new)
+    };
+    match put() {
+        Ok(true) => made.push(MADE[0]),
+        Ok(false) => {}
+        Err(error) => {
+            if !made.is_empty() {
+                let _ = fs::remove_dir(dir);
+            }
+            return Err(error);
+        }
     }
-    let (old, text) = read(&path)?;
-    replace(&path, (&old, &text), &with(&text, line))?;
     Ok(made)
 }
 
@@ -172,6 +195,8 @@ fn remove(file: &Path, made: &[String]) -> io::Result<usize> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         other => other?,
     };
+    // Of one that was killed while it wrote.
+    let _ = fs::remove_file(beside(&path));
     let (left, count) = without(&text);
     if count > 0 {
         replace(&path, (&old, &text), &left)?;
@@ -317,17 +342,27 @@ mod tests {
         let made: Vec<String> = add(&file, OURS).unwrap().into_iter().map(str::to_owned).collect();
         assert_eq!(made, ["made-directory", "made-file"]);
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
-        assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+        let readable = if ffi::geteuid() == 0 { 0o644 } else { 0o600 };
+        assert_eq!((mode(&file), mode(file.parent().unwrap())), (readable, 0o700));
         assert_eq!(remove(&file, &made).unwrap(), 1);
         assert!(!file.parent().unwrap().exists());
         assert_eq!(remove(&file, &made).unwrap(), 0, "twice is no fault");
 
-        fs::create_dir(file.parent().unwrap()).unwrap();
+        // What cannot be done is done in no part: its name is another's.
+        let dir_of_keys = file.parent().unwrap();
+        let there = dir.0.join("there");
+        fs::create_dir_all(beside(&there)).unwrap();
+        assert!(add(&there, OURS).is_err());
+        assert!(!there.exists(), "the empty file is gone again");
+
+        fs::create_dir(dir_of_keys).unwrap();
         fs::write(&file, "mine\n").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         assert_eq!(add(&file, OURS).unwrap(), [""; 0]);
         assert_eq!(mode(&file), 0o640);
+        fs::write(beside(&file), "mine").unwrap();
         assert_eq!(remove(&file, &[]).unwrap(), 1);
+        assert!(!beside(&file).exists());
         assert_eq!((fs::read(&file).unwrap(), mode(&file)), (b"mine\n".to_vec(), 0o640));
 
         // A link stays one, to a file that has changed.

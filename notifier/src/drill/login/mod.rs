@@ -104,12 +104,17 @@ impl Cleanup {
     }
 
     /// Takes it out, for good: the program ends.
-    pub fn end(&self) {
-        let _ = self.take_out();
+    ///
+    /// # Errors
+    ///
+    /// Why it is still there.
+    pub fn end(&self) -> Result<(), String> {
+        let taken_out = self.take_out();
         *self.placed() = Placed::Over;
         if self.has_room.load(Ordering::Relaxed) {
             clear(Path::new(mark::DIR));
         }
+        taken_out
     }
 }
 
@@ -188,7 +193,7 @@ fn target(user: &str) -> Result<(Account, Place, String), (State, String, String
     let account = place::account(user, &programs::ask("getent", &["passwd", "--", user]))
         // Somebody wanted a login, and does not get one.
         .map_err(|(why, fix)| (State::Warning, why, fix))?;
-    let words = sshd::for_user(user);
+    let words = sshd::for_user_from_here(user);
     let answer = programs::ask("sshd", &words.each_ref().map(String::as_str));
     let Some(text) = answer.good() else {
         let why = format!("sshd does not say how it is set up: {}", answer.first_words());
@@ -362,10 +367,8 @@ impl Login<'_> {
         let file = ready.place.file.display();
         if let Err(why) = self.cleanup.put(line, entry) {
             let _ = self.cleanup.take_out();
-            return failed(
-                &format!("{file} cannot be changed: {why}"),
-                "name another user in [drill]",
-            );
+            let fix = place::mend(&ready.place.file, &why);
+            return failed(&format!("{file} cannot be changed: {why}"), &fix);
         }
         let user = &ready.account.name;
         let begun = Instant::now();

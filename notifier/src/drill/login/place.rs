@@ -170,6 +170,22 @@ pub fn entry(word: &str, key: &str, expiry: &str, from: IpAddr) -> String {
     )
 }
 
+/// What to do about a file that cannot be changed, for this reason.
+#[must_use]
+pub fn mend(file: &Path, why: &str) -> String {
+    match why.contains("Read-only file system") {
+        // By hand it is no trouble.
+        true => {
+            let dir = file.parent().unwrap_or(Path::new("/")).display();
+            format!(
+                "if bastion drill by hand can: systemctl edit bastion-drill, and write: [Service] and under it \
+                 ReadWritePaths={dir}"
+            )
+        }
+        false => "name another user in [drill]".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +251,14 @@ mod tests {
         let either = format!("{good}authorizedkeysfile k\n")
             .replace(" any", " publickey,password publickey");
         assert!(of(&either).is_ok());
+    }
+
+    #[test]
+    fn what_the_unit_may_not_write_is_named_with_the_line_that_lets_it() {
+        let file = Path::new("/etc/ssh/keys/alice");
+        let fix = mend(file, "/etc/ssh/keys/alice: Read-only file system (os error 30)");
+        assert!(fix.ends_with("ReadWritePaths=/etc/ssh/keys"), "{fix}");
+        assert!(mend(file, "No space left on device").contains("[drill]"));
     }
 
     #[test]

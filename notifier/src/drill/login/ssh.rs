@@ -184,7 +184,11 @@ fn judge(answer: &Answer, word: &str) -> Went {
         let (text, fix) = line.rsplit_once("; ").unwrap_or((line, "tunnelwatch status"));
         return Went::Perhaps(text.to_owned(), fix.to_owned());
     }
-    if has("Permission denied") {
+    // ssh's own words, and not those that somebody else sends as the reason for his end.
+    let denied = format!("@{ALIAS}: Permission denied (");
+    let is_denied =
+        |line: &str| line.split_once(&denied).is_some_and(|(user, _)| !user.contains(' '));
+    if err.lines().any(is_denied) {
         let fix = "journalctl -t sshd -t sshd-session -n 20, which has sshd's reason";
         return Went::Wrong(
             "the way is open, and sshd did not take a key that is in the user's file".into(),
@@ -237,6 +241,16 @@ mod tests {
                 said(255, "", "alice@bastion-drill: Permission denied (publickey).\n"),
                 false,
                 "did not take a key",
+            ),
+            (
+                said(
+                    255,
+                    "",
+                    "Received disconnect from UNKNOWN port 65535:2: x@bastion-drill: Permission denied (publickey).\r\n\
+                     Disconnected from UNKNOWN port 65535\r\n",
+                ),
+                true,
+                "Disconnected from",
             ),
             (
                 said(255, "", "kex_exchange_identification: Connection closed by remote host\n"),

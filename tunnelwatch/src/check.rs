@@ -21,6 +21,7 @@ use crate::chain::ask;
 use crate::config::{Settings, Tunnel};
 use crate::external::config::External;
 use crate::keep::JUMP_HOST_OFF;
+use crate::on_demand::Jump;
 use crate::tell::{Book, STATE, State};
 
 /// How soon sshd has to ask a client that says nothing whether it is there (`ClientAliveInterval`): less
@@ -105,15 +106,13 @@ fn check_tunnels(
         let run = states.get(&tunnel.name);
         let jump = jumps.get(&tunnel.name);
         findings.extend(jump.and_then(|jump| jump.trouble.clone()));
-        // One that is off by plan is not to be asked, and one that is to run is where it says.
-        let is_there = tunnel.on_demand.is_none() || run.is_some_and(|run| !is_off(run));
-        if let (Some(public), true) = (public, is_there) {
-            let mut tunnel = tunnel.clone();
-            tunnel.address = jump.and_then(|jump| jump.address.clone());
-            findings.extend(there::check(&tunnel, &public, run, &scratch.path, &own));
+        let there = reachable(tunnel, run, jump);
+        if let (Some(public), Some(tunnel)) = (public, &there) {
+            findings.extend(there::check(tunnel, &public, run, &scratch.path, &own));
         }
         // Where the tunnel does not work, nobody comes through.
-        let silent = findings.is_empty().then(|| ask::why_nobody_answers(tunnel, &own)).flatten();
+        let asked = there.filter(|_| findings.is_empty());
+        let silent = asked.and_then(|tunnel| ask::why_nobody_answers(&tunnel, &own));
         let notes = silent.into_iter().collect();
         (named(&tunnel.name, findings), named(&tunnel.name, notes))
     };
@@ -141,6 +140,16 @@ fn runs(lock: &Path) -> bool {
         Ok(file) => !matches!(ffi::try_lock(&file), Ok(true)),
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
+}
+
+/// The tunnel with the jump host where it is now: one that is off by plan is not to be asked, and one that is to run is where
+/// it says.
+fn reachable(tunnel: &Tunnel, run: Option<&State>, jump: Option<&Jump>) -> Option<Tunnel> {
+    if tunnel.on_demand.is_none() {
+        return Some(tunnel.clone());
+    }
+    let address = jump.and_then(|jump| jump.address.clone());
+    run.filter(|run| !is_off(run)).map(|_| Tunnel { address, ..tunnel.clone() })
 }
 
 /// Whether there is no jump host to be asked.
@@ -180,6 +189,7 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tell::Way;
 
     #[test]
     fn a_lock_that_somebody_holds_is_a_run_at_work() {
@@ -193,5 +203,49 @@ mod tests {
         let path = scratch.path.clone();
         drop(scratch);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_jump_host_on_demand_is_asked_while_it_runs_and_where_it_is() {
+        let text = "[[tunnel]]\nname = \"home\"\njump = \"t@jump\"\nremote-ports = [2222]\n";
+        let always = Settings::parse(text).unwrap().tunnels.remove(0);
+        let text = format!(
+            "{text}[tunnel.on-demand]\nlink = \"main\"\nprovider = \"exec\"\n\
+             command = [\"/usr/local/sbin/my-cloud\"]\n"
+        );
+        let on_demand = Settings::parse(&text).unwrap().tunnels.remove(0);
+        let state = |off_by_plan, cause: Option<&str>| State {
+            up: false,
+            off_by_plan,
+            cause: cause.map(str::to_owned),
+            why: None,
+            way: Way::External { target: ([127, 0, 0, 1], 22).into() },
+            since_s: 0,
+            proved_s: None,
+            proof_ms: None,
+        };
+        let (runs, off, asked_for) =
+            (state(false, None), state(true, None), state(false, Some(JUMP_HOST_OFF)));
+        let jump = Jump {
+            machine: None,
+            wanted: true,
+            why: String::new(),
+            address: Some("198.51.100.7".into()),
+            since_s: None,
+            ours: true,
+            used_s: 0,
+            most_s: 0,
+            logged_in: 0,
+            wish: None,
+            trouble: None,
+        };
+        let to = |tunnel: &Tunnel, run| {
+            reachable(tunnel, run, Some(&jump)).map(|tunnel| tunnel.destination().to_owned())
+        };
+        assert_eq!(to(&always, None).as_deref(), Some("jump"));
+        assert_eq!(to(&on_demand, Some(&runs)).as_deref(), Some("198.51.100.7"));
+        for run in [None, Some(&off), Some(&asked_for)] {
+            assert_eq!(to(&on_demand, run), None);
+        }
     }
 }

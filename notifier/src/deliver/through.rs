@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::chain::{Answer, MAX_ANSWER};
+use crate::clock::Stamp;
 use crate::config::Document;
 use crate::event::{Event, Login, What};
 use crate::fact::{Fact, Finder};
@@ -41,7 +42,7 @@ impl Through {
         let mut document = Document::parse(text);
         // What is wrong there is tunnelwatch's to tell.
         let wants = document.tables("tunnel", |_, section| {
-            let external = section.get::<String>("type").is_some();
+            let external = section.get::<String>("type").is_some_and(|kind| kind.value != "ssh");
             let wants = section.get_or("chain", true);
             section.leave_rest();
             wants && !external
@@ -76,7 +77,9 @@ impl Finder for Through {
 /// without the moment nobody could say whose it was.
 fn question(login: &Login, event: &Event) -> Option<String> {
     let (port, boot) = (login.port?, event.at.boot.as_ref()?);
-    login.via_tunnel().then(|| format!("came {port} {}\n", boot.ms))
+    // Of a boot before tunnelwatch knows nothing, and its clock of now tells another moment.
+    let is_of_now = event.at.is_same_boot(&Stamp::now());
+    (is_of_now && login.via_tunnel()).then(|| format!("came {port} {}\n", boot.ms))
 }
 
 fn why(error: &io::Error) -> &'static str {
@@ -126,14 +129,18 @@ mod tests {
 
     use super::*;
     use crate::chain::Person;
-    use crate::clock::{BootStamp, Stamp};
+    use crate::clock::BootStamp;
     use crate::event::{Note, Severity};
     use crate::spool::drop::new_event;
 
-    fn login(source: &str, port: Option<u16>, boot: bool) -> Event {
+    fn this_boot() -> Option<String> {
+        Stamp::now().boot.map(|boot| boot.id)
+    }
+
+    fn login(source: &str, port: Option<u16>, boot: Option<String>) -> Event {
         let source = source.parse().ok();
         let login = Login { user: "alice".into(), source, port, ..Login::default() };
-        let boot = boot.then(|| BootStamp { id: "b".into(), ms: 77 });
+        let boot = boot.map(|id| BootStamp { id, ms: 77 });
         let at = Stamp { unix_ms: 5, boot };
         new_event(at, &"home".into(), Severity::Warning, What::Login(login))
     }
@@ -149,6 +156,7 @@ mod tests {
             ("[[tunnel]]\nname = \"a\"\n", true),
             ("[[tunnel]]\nchain = false\n", false),
             ("[[tunnel]]\ntype = \"external\"\n", false),
+            ("[[tunnel]]\ntype = \"ssh\"\n", true),
             ("[[tunnel]]\nchain = false\n[[tunnel]]\nnosuch = 7\n", true),
             ("[[tunnel-watch]]\nname = \"a\"\n", false),
             ("[tunnel\n", false),
@@ -165,12 +173,14 @@ mod tests {
     fn a_login_from_loopback_with_a_port_is_asked_about_and_nothing_else() {
         let through = through("/nonexistent".into());
         let table = [
-            (login("127.0.0.1", Some(4711), true), true),
-            (login("::1", Some(4711), true), true),
-            (login("203.0.113.9", Some(4711), true), false),
-            (login("127.0.0.1", None, true), false),
-            (login("127.0.0.1", Some(4711), false), false),
-            (Event { host: "other".into(), ..login("127.0.0.1", Some(4711), true) }, false),
+            (login("127.0.0.1", Some(4711), this_boot()), true),
+            (login("::1", Some(4711), this_boot()), true),
+            (login("203.0.113.9", Some(4711), this_boot()), false),
+            (login("127.0.0.1", None, this_boot()), false),
+            (login("127.0.0.1", Some(4711), None), false),
+            // One that was left from a boot before: the port is another's since.
+            (login("127.0.0.1", Some(4711), Some("b".into())), false),
+            (Event { host: "other".into(), ..login("127.0.0.1", Some(4711), this_boot()) }, false),
         ];
         for (event, want) in table {
             assert_eq!(through.patience(&event).is_some(), want, "{event:?}");
@@ -213,7 +223,7 @@ mod tests {
                 } else {
                     20_000
                 });
-            let event = login("127.0.0.1", Some(4711), true);
+            let event = login("127.0.0.1", Some(4711), this_boot());
             let found = through(path.clone()).find(&event, Instant::now() + patience);
             assert_eq!(found, Some(Fact::Via(want)));
             drop(done);
@@ -236,7 +246,7 @@ mod tests {
         full.bind(&SockAddr::unix(&path).unwrap()).unwrap();
         full.listen(0).unwrap();
         let _first = UnixStream::connect(&path).unwrap();
-        let event = login("127.0.0.1", Some(4711), true);
+        let event = login("127.0.0.1", Some(4711), this_boot());
         let found = through(path.clone()).find(&event, Instant::now() + Duration::from_secs(60));
         let busy = Answer::unmatched("tunnelwatch did not answer in time");
         assert_eq!(found, Some(Fact::Via(busy)));

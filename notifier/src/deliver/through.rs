@@ -2,6 +2,7 @@
 //! connection.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -73,13 +74,14 @@ impl Finder for Through {
     }
 }
 
-/// What is asked of a login through a tunnel: its port, and when it was, on the boot clock. A port is used again, so
-/// without the moment nobody could say whose it was.
+/// What is asked of a login through a tunnel: which connection it came by, and when it was, on the boot clock. Both
+/// ends of it, as a port may be that of several; and the moment, as all of it is used again.
 fn question(login: &Login, event: &Event) -> Option<String> {
-    let (port, boot) = (login.port?, event.at.boot.as_ref()?);
+    let source = SocketAddr::new(login.source?, login.port?);
+    let (server, boot) = (login.server?, event.at.boot.as_ref()?);
     // Of a boot before tunnelwatch knows nothing, and its clock of now tells another moment.
     let is_of_now = event.at.is_same_boot(&Stamp::now());
-    (is_of_now && login.via_tunnel()).then(|| format!("came {port} {}\n", boot.ms))
+    (is_of_now && login.via_tunnel()).then(|| format!("came {source} {server} {}\n", boot.ms))
 }
 
 fn why(error: &io::Error) -> &'static str {
@@ -139,7 +141,8 @@ mod tests {
 
     fn login(source: &str, port: Option<u16>, boot: Option<String>) -> Event {
         let source = source.parse().ok();
-        let login = Login { user: "alice".into(), source, port, ..Login::default() };
+        let server = Some(([127, 0, 0, 1], 22).into());
+        let login = Login { user: "alice".into(), source, port, server, ..Login::default() };
         let boot = boot.map(|id| BootStamp { id, ms: 77 });
         let at = Stamp { unix_ms: 5, boot };
         new_event(at, &"home".into(), Severity::Warning, What::Login(login))
@@ -209,7 +212,7 @@ mod tests {
             let (done, wait) = std::sync::mpsc::channel::<()>();
             let answers = thread::spawn(move || {
                 let (mut guest, _) = listener.accept().unwrap();
-                let mut asked = [0; 64];
+                let mut asked = [0; 128];
                 let read = guest.read(&mut asked).unwrap();
                 match said {
                     Some(said) => drop(guest.write_all(&said)),
@@ -227,7 +230,7 @@ mod tests {
             let found = through(path.clone()).find(&event, Instant::now() + patience);
             assert_eq!(found, Some(Fact::Via(want)));
             drop(done);
-            assert_eq!(answers.join().unwrap(), "came 4711 77\n");
+            assert_eq!(answers.join().unwrap(), "came 127.0.0.1:4711 127.0.0.1:22 77\n");
             // Nobody is there any more.
             let found = through(path.clone()).find(&event, Instant::now() + patience);
             let gone = unmatched("tunnelwatch does not run here");

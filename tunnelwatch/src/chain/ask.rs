@@ -169,6 +169,7 @@ mod tests {
     use notifier::chain::Person;
 
     use super::*;
+    use crate::chain::net::Socket;
     use crate::config::Settings;
 
     #[test]
@@ -177,10 +178,9 @@ mod tests {
         let tunnel = Settings::parse(text).unwrap().tunnels.remove(0);
         let batch = Batch {
             control: "/run/a.1.ctl".into(),
-            connections: vec![
-                (1, Origin { from: 45_192, to: 2222 }),
-                (2, Origin { from: 7, to: 2223 }),
-            ],
+            connections: [Origin { from: 45_192, to: 2222 }, Origin { from: 7, to: 2223 }]
+                .map(|origin| (Socket { local: ([127, 0, 0, 1], 1).into(), inode: 1 }, origin))
+                .to_vec(),
         };
         let words = arguments(&tunnel, &batch);
         let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();

@@ -33,13 +33,15 @@ pub struct Through {
     /// This host: of another's logins its tunnelwatch knows nothing.
     host: Foreign,
     socket: PathBuf,
+    patience: Duration,
 }
 
 impl Through {
     /// For `host`, whose sender has its directory at `run`; `None` where the file has no tunnel of ssh
-    /// of which that is wanted.
+    /// of which that is wanted. Where a person waits for the alert before his shell starts, for `hold`, at least half of that
+    /// is the provider's.
     #[must_use]
-    pub fn wanted(text: &str, host: &Foreign, run: &Path) -> Option<Self> {
+    pub fn wanted(text: &str, host: &Foreign, run: &Path, hold: Duration) -> Option<Self> {
         let mut document = Document::parse(text);
         // What is wrong there is tunnelwatch's to tell.
         let wants = document.tables("tunnel", |_, section| {
@@ -50,7 +52,8 @@ impl Through {
         });
         let socket = run.parent().unwrap_or(Path::new("/run")).join(SOCKET);
         let host = host.clone();
-        wants.into_iter().any(|wants| wants).then_some(Self { host, socket })
+        let patience = if hold.is_zero() { PATIENCE } else { PATIENCE.min(hold / 2) };
+        wants.into_iter().any(|wants| wants).then_some(Self { host, socket, patience })
     }
 }
 
@@ -58,7 +61,7 @@ impl Finder for Through {
     fn patience(&self, event: &Event) -> Option<Duration> {
         let What::Login(login) = &event.what else { return None };
         let is_ours = event.host == self.host && question(login, event).is_some();
-        is_ours.then_some(PATIENCE)
+        is_ours.then_some(self.patience)
     }
 
     fn find(&self, event: &Event, deadline: Instant) -> Option<Fact> {
@@ -149,7 +152,7 @@ mod tests {
     }
 
     fn through(socket: PathBuf) -> Through {
-        Through { host: "home".into(), socket }
+        Through { host: "home".into(), socket, patience: PATIENCE }
     }
 
     #[test]
@@ -165,8 +168,14 @@ mod tests {
             ("[tunnel\n", false),
         ];
         for (text, want) in table {
-            let found = Through::wanted(text, &"home".into(), Path::new("/run/bastion"));
+            let of = |hold| Through::wanted(text, &"home".into(), Path::new("/run/bastion"), hold);
+            let found = of(Duration::ZERO);
             assert_eq!(found.is_some(), want, "{text}");
+            for (hold_ms, patience_ms) in [(0, 3000), (400, 200), (3000, 1500), (10_000, 3000)] {
+                let patience = of(Duration::from_millis(hold_ms)).map(|one| one.patience);
+                let wanted = Duration::from_millis(patience_ms);
+                assert!(patience.is_none_or(|patience| patience == wanted), "{hold_ms}");
+            }
             let socket = found.map(|one| one.socket);
             assert!(socket.is_none_or(|path| path == Path::new("/run/tunnelwatch/chain")));
         }

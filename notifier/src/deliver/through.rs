@@ -90,7 +90,7 @@ fn question(login: &Login, event: &Event) -> Option<String> {
 fn why(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            "tunnelwatch does not run here"
+            "tunnelwatch run is not there, or was not restarted since an upgrade"
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => LATE,
         // It has ended while it was asked.
@@ -242,7 +242,8 @@ mod tests {
             assert_eq!(answers.join().unwrap(), "came 127.0.0.1:4711 127.0.0.1:22 77\n");
             // Nobody is there any more.
             let found = through(path.clone()).find(&event, Instant::now() + patience);
-            let gone = unmatched("tunnelwatch does not run here");
+            let gone =
+                unmatched("tunnelwatch run is not there, or was not restarted since an upgrade");
             assert_eq!(found, Some(Fact::Via(gone.clone())));
             std::fs::remove_file(&path).unwrap();
             let found = through(path).find(&event, Instant::now() + patience);

@@ -172,11 +172,15 @@ impl Board {
         loop {
             let (until, why) = match find(&mut rooms, login) {
                 None => (unheard, "it came through no tunnel that tunnelwatch keeps"),
-                // It has ended, and that is about to be heard.
+                // Nobody's, whoever it was.
+                Some(Entry { step: Step::Known(answer @ Answer::Unmatched(_)), .. }) => {
+                    return answer.clone();
+                }
+                // It has ended, which is heard when its thread has a moment.
                 Some(entry)
                     if entry.ended_ms.is_none() && !is_there(login.server, entry.socket) =>
                 {
-                    (unheard, "its connection had ended")
+                    (deadline, "its connection had ended")
                 }
                 Some(entry) => {
                     match &entry.step {
@@ -352,7 +356,8 @@ mod tests {
         drop(stream);
         // Nothing is heard of the end yet, and the port may be anybody's.
         let ended = Answer::unmatched("its connection had ended");
-        assert_eq!(board.who(&login(hers.source, target), soon()), ended);
+        let waits = Instant::now() + Duration::from_millis(100);
+        assert_eq!(board.who(&login(hers.source, target), waits), ended);
         board.heard("home", &[News::Ended(inode)], None);
         assert_eq!(board.who(&hers, soon()), alice(), "a short one, told of afterwards");
         let later = Login { at_ms: now_ms() + 1, ..hers };

@@ -67,6 +67,21 @@ pub fn geteuid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Whether this process may write at `path` now (access(2)): its mode, and how that is mounted.
+///
+/// # Errors
+///
+/// `EROFS`, `EACCES` and what else the system says of it.
+#[cfg(feature = "daemon")]
+pub fn may_write(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a string that ends with NUL and outlives the call, which keeps nothing of it.
+    match unsafe { libc::access(path.as_ptr(), libc::W_OK) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// A moment as this machine's local time shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalTime {

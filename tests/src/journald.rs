@@ -29,7 +29,7 @@ impl Host {
         self.sh("mkdir -p /run/systemd/system /run/systemd/journal /var/log/journal /etc/systemd
             echo 0123456789abcdef0123456789abcdef >/etc/machine-id
             touch /run/systemd/journal/flushed
-            mount -t cgroup2 -o ro cgroup2 /sys/fs/cgroup
+            mountpoint -q /sys/fs/cgroup || mount -t cgroup2 -o ro cgroup2 /sys/fs/cgroup
             ln -s /run/systemd/journal/dev-log /dev/log");
         self.write("/etc/systemd/journald.conf", CONFIG, 0o644);
         let journald = self.spawn(&[JOURNALD]);

@@ -202,6 +202,23 @@ fn a_spool_that_turns_read_only_does_not_hold_what_was_claimed() {
 }
 
 #[test]
+fn a_sender_that_may_only_read_its_spool_ends_as_the_next_one_may_write() {
+    let host = Host::new();
+    let provider = Provider::start(&host);
+    host.configure(&provider.url());
+    small_spool(&host, "size=1m");
+    host.sh(&format!("mount -o remount,ro {SPOOL}"));
+    let output = host.run(&["timeout", "20", "/artefacts/bastion", "run"]);
+    let why = "write in /var/spool/bastion/drop: Read-only file system";
+    assert!(output.code == Some(75) && output.errors().contains(why), "{output:?}");
+    host.sh(&format!("mount -o remount,rw {SPOOL}"));
+    let rig = Rig::on(host, provider);
+    let alert = Draft::login(1, "alice");
+    rig.host.publish(&alert);
+    rig.provider.wait_alert(&alert.id, ARRIVAL);
+}
+
+#[test]
 fn a_state_directory_that_takes_nothing_is_told_once_and_costs_no_alert() {
     let table = [
         "mount -o bind D D; mount -o remount,bind,ro D",

@@ -21,6 +21,7 @@ use crate::channel::{Outcome, Secrets};
 use crate::clock::{Stamp, millis};
 use crate::config::{Finding, host::Host};
 use crate::daemon::haste::Haste;
+use crate::ffi;
 use crate::spool::Spool;
 use crate::spool::queue::Queue;
 use crate::syslog::{Level, Line, Log};
@@ -125,7 +126,7 @@ impl Engine {
         // For who wants to send it a signal without systemd; it runs without it as well.
         let _ = std::fs::write(host.run.join("sender.pid"), format!("{}\n", std::process::id()));
         for dir in [spool.drop(), spool.queue(), spool.failed(), spool.sent()] {
-            std::fs::read_dir(&dir).map_err(failed(format!("open {}", dir.display())))?;
+            look_into(&dir)?;
         }
         let (wakeup, bell) = Wakeup::new(&spool.drop())
             .map_err(failed(format!("watch {}", spool.drop().display())))?;
@@ -437,6 +438,23 @@ impl Engine {
         self.outbox.set_finders(finders);
         self.outbox.set_books(books);
         Ok(())
+    }
+}
+
+/// That a directory is there, and not mounted for reading alone. systemd has it so when it made the sandbox while the
+/// directory was away: this process would never write there, and the next one may.
+fn look_into(dir: &Path) -> Result<(), EngineError> {
+    let failed = |what: &str, source| {
+        Err(EngineError::Io { what: format!("{what} {}", dir.display()), source })
+    };
+    if let Err(error) = std::fs::read_dir(dir) {
+        return failed("open", error);
+    }
+    match ffi::may_write(dir) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            failed("write in", error)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -99,6 +99,7 @@ fn login(u: &mut Unstructured<'_>) -> Result<Login> {
         source,
         source_name: optional(u, foreign)?,
         port: u.arbitrary()?,
+        server: u.arbitrary::<Option<([u8; 4], u16)>>()?.map(Into::into),
         auth,
         reason: u.arbitrary()?,
         pid: u.arbitrary()?,

@@ -81,6 +81,7 @@ fn fits_the_drop_file(auth: Vec<Factor>) {
         source: None,
         source_name: Some(worst()),
         port: Some(u16::MAX),
+        server: Some(([u16::MAX; 8], u16::MAX).into()),
         auth,
         reason: "not from a known-good place".to_owned(),
         pid: u32::MAX,

@@ -3,7 +3,7 @@
 mod report;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -84,6 +84,9 @@ pub struct Login {
     /// sshd, by which the other end of it is found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// sshd's own address and port, as the client has reached it. Source and port alone may be of two connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<SocketAddr>,
     /// The methods that authenticated, in the order sshd gives them; empty when unknown.
     #[serde(default)]
     pub auth: Vec<Factor>,

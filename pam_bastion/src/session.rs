@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -355,11 +356,11 @@ fn facts(
         _ => None,
     };
     let source = if doubt.is_some() { by_rhost } else { by_connection.or(by_rhost) };
-    // The second word goes with the first, and is believed as far.
-    let port = match by_connection.filter(|client| Some(*client) == source) {
-        Some(_) => connection.as_deref().and_then(client_port),
-        None => None,
-    };
+    // The other words go with the first, and are believed as far.
+    let whole =
+        connection.as_deref().filter(|_| by_connection.is_some() && by_connection == source);
+    let port = whole.and_then(|words| port(words, 1));
+    let server = whole.and_then(server);
     let no_address =
         || rhost.as_deref().or(client).filter(|name| !name.is_empty()).map(Foreign::new);
     let mut auth = pam
@@ -378,6 +379,7 @@ fn facts(
         source,
         source_name: if source.is_none() { no_address() } else { None },
         port,
+        server,
         auth,
         reason: String::new(),
         pid: std::process::id(),
@@ -389,10 +391,16 @@ fn first_word(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == b' ').next().unwrap_or_default()
 }
 
-/// The second word of `SSH_CONNECTION`.
-fn client_port(connection: &[u8]) -> Option<u16> {
-    let word = connection.split(|byte| *byte == b' ').nth(1)?;
+/// The word of `SSH_CONNECTION` at this place, as a port.
+fn port(connection: &[u8], at: usize) -> Option<u16> {
+    let word = connection.split(|byte| *byte == b' ').nth(at)?;
     std::str::from_utf8(word).ok()?.parse().ok().filter(|port| *port != 0)
+}
+
+/// Its third and fourth word, which are sshd's own.
+fn server(connection: &[u8]) -> Option<SocketAddr> {
+    let ip = address(connection.split(|byte| *byte == b' ').nth(2)?)?;
+    Some(SocketAddr::new(ip, port(connection, 3)?))
 }
 
 fn address(bytes: &[u8]) -> Option<std::net::IpAddr> {

@@ -256,11 +256,60 @@ fn a_tunnelwatch_that_hangs_or_dies_costs_the_name_and_nothing_else() {
     assert!(told[2].contains(&unmatched("tunnelwatch did not answer")), "{told:#?}");
     // And with the next it is as before.
     chain.line.run = None;
+    // Of the one that was killed.
+    chain.line.inside.sh("rm -f /run/tunnelwatch/status.json");
     chain.line.start();
     chain.line.wait_up(2222);
     let _ = chain.log_in(name, from, "/root/keys/alice", LASTS).ok();
     let _ = chain.provider.wait_accepted(4, DEADLINE);
     assert!(chain.told()[3].contains("alice via jump: alice, key "), "{:#?}", chain.told());
+}
+
+/// Connects to this host's sshd from a port that somebody had a moment ago, and hands on what is said.
+const FROM_PORT: &str = r#"
+import os, select, socket, sys, time
+ports = "/proc/sys/net/ipv4/ip_local_port_range"
+before = open(ports).read()
+until = time.time() + 20
+while True:
+    s = socket.socket()
+    try:
+        open(ports, "w").write(sys.argv[1] + " " + sys.argv[1])
+        s.connect(("127.0.0.1", 22))
+        break
+    except OSError:
+        if time.time() > until:
+            raise
+    finally:
+        open(ports, "w").write(before)
+    time.sleep(0.05)
+while True:
+    for end in select.select([0, s], [], [])[0]:
+        said = os.read(0, 65536) if end == 0 else s.recv(65536)
+        if not said:
+            sys.exit()
+        s.sendall(said) if end == 0 else os.write(1, said)
+"#;
+
+#[test]
+fn who_logs_in_by_no_tunnel_from_a_port_that_was_somebody_s_does_not_have_his_name() {
+    let chain = Chain::new(ANSWER);
+    let (name, _, from) = PEOPLE[0];
+    let _ = chain.log_in(name, from, "/root/keys/alice", "sleep 2").ok();
+    let _ = chain.provider.wait_accepted(1, DEADLINE);
+    assert!(chain.told()[0].contains("alice via jump: alice, key "), "{:#?}", chain.told());
+    let inside = &chain.line.inside;
+    let port = r#"cat /var/spool/bastion/sent/* | sed -n 's/.*"port":\([0-9]*\).*/\1/p'"#;
+    let port = inside.sh(port).trim().to_owned();
+    inside.write("/root/from.py", FROM_PORT, 0o644);
+    inside.write("/root/bob", chain.line.router.read("/root/keys/bob"), 0o600);
+    let by = format!("/usr/bin/python3 /root/from.py {port}");
+    let script = format!("exec {SSH} -i /root/bob -o 'ProxyCommand={by}' bob@127.0.0.1 'sleep 2'");
+    let _ = inside.run(&["bash", "-c", &script]).ok();
+    let _ = chain.provider.wait_accepted(2, DEADLINE);
+    let told = chain.told();
+    let want = "login bob from 127.0.0.1 via tunnel (unmatched: it came through no tunnel";
+    assert!(told[1].contains(want), "{told:#?}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ struct Jump {
     rig: Rig,
     watch: Daemon,
     _tunnel: Daemon,
+    _look: Daemon,
 }
 
 impl Jump {
@@ -39,17 +40,23 @@ impl Jump {
             "-N",
             "-R",
             "127.0.0.1:2222:127.0.0.1:22",
+            "-L",
+            "127.0.0.1:7777:127.0.0.1:2222",
             "tunnel@jump",
         ];
         let tunnel = host.spawn(&words);
         assert!(wait_until(DEADLINE, || host.listens(2222)), "no tunnel: {}", tunnel.output());
+        // It looks through itself, as it does when it is up.
+        let look = "exec 3<>/dev/tcp/127.0.0.1/7777; read -r banner <&3; echo $banner; sleep 1000";
+        let look = host.spawn(&["bash", "-c", look]);
+        assert!(wait_until(DEADLINE, || look.output().starts_with("SSH-")), "{}", look.output());
         let watch = host.spawn(
             &[AS_TUNNELWATCH, &["/artefacts/tunnelwatch", "--config", CONFIG, "watch"]].concat(),
         );
         host.wait_syslog("tunnelwatch", "watching", 1);
         let rig = Rig::on(host, provider);
         // The tunnel's own login has been told by now, and has gone nowhere.
-        let jump = Self { rig, watch, _tunnel: tunnel };
+        let jump = Self { rig, watch, _tunnel: tunnel, _look: look };
         let told = jump.told("tunnel", 1);
         assert!(!told[0].contains("went on"), "{told:?}");
         jump

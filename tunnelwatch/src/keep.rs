@@ -232,7 +232,7 @@ impl Work {
             let settle = (!self.keeper.tunnel.metered && self.look.is_none()).then(|| {
                 self.proof.map_or(SETTLE[0], |(_, took)| took.clamp(SETTLE[0], SETTLE[1]))
             });
-            board.arrived(&self.keeper.tunnel.name, &session.arrivals(), settle);
+            board.heard(&self.keeper.tunnel.name, &session.news(), settle);
         }
         if !has_ended {
             if session.is_given() && !is_given {

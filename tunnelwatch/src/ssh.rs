@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use notifier::ffi;
 
-use crate::chain::ear::{Ear, Origin};
+use crate::chain::ear::{Ear, News};
 use crate::config::Tunnel;
 use crate::ffi::end_with_us;
 use crate::keys;
@@ -33,8 +33,8 @@ const MAX_LINE: usize = 400;
 /// some 70 KB of lines.
 const CHUNKS: usize = 4;
 
-/// Most connections that have arrived and are not yet asked for.
-const ARRIVALS: usize = 512;
+/// Most of what is heard of connections and not yet asked for: the begin and the end of 512.
+const NEWS: usize = 1024;
 
 /// Lines that are kept.
 const LINES: usize = 20;
@@ -229,8 +229,8 @@ pub struct Session {
     /// Whether it has said that the jump host has given the port.
     is_given: bool,
     ear: Ear,
-    /// Connections that have arrived: the inode of the socket to our sshd, and what they are on the jump host.
-    arrived: Vec<(u64, Origin)>,
+    /// Connections that have arrived, and ended.
+    news: Vec<News>,
 }
 
 impl Session {
@@ -267,7 +267,7 @@ impl Session {
             is_chatty: false,
             is_given: false,
             ear: Ear::default(),
-            arrived: Vec::new(),
+            news: Vec::new(),
         })
     }
 
@@ -372,7 +372,7 @@ impl Session {
         };
         if self.is_chatty && CHATTER.iter().any(|begin| line.starts_with(begin)) {
             self.is_given |= line.contains(GIVEN);
-            self.note_arrival(&line);
+            self.note_news(&line);
             return;
         }
         if self.lines.len() >= self.most {
@@ -383,20 +383,19 @@ impl Session {
     }
 
     /// Takes note of a connection that has arrived. At once: its descriptor is another's when it has ended.
-    fn note_arrival(&mut self, line: &str) {
-        let Some(arrival) = self.ear.hear(line) else { return };
-        let link = std::fs::read_link(format!("/proc/{}/fd/{}", self.pid(), arrival.fd));
-        let inode = link.ok().and_then(|link| {
+    fn note_news(&mut self, line: &str) {
+        let pid = self.pid();
+        let inode_of = |fd: u32| {
+            let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
             link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-        });
-        if let Some(inode) = inode.filter(|_| self.arrived.len() < ARRIVALS) {
-            self.arrived.push((inode, arrival.origin));
-        }
+        };
+        let news = self.ear.hear(line, inode_of).filter(|_| self.news.len() < NEWS);
+        self.news.extend(news);
     }
 
-    /// The connections that have arrived since the last call.
-    pub fn arrivals(&mut self) -> Vec<(u64, Origin)> {
-        std::mem::take(&mut self.arrived)
+    /// The connections that have arrived and ended since the last call.
+    pub fn news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
     }
 
     /// How many lines were kept of what it has said.

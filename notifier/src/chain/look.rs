@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::answer::Person;
@@ -14,6 +15,10 @@ use crate::clock::Stamp;
 
 /// Longest look. Who asks waits over a mobile network as well, with an alert in his hand.
 const LONGEST: Duration = Duration::from_millis(700);
+
+/// How often it is looked again for what may be left over, and after how long.
+const AGAIN: usize = 2;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Where the unified hierarchy of control groups is: beside those of before, or alone.
 const GROUPS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
@@ -45,6 +50,19 @@ pub fn people_behind(all: &[Ports], dir: &Path, tunnel: &[u32]) -> Vec<Result<Pe
 #[must_use]
 pub fn records_behind(all: &[Ports], dir: &Path) -> Vec<Result<Vec<Record>, Unknown>> {
     let until = Instant::now() + LONGEST;
+    let mut found = look(all, dir, until);
+    // A session that begins or ends in that moment has processes whose session was not seen with them.
+    for _ in 0..AGAIN {
+        if !found.contains(&Err(Unknown::Leftover)) || Instant::now() + PAUSE > until {
+            break;
+        }
+        thread::sleep(PAUSE);
+        found = look(all, dir, until);
+    }
+    found
+}
+
+fn look(all: &[Ports], dir: &Path, until: Instant) -> Vec<Result<Vec<Record>, Unknown>> {
     let ask = |ports: &Ports| {
         connection(ports.from, ports.to).map_err(|_| Unknown::NoGroups)?.ok_or(Unknown::Ended)
     };

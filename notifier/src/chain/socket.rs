@@ -121,10 +121,10 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
-/// The ports from which connections to 127.0.0.1:`to` have been opened on this machine, in a table as
+/// The ports from which connections to 127.0.0.1:`to` have been opened on this machine, and by which user, in a table as
 /// /proc/net/tcp has it (proc_net(5)).
 #[must_use]
-pub fn opened_to(table: &str, to: u16) -> Vec<u16> {
+pub fn opened_to(table: &str, to: u16) -> Vec<(u16, u32)> {
     // The address is in the machine's byte order, the port is not.
     let loopback = format!("{:08X}:", u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets()));
     let wanted = format!("{loopback}{to:04X}");
@@ -133,7 +133,9 @@ pub fn opened_to(table: &str, to: u16) -> Vec<u16> {
         let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
         let port = local.strip_prefix(&loopback)?;
         let is_open = remote == wanted && state == "01";
-        u16::from_str_radix(port, 16).ok().filter(|_| is_open)
+        let port = u16::from_str_radix(port, 16).ok().filter(|_| is_open)?;
+        // Between them are its queues, its timer and how often it has sent again.
+        Some((port, words.nth(3)?.parse().ok()?))
     };
     table.lines().skip(1).filter_map(from).collect()
 }
@@ -154,8 +156,8 @@ mod tests {
         assert_eq!(found.uid, crate::ffi::geteuid());
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         assert!(table.contains(&format!(" {} ", found.inode)), "{found:?}");
-        assert_eq!(opened_to(&table, to), [from]);
-        assert_eq!(opened_to(&table, 0), [0; 0]);
+        assert_eq!(opened_to(&table, to), [(from, found.uid)]);
+        assert_eq!(opened_to(&table, 0), []);
         let (server, _) = listener.accept().unwrap();
         let other = connection(to, from).unwrap().unwrap();
         assert_ne!(other.inode, found.inode);

@@ -27,9 +27,10 @@ pub struct Onward {
 
 impl Onward {
     /// For `host`, whose sender has its directory at `run`; `None` where the file watches no tunnel that ends
-    /// on this host.
+    /// on this host, and where a person waits for the alert before his shell starts, for `hold`: he can go nowhere
+    /// before that.
     #[must_use]
-    pub fn wanted(text: &str, host: &Foreign, run: &Path) -> Option<Self> {
+    pub fn wanted(text: &str, host: &Foreign, run: &Path, hold: Duration) -> Option<Self> {
         let mut document = Document::parse(text);
         // What is wrong there is tunnelwatch's to tell.
         let ends_here = document.tables("tunnel-watch", |_, section| {
@@ -39,7 +40,8 @@ impl Onward {
         });
         let socket = run.parent().unwrap_or(Path::new("/run")).join(SOCKET);
         let host = host.clone();
-        ends_here.into_iter().any(|here| here).then_some(Self { host, socket })
+        let wanted = hold.is_zero() && ends_here.into_iter().any(|here| here);
+        wanted.then_some(Self { host, socket })
     }
 }
 
@@ -104,7 +106,9 @@ mod tests {
             ("[tunnel\n", false),
         ];
         for (text, want) in table {
-            let found = Onward::wanted(text, &"jump".into(), Path::new("/run/bastion"));
+            let of = |hold| Onward::wanted(text, &"jump".into(), Path::new("/run/bastion"), hold);
+            assert!(of(Duration::from_millis(400)).is_none(), "nobody goes on who waits for us");
+            let found = of(Duration::ZERO);
             assert_eq!(found.is_some(), want, "{text}");
             let socket = found.map(|one| one.socket);
             assert!(socket.is_none_or(|path| path == Path::new("/run/tunnelwatch-watch/went")));

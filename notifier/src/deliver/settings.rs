@@ -90,10 +90,10 @@ impl Settings {
         let login = config::login::read(&mut document);
         let mut notify =
             document.table("notify", |section| notify(section, secrets)).unwrap_or_default();
-        if let Some(through) = Through::wanted(text, &host.name, &host.run) {
+        if let Some(through) = Through::wanted(text, &host.name, &host.run, login.hold) {
             notify.finders.push(Arc::new(through));
         }
-        if let Some(onward) = Onward::wanted(text, &host.name, &host.run) {
+        if let Some(onward) = Onward::wanted(text, &host.name, &host.run, login.hold) {
             notify.finders.push(Arc::new(onward));
         }
         let check = config::check::read(&mut document);

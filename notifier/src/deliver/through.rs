@@ -2,6 +2,7 @@
 //! connection.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::chain::{Answer, MAX_ANSWER};
+use crate::clock::Stamp;
 use crate::config::Document;
 use crate::event::{Event, Login, What};
 use crate::fact::{Fact, Finder};
@@ -31,24 +33,27 @@ pub struct Through {
     /// This host: of another's logins its tunnelwatch knows nothing.
     host: Foreign,
     socket: PathBuf,
+    patience: Duration,
 }
 
 impl Through {
     /// For `host`, whose sender has its directory at `run`; `None` where the file has no tunnel of ssh
-    /// of which that is wanted.
+    /// of which that is wanted. Where a person waits for the alert before his shell starts, for `hold`, at least half of that
+    /// is the provider's.
     #[must_use]
-    pub fn wanted(text: &str, host: &Foreign, run: &Path) -> Option<Self> {
+    pub fn wanted(text: &str, host: &Foreign, run: &Path, hold: Duration) -> Option<Self> {
         let mut document = Document::parse(text);
         // What is wrong there is tunnelwatch's to tell.
         let wants = document.tables("tunnel", |_, section| {
-            let external = section.get::<String>("type").is_some();
+            let external = section.get::<String>("type").is_some_and(|kind| kind.value != "ssh");
             let wants = section.get_or("chain", true);
             section.leave_rest();
             wants && !external
         });
         let socket = run.parent().unwrap_or(Path::new("/run")).join(SOCKET);
         let host = host.clone();
-        wants.into_iter().any(|wants| wants).then_some(Self { host, socket })
+        let patience = if hold.is_zero() { PATIENCE } else { PATIENCE.min(hold / 2) };
+        wants.into_iter().any(|wants| wants).then_some(Self { host, socket, patience })
     }
 }
 
@@ -56,7 +61,7 @@ impl Finder for Through {
     fn patience(&self, event: &Event) -> Option<Duration> {
         let What::Login(login) = &event.what else { return None };
         let is_ours = event.host == self.host && question(login, event).is_some();
-        is_ours.then_some(PATIENCE)
+        is_ours.then_some(self.patience)
     }
 
     fn find(&self, event: &Event, deadline: Instant) -> Option<Fact> {
@@ -72,17 +77,20 @@ impl Finder for Through {
     }
 }
 
-/// What is asked of a login through a tunnel: its port, and when it was, on the boot clock. A port is used again, so
-/// without the moment nobody could say whose it was.
+/// What is asked of a login through a tunnel: which connection it came by, and when it was, on the boot clock. Both
+/// ends of it, as a port may be that of several; and the moment, as all of it is used again.
 fn question(login: &Login, event: &Event) -> Option<String> {
-    let (port, boot) = (login.port?, event.at.boot.as_ref()?);
-    login.via_tunnel().then(|| format!("came {port} {}\n", boot.ms))
+    let source = SocketAddr::new(login.source?, login.port?);
+    let (server, boot) = (login.server?, event.at.boot.as_ref()?);
+    // Of a boot before tunnelwatch knows nothing, and its clock of now tells another moment.
+    let is_of_now = event.at.is_same_boot(&Stamp::now());
+    (is_of_now && login.via_tunnel()).then(|| format!("came {source} {server} {}\n", boot.ms))
 }
 
 fn why(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            "tunnelwatch does not run here"
+            "tunnelwatch run is not there, or was not restarted since an upgrade"
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => LATE,
         // It has ended while it was asked.
@@ -126,20 +134,25 @@ mod tests {
 
     use super::*;
     use crate::chain::Person;
-    use crate::clock::{BootStamp, Stamp};
+    use crate::clock::BootStamp;
     use crate::event::{Note, Severity};
     use crate::spool::drop::new_event;
 
-    fn login(source: &str, port: Option<u16>, boot: bool) -> Event {
+    fn this_boot() -> Option<String> {
+        Stamp::now().boot.map(|boot| boot.id)
+    }
+
+    fn login(source: &str, port: Option<u16>, boot: Option<String>) -> Event {
         let source = source.parse().ok();
-        let login = Login { user: "alice".into(), source, port, ..Login::default() };
-        let boot = boot.then(|| BootStamp { id: "b".into(), ms: 77 });
+        let server = Some(([127, 0, 0, 1], 22).into());
+        let login = Login { user: "alice".into(), source, port, server, ..Login::default() };
+        let boot = boot.map(|id| BootStamp { id, ms: 77 });
         let at = Stamp { unix_ms: 5, boot };
         new_event(at, &"home".into(), Severity::Warning, What::Login(login))
     }
 
     fn through(socket: PathBuf) -> Through {
-        Through { host: "home".into(), socket }
+        Through { host: "home".into(), socket, patience: PATIENCE }
     }
 
     #[test]
@@ -149,13 +162,20 @@ mod tests {
             ("[[tunnel]]\nname = \"a\"\n", true),
             ("[[tunnel]]\nchain = false\n", false),
             ("[[tunnel]]\ntype = \"external\"\n", false),
+            ("[[tunnel]]\ntype = \"ssh\"\n", true),
             ("[[tunnel]]\nchain = false\n[[tunnel]]\nnosuch = 7\n", true),
             ("[[tunnel-watch]]\nname = \"a\"\n", false),
             ("[tunnel\n", false),
         ];
         for (text, want) in table {
-            let found = Through::wanted(text, &"home".into(), Path::new("/run/bastion"));
+            let of = |hold| Through::wanted(text, &"home".into(), Path::new("/run/bastion"), hold);
+            let found = of(Duration::ZERO);
             assert_eq!(found.is_some(), want, "{text}");
+            for (hold_ms, patience_ms) in [(0, 3000), (400, 200), (3000, 1500), (10_000, 3000)] {
+                let patience = of(Duration::from_millis(hold_ms)).map(|one| one.patience);
+                let wanted = Duration::from_millis(patience_ms);
+                assert!(patience.is_none_or(|patience| patience == wanted), "{hold_ms}");
+            }
             let socket = found.map(|one| one.socket);
             assert!(socket.is_none_or(|path| path == Path::new("/run/tunnelwatch/chain")));
         }
@@ -165,12 +185,14 @@ mod tests {
     fn a_login_from_loopback_with_a_port_is_asked_about_and_nothing_else() {
         let through = through("/nonexistent".into());
         let table = [
-            (login("127.0.0.1", Some(4711), true), true),
-            (login("::1", Some(4711), true), true),
-            (login("203.0.113.9", Some(4711), true), false),
-            (login("127.0.0.1", None, true), false),
-            (login("127.0.0.1", Some(4711), false), false),
-            (Event { host: "other".into(), ..login("127.0.0.1", Some(4711), true) }, false),
+            (login("127.0.0.1", Some(4711), this_boot()), true),
+            (login("::1", Some(4711), this_boot()), true),
+            (login("203.0.113.9", Some(4711), this_boot()), false),
+            (login("127.0.0.1", None, this_boot()), false),
+            (login("127.0.0.1", Some(4711), None), false),
+            // One that was left from a boot before: the port is another's since.
+            (login("127.0.0.1", Some(4711), Some("b".into())), false),
+            (Event { host: "other".into(), ..login("127.0.0.1", Some(4711), this_boot()) }, false),
         ];
         for (event, want) in table {
             assert_eq!(through.patience(&event).is_some(), want, "{event:?}");
@@ -199,7 +221,7 @@ mod tests {
             let (done, wait) = std::sync::mpsc::channel::<()>();
             let answers = thread::spawn(move || {
                 let (mut guest, _) = listener.accept().unwrap();
-                let mut asked = [0; 64];
+                let mut asked = [0; 128];
                 let read = guest.read(&mut asked).unwrap();
                 match said {
                     Some(said) => drop(guest.write_all(&said)),
@@ -213,14 +235,15 @@ mod tests {
                 } else {
                     20_000
                 });
-            let event = login("127.0.0.1", Some(4711), true);
+            let event = login("127.0.0.1", Some(4711), this_boot());
             let found = through(path.clone()).find(&event, Instant::now() + patience);
             assert_eq!(found, Some(Fact::Via(want)));
             drop(done);
-            assert_eq!(answers.join().unwrap(), "came 4711 77\n");
+            assert_eq!(answers.join().unwrap(), "came 127.0.0.1:4711 127.0.0.1:22 77\n");
             // Nobody is there any more.
             let found = through(path.clone()).find(&event, Instant::now() + patience);
-            let gone = unmatched("tunnelwatch does not run here");
+            let gone =
+                unmatched("tunnelwatch run is not there, or was not restarted since an upgrade");
             assert_eq!(found, Some(Fact::Via(gone.clone())));
             std::fs::remove_file(&path).unwrap();
             let found = through(path).find(&event, Instant::now() + patience);
@@ -236,7 +259,7 @@ mod tests {
         full.bind(&SockAddr::unix(&path).unwrap()).unwrap();
         full.listen(0).unwrap();
         let _first = UnixStream::connect(&path).unwrap();
-        let event = login("127.0.0.1", Some(4711), true);
+        let event = login("127.0.0.1", Some(4711), this_boot());
         let found = through(path.clone()).find(&event, Instant::now() + Duration::from_secs(60));
         let busy = Answer::unmatched("tunnelwatch did not answer in time");
         assert_eq!(found, Some(Fact::Via(busy)));

@@ -396,6 +396,7 @@ impl Random {
                 source: self.maybe(|_| ip.parse().unwrap()),
                 source_name: self.maybe(Self::name),
                 port: self.maybe(|_| 45_192),
+                server: self.maybe(|_| ([127, 0, 0, 1], 22).into()),
                 auth: (0..self.one(&[0, 1, 1, 2, 3, 9])).map(|_| self.factor()).collect(),
                 reason: self.text(),
                 pid: 1,

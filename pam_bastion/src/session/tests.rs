@@ -307,24 +307,28 @@ fn no_directory_for_records_is_no_news_and_a_hostile_one_harms_nobody() {
 }
 
 #[test]
-fn the_port_is_the_clients_and_goes_with_its_address() {
+fn the_connection_is_sshds_word_and_goes_with_the_address() {
     let table = [
-        ("198.51.100.9 4711 192.0.2.1 22", "198.51.100.9", Some(4711)),
-        ("127.0.0.1 65535 127.0.0.1 22", "127.0.0.1", Some(65535)),
-        ("::ffff:198.51.100.9 4711 ::1 22", "198.51.100.9", Some(4711)),
-        ("198.51.100.9 4711 192.0.2.1 22", "gate.example.org", Some(4711)),
+        ("198.51.100.9 4711 192.0.2.1 22", "198.51.100.9", Some(4711), Some("192.0.2.1:22")),
+        ("127.0.0.1 65535 127.0.0.1 22", "127.0.0.1", Some(65535), Some("127.0.0.1:22")),
+        ("::ffff:198.51.100.9 4711 ::1 22", "198.51.100.9", Some(4711), Some("[::1]:22")),
+        ("::1 7 ::ffff:192.0.2.1 22", "::1", Some(7), Some("192.0.2.1:22")),
+        ("198.51.100.9 4711 192.0.2.1 22", "gate.example.org", Some(4711), Some("192.0.2.1:22")),
         // An address that somebody has changed brings no port.
-        ("127.0.0.1 4711 192.0.2.1 22", "198.51.100.9", None),
-        ("UNKNOWN 65535 UNKNOWN 65535", "UNKNOWN", None),
-        ("198.51.100.9 0 192.0.2.1 22", "198.51.100.9", None),
-        ("198.51.100.9 70000 192.0.2.1 22", "198.51.100.9", None),
-        ("198.51.100.9", "198.51.100.9", None),
-        ("", "198.51.100.9", None),
+        ("127.0.0.1 4711 192.0.2.1 22", "198.51.100.9", None, None),
+        ("UNKNOWN 65535 UNKNOWN 65535", "UNKNOWN", None, None),
+        ("198.51.100.9 0 192.0.2.1 22", "198.51.100.9", None, Some("192.0.2.1:22")),
+        ("198.51.100.9 70000 x 22", "198.51.100.9", None, None),
+        ("198.51.100.9 4711 192.0.2.1", "198.51.100.9", Some(4711), None),
+        ("198.51.100.9 4711 192.0.2.1 0", "198.51.100.9", Some(4711), None),
+        ("198.51.100.9", "198.51.100.9", None, None),
+        ("", "198.51.100.9", None, None),
     ];
-    for (connection, rhost, want) in table {
+    for (connection, rhost, port, server) in table {
         let mut fake = Fake::sshd(b"alice", rhost);
         fake.env.insert(c"SSH_CONNECTION".into(), connection.into());
         let (login, _) = facts(&fake, b"sshd", &BTreeMap::new());
-        assert_eq!(login.port, want, "{connection} {rhost}");
+        let server = server.map(|server| server.parse().unwrap());
+        assert_eq!((login.port, login.server), (port, server), "{connection} {rhost}");
     }
 }

@@ -51,9 +51,7 @@ pub fn why_nobody_answers(tunnel: &Tunnel, own: &Path) -> Option<String> {
     if !tunnel.chain {
         return None;
     }
-    let mut words = ssh::to_the_jump_host(tunnel, &["ControlPath=none".to_owned()], own);
-    words.extend(["--".into(), tunnel.destination().into(), "came 1".into()]);
-    if let Said::All(bytes) = said(tunnel, words, Instant::now() + MOST_TRY) {
+    if let Said::All(bytes) = said(tunnel, by_hand(tunnel, own), Instant::now() + MOST_TRY) {
         if serde_json::from_slice::<Answer>(bytes.trim_ascii_end()).is_ok() {
             return None;
         }
@@ -66,6 +64,13 @@ pub fn why_nobody_answers(tunnel: &Tunnel, own: &Path) -> Option<String> {
          chain = false",
         user = jump.user,
     ))
+}
+
+/// Arguments with which the jump host is asked by a connection of its own.
+fn by_hand(tunnel: &Tunnel, own: &Path) -> Vec<OsString> {
+    let mut words = ssh::to_the_jump_host(tunnel, &["ControlPath=none".to_owned()], own);
+    words.extend(["--".into(), tunnel.destination().into(), "came 1".into()]);
+    words
 }
 
 /// Asks for a tunnel until it is kept no more.
@@ -164,6 +169,7 @@ mod tests {
     use notifier::chain::Person;
 
     use super::*;
+    use crate::chain::net::Socket;
     use crate::config::Settings;
 
     #[test]
@@ -172,10 +178,9 @@ mod tests {
         let tunnel = Settings::parse(text).unwrap().tunnels.remove(0);
         let batch = Batch {
             control: "/run/a.1.ctl".into(),
-            connections: vec![
-                (1, Origin { from: 45_192, to: 2222 }),
-                (2, Origin { from: 7, to: 2223 }),
-            ],
+            connections: [Origin { from: 45_192, to: 2222 }, Origin { from: 7, to: 2223 }]
+                .map(|origin| (Socket { local: ([127, 0, 0, 1], 1).into(), inode: 1 }, origin))
+                .to_vec(),
         };
         let words = arguments(&tunnel, &batch);
         let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
@@ -185,6 +190,20 @@ mod tests {
             "-F none -T -o BatchMode=yes -o ControlMaster=no -o ProxyCommand=/bin/false -o \
              ControlPath=/run/a.1.ctl -- h came 45192/2222 7/2223"
         );
+    }
+
+    #[test]
+    fn a_try_by_hand_goes_to_where_the_jump_host_is_now() {
+        let text = "[[tunnel]]\nname = \"a\"\njump = \"t@h\"\nremote-ports = [2222]\n";
+        let mut tunnel = Settings::parse(text).unwrap().tunnels.remove(0);
+        for (address, want) in
+            [(None, "-- h came 1"), (Some("198.51.100.7"), "-- 198.51.100.7 came 1")]
+        {
+            tunnel.address = address.map(str::to_owned);
+            let words = by_hand(&tunnel, Path::new("/own"));
+            let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+            assert!(words.join(" ").ends_with(want), "{words:?}");
+        }
     }
 
     #[test]

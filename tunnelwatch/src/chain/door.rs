@@ -1,7 +1,8 @@
 //! Where the sender of alerts asks about a login: a socket in the run directory.
 //!
-//! One line asks, one line of JSON answers. `run` is asked `came PORT AT`, who came through the tunnel: the client's port of the
-//! login, and its moment on the boot clock in milliseconds ([`notifier::chain::Answer`]). What `watch` is asked
+//! One line asks, one line of JSON answers. `run` is asked `came SOURCE SERVER AT`, who came through the tunnel: both ends of the
+//! login's connection, as `127.0.0.1:45192 127.0.0.1:22`, and its moment on the boot clock in milliseconds
+//! ([`notifier::chain::Answer`]). What `watch` is asked
 //! stands in [`crate::watch::onward`]. Anybody may connect, and whoever is neither
 //! root, nor the sender, nor of our own user is shown the door at once: names and addresses of people are
 //! nobody else's business, and none of it is done by a tunnel's thread.
@@ -21,7 +22,7 @@ use notifier::chain::Answer;
 use notifier::ffi::geteuid;
 use notifier::spool::owner;
 
-use super::board::Board;
+use super::board::{Board, Login};
 use crate::ffi::peer_uid;
 
 /// The socket in the run directory.
@@ -39,7 +40,7 @@ const MOST_ASKED: Duration = Duration::from_millis(500);
 const MOST_ANSWER: Duration = Duration::from_millis(2_700);
 
 /// Longest question, in bytes.
-const MAX_QUESTION: usize = 64;
+const MAX_QUESTION: usize = 160;
 
 /// Stack of a thread that answers.
 const STACK: usize = 128 * 1024;
@@ -52,7 +53,7 @@ const STACK: usize = 128 * 1024;
 pub fn open(run_dir: &Path, board: &Arc<Board>) -> io::Result<()> {
     let board = Arc::clone(board);
     let answer = move |question: &[u8], until| match parse(question) {
-        Some((port, at_ms)) => board.who(port, at_ms, until).to_line(),
+        Some(login) => board.who(&login, until).to_line(),
         None => Answer::unmatched("the question cannot be understood").to_line(),
     };
     open_at(&run_dir.join(SOCKET), Arc::new(answer))
@@ -139,22 +140,42 @@ fn hear(guest: &mut UnixStream, until: Instant) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-fn parse(line: &[u8]) -> Option<(u16, u64)> {
+fn parse(line: &[u8]) -> Option<Login> {
     let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
-    let (port, at) = line.strip_prefix("came ")?.split_once(' ')?;
-    Some((port.parse().ok()?, at.parse().ok()?))
+    let (source, rest) = line.strip_prefix("came ")?.split_once(' ')?;
+    let (server, at) = rest.split_once(' ')?;
+    let (source, server) = (source.parse().ok()?, server.parse().ok()?);
+    Some(Login { source, server, at_ms: at.parse().ok()? })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
     use super::*;
 
     #[test]
-    fn a_question_is_a_port_and_a_moment() {
-        assert_eq!(parse(b"came 45192 123456\n"), Some((45192, 123_456)));
-        for line in
-            ["", "\n", "came 1 2", "came 1\n", "came 70000 1\n", "came -1 1\n", "gone 1 2\n"]
-        {
+    fn a_question_is_a_connection_and_a_moment() {
+        let v4 = |ip, port| SocketAddr::from((Ipv4Addr::from(ip), port));
+        let login =
+            Login { source: v4([127, 0, 0, 1], 45192), server: v4([127, 0, 0, 1], 22), at_ms: 5 };
+        assert_eq!(parse(b"came 127.0.0.1:45192 127.0.0.1:22 5\n"), Some(login));
+        let v6 = |port| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        let login = Login { source: v6(45192), server: v6(22), at_ms: u64::MAX };
+        let longest = format!("came [::1]:45192 [::1]:22 {}\n", u64::MAX);
+        assert_eq!(parse(longest.as_bytes()), Some(login));
+        for line in [
+            "",
+            "\n",
+            "came 127.0.0.1:1 127.0.0.1:2 3",
+            "came 127.0.0.1:1 127.0.0.1:2\n",
+            "came 127.0.0.1:1 3\n",
+            "came 127.0.0.1 127.0.0.1 3\n",
+            "came 127.0.0.1:70000 127.0.0.1:2 3\n",
+            "came 127.0.0.1:1 127.0.0.1:2 -3\n",
+            "came 127.0.0.1:1 127.0.0.1:2 3 4\n",
+            "gone 127.0.0.1:1 127.0.0.1:2 3\n",
+        ] {
             assert_eq!(parse(line.as_bytes()), None, "{line:?}");
         }
     }
@@ -181,7 +202,7 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(20);
         let answer = loop {
             let mut guest = UnixStream::connect(&path).unwrap();
-            let _ = guest.write_all(b"came 1 1\n");
+            let _ = guest.write_all(b"came 127.0.0.1:1 127.0.0.1:2 1\n");
             let mut answer = String::new();
             let _ = guest.read_to_string(&mut answer);
             if !answer.is_empty() || Instant::now() > until {

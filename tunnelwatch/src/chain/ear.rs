@@ -3,10 +3,15 @@
 //! ```text
 //! debug1: client_request_forwarded_tcpip: listen 127.0.0.1 port 2222, originator 127.0.0.1 port 47132
 //! debug1: connect_next: connect host 127.0.0.1 ([127.0.0.1]:22) in progress, fd=5
+//! debug1: channel 1: new forwarded-tcpip [127.0.0.1] (inactive timeout: 0)
+//! debug1: channel 1: free: 127.0.0.1, nchannels 2
 //! ```
 //!
-//! The words are those of 8.4 to 10.0. One ssh opens one connection after the other, and says both lines before it does
-//! anything else. One that says it in other words makes nobody's name wrong: nothing is known then.
+//! The words are those of 8.4 to 10.0. One ssh opens one connection after the other, and says the first three lines before it does
+//! anything else; the last one it says before it closes the connection. One that says it in other words makes nobody's name
+//! wrong: nothing is known then.
+
+use std::collections::BTreeMap;
 
 /// How the first line begins.
 const ARRIVED: &str = "debug1: client_request_forwarded_tcpip: listen ";
@@ -14,6 +19,14 @@ const ARRIVED: &str = "debug1: client_request_forwarded_tcpip: listen ";
 /// How the second line begins, and what stands before the descriptor.
 const CONNECTS: &str = "debug1: connect_next: connect host ";
 const DESCRIPTOR: &str = " in progress, fd=";
+
+/// How lines of channels begin, and what some say of theirs.
+const CHANNEL: &str = "debug1: channel ";
+const NEW: &str = "new ";
+const FREE: &str = "free: ";
+
+/// Most channels of which it is known whose they are. sshd lets in a hundred at a time.
+const MOST: usize = 512;
 
 /// A connection as it is on the jump host, where both its ends are 127.0.0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,32 +37,55 @@ pub struct Origin {
     pub to: u16,
 }
 
-/// A connection that arrived, and the descriptor by which ssh hands it on.
+/// What there is to know of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrival {
-    /// What it is there.
-    pub origin: Origin,
-    /// ssh's descriptor of its connection to our sshd.
-    pub fd: u32,
+pub enum News {
+    /// It has arrived, and is handed on by the socket with this inode.
+    Came(u64, Origin),
+    /// The one with this inode has ended.
+    Ended(u64),
 }
 
 /// Hears a session of ssh, line by line.
 #[derive(Debug, Default)]
 pub struct Ear {
     arrived: Option<Origin>,
+    /// The socket that the next new channel is for.
+    connects: Option<u64>,
+    /// The sockets of channels.
+    channels: BTreeMap<u32, u64>,
 }
 
 impl Ear {
-    /// What a line says, with those before it.
-    pub fn hear(&mut self, line: &str) -> Option<Arrival> {
+    /// What a line says, with those before it. `inode_of` tells whose socket a descriptor of ssh's is, now.
+    pub fn hear(&mut self, line: &str, inode_of: impl FnOnce(u32) -> Option<u64>) -> Option<News> {
         if let Some(rest) = line.strip_prefix(ARRIVED) {
-            self.arrived = ports(rest);
+            (self.arrived, self.connects) = (ports(rest), None);
             return None;
         }
+        if let Some(rest) = line.strip_prefix(CHANNEL) {
+            return self.channel(rest).map(News::Ended);
+        }
         let rest = line.strip_prefix(CONNECTS)?;
-        let fd = rest.rsplit_once(DESCRIPTOR)?.1.parse().ok()?;
         // A host with two addresses is tried twice, and the last try counts.
-        self.arrived.map(|origin| Arrival { origin, fd })
+        let origin = self.arrived?;
+        self.connects = inode_of(rest.rsplit_once(DESCRIPTOR)?.1.parse().ok()?);
+        self.connects.map(|inode| News::Came(inode, origin))
+    }
+
+    /// What is said of a channel; answers the socket of one that has ended.
+    fn channel(&mut self, rest: &str) -> Option<u64> {
+        let (number, rest) = rest.split_once(": ")?;
+        let number = number.parse().ok()?;
+        if rest.starts_with(FREE) {
+            return self.channels.remove(&number);
+        }
+        if rest.starts_with(NEW) {
+            self.channels.remove(&number);
+            let inode = self.connects.take().filter(|_| self.channels.len() < MOST);
+            inode.map(|inode| self.channels.insert(number, inode));
+        }
+        None
     }
 }
 
@@ -65,16 +101,24 @@ fn ports(rest: &str) -> Option<Origin> {
 mod tests {
     use super::*;
 
-    fn heard(lines: &str) -> Vec<(u16, u16, u32)> {
+    /// What is heard; a descriptor's inode is its number and a thousand.
+    fn news(lines: &str) -> Vec<News> {
         let mut ear = Ear::default();
-        let heard = lines.lines().filter_map(|line| ear.hear(line));
-        heard.map(|one| (one.origin.to, one.origin.from, one.fd)).collect()
+        lines.lines().filter_map(|line| ear.hear(line, |fd| Some(u64::from(fd) + 1000))).collect()
+    }
+
+    fn heard(lines: &str) -> Vec<(u16, u16, u64)> {
+        let of = |one| match one {
+            News::Came(inode, origin) => Some((origin.to, origin.from, inode - 1000)),
+            News::Ended(_) => None,
+        };
+        news(lines).into_iter().filter_map(of).collect()
     }
 
     #[test]
     fn what_openssh_says_of_a_connection_is_understood() {
         // As 9.2p1 of Debian 12 and 10.0p2 of Debian 13 say it.
-        for (originator, begin) in [(47132, "debug1: pledge: id\n"), (57900, "")] {
+        for (originator, begin) in [(47132_u16, "debug1: pledge: id\n"), (57900, "")] {
             let said = format!(
                 "{begin}debug1: remote forward success for: listen 127.0.0.1:22230, connect 127.0.0.1:22229\n\
                  debug1: client_input_channel_open: ctype forwarded-tcpip rchan 1 win 2097152 max 32768\n\
@@ -86,7 +130,8 @@ mod tests {
                  debug1: channel 1: connected to 127.0.0.1 port 22229\n\
                  debug1: channel 1: free: 127.0.0.1, nchannels 2\n"
             );
-            assert_eq!(heard(&said), [(22230, originator, 5)]);
+            let origin = Origin { from: originator, to: 22230 };
+            assert_eq!(news(&said), [News::Came(1005, origin), News::Ended(1005)]);
         }
     }
 
@@ -96,7 +141,7 @@ mod tests {
             |port: u32| format!("{ARRIVED}127.0.0.1 port 2222, originator 127.0.0.1 port {port}\n");
         let connects = |fd: u32| format!("{CONNECTS}::1 ([::1]:22) in progress, fd={fd}\n");
         /// Lines, and what is heard in them: port, originator, descriptor.
-        type Row = (String, &'static [(u16, u16, u32)]);
+        type Row = (String, &'static [(u16, u16, u64)]);
         let table: &[Row] = &[
             (arrived(1) + &connects(7) + &arrived(2) + &connects(8), &[(2222, 1, 7), (2222, 2, 8)]),
             // The first had no way to us.
@@ -124,5 +169,29 @@ mod tests {
         for (lines, want) in table {
             assert_eq!(heard(lines), *want, "{lines}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_channel_is_that_of_its_own_connection() {
+        let came = |port: u32, fd: u32, channel: u32| {
+            format!(
+                "{ARRIVED}127.0.0.1 port 2222, originator 127.0.0.1 port {port}\n\
+                 {CONNECTS}127.0.0.1 ([127.0.0.1]:22) in progress, fd={fd}\n\
+                 {CHANNEL}{channel}: new [127.0.0.1]\n"
+            )
+        };
+        let free = |channel: &str| format!("{CHANNEL}{channel}: free: 127.0.0.1, nchannels 3\n");
+        let ends = |lines: &str| -> Vec<u64> {
+            let of = |one| match one {
+                News::Ended(inode) => Some(inode),
+                News::Came(..) => None,
+            };
+            news(lines).into_iter().filter_map(of).collect()
+        };
+        let two = came(1, 7, 1) + &came(2, 8, 3);
+        assert_eq!(ends(&(two.clone() + &free("3") + &free("1") + &free("1"))), [1008, 1007]);
+        // Of the session's own channels, and what is none.
+        assert_eq!(ends(&(two.clone() + &free("2") + &free("x") + &free("-1"))), [0; 0]);
+        assert_eq!(ends(&(two + &format!("{CHANNEL}1: new mux-control\n") + &free("1"))), [0; 0]);
     }
 }

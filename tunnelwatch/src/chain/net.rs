@@ -1,15 +1,24 @@
 //! Connections of this machine to one address, as /proc/net/tcp and tcp6 tell anybody (proc_net(5)).
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+
+use crate::check::jump::parse_address;
+
+/// The end of a connection that has opened it. A port is used again, and an inode is not until long after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket {
+    /// Address and port on our side.
+    pub local: SocketAddr,
+    /// The socket's inode; 0 when no process has it any more.
+    pub inode: u64,
+}
 
 /// A connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection {
-    /// Its port on our side.
-    pub local: u16,
-    /// The socket's inode; 0 when no process has it any more.
-    pub inode: u64,
+    /// Its end on our side.
+    pub socket: Socket,
     /// Whether both sides may still speak.
     pub is_open: bool,
 }
@@ -25,33 +34,21 @@ pub fn connections(target: SocketAddr) -> Vec<Connection> {
 }
 
 fn parse(table: &str, target: SocketAddr) -> Vec<Connection> {
-    let wanted = address(target);
     let read = |line: &str| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let [_, local, remote, state, _, _, _, _, _, inode, ..] = words.as_slice() else {
             return None;
         };
-        let port = local.rsplit_once(':')?.1;
-        (*remote == wanted).then_some(Connection {
-            local: u16::from_str_radix(port, 16).ok()?,
-            inode: inode.parse().ok()?,
-            is_open: OPEN.contains(state),
-        })
+        let socket = Socket { local: address(local)?, inode: inode.parse().ok()? };
+        (address(remote)? == target).then_some(Connection { socket, is_open: OPEN.contains(state) })
     };
     table.lines().skip(1).filter_map(read).collect()
 }
 
-/// An address as it stands there: in hexadecimal, words of four bytes as the machine has them.
-fn address(target: SocketAddr) -> String {
-    let word = |bytes: &[u8]| {
-        let bytes: [u8; 4] = bytes.try_into().unwrap_or_default();
-        format!("{:08X}", u32::from_ne_bytes(bytes))
-    };
-    let ip: String = match target.ip() {
-        IpAddr::V4(ip) => word(&ip.octets()),
-        IpAddr::V6(ip) => ip.octets().chunks(4).map(word).collect(),
-    };
-    format!("{ip}:{:04X}", target.port())
+/// An address as it stands there: `0100007F:0016`.
+fn address(word: &str) -> Option<SocketAddr> {
+    let (ip, port) = word.split_once(':')?;
+    Some(SocketAddr::new(parse_address(ip)?, u16::from_str_radix(port, 16).ok()?))
 }
 
 #[cfg(test)]
@@ -70,12 +67,11 @@ mod tests {
         let want = [(0xB818, 4711, true), (0xB819, 4713, false), (0xB81A, 0, false)];
         if cfg!(target_endian = "little") {
             let found = parse(table, "127.0.0.1:22".parse().unwrap());
-            let found: Vec<_> = found.iter().map(|c| (c.local, c.inode, c.is_open)).collect();
-            assert_eq!(found, want);
-            assert_eq!(
-                address("[::1]:22".parse().unwrap()),
-                "00000000000000000000000001000000:0016"
-            );
+            let of = |c: &Connection| (c.socket.local.port(), c.socket.inode, c.is_open);
+            assert_eq!(found.iter().map(of).collect::<Vec<_>>(), want);
+            assert!(found.iter().all(|c| c.socket.local.ip().is_loopback()));
+            let v6 = address("00000000000000000000000001000000:0016");
+            assert_eq!(v6, "[::1]:22".parse().ok());
         }
     }
 
@@ -87,9 +83,9 @@ mod tests {
             assert_eq!(connections(target), []);
             let stream = std::net::TcpStream::connect(target).unwrap();
             let found = connections(target);
-            let local = stream.local_addr().unwrap().port();
-            assert!(found.len() == 1 && found[0].local == local && found[0].is_open, "{found:?}");
-            assert!(found[0].inode > 0);
+            let [one] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!((one.socket.local, one.is_open), (stream.local_addr().unwrap(), true));
+            assert!(one.socket.inode > 0);
         }
     }
 }

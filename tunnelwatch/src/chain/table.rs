@@ -2,10 +2,12 @@
 //! out.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use notifier::chain::Answer;
 
 use super::ear::Origin;
+use super::net::Socket;
 
 /// Most connections that are kept; of more, the oldest are forgotten. sshd lets in a hundred at a time.
 pub const MOST: usize = 512;
@@ -17,12 +19,14 @@ const KEPT_MS: u64 = 180_000;
 /// A connection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// Our port to the local sshd: that which a login there is told with.
-    pub local: u16,
+    /// Our end of the connection to the local sshd: a login there is told with its address and port.
+    pub socket: Socket,
     /// What it is on the jump host.
     pub origin: Origin,
     /// When it came, on the boot clock.
     pub opened_ms: u64,
+    /// When it was heard that it has ended.
+    pub ended_ms: Option<u64>,
     /// When the jump host is to be asked, if nobody asks before.
     pub due_ms: u64,
     /// How far that is.
@@ -62,29 +66,35 @@ pub struct Table {
 
 impl Table {
     /// Takes a connection in.
-    pub fn add(&mut self, local: u16, origin: Origin, now_ms: u64, due_ms: u64) {
+    pub fn add(&mut self, socket: Socket, origin: Origin, now_ms: u64, due_ms: u64) {
+        // Who had this port before has it no more, and since when was not heard: what comes from it now may be of either.
+        self.entries.retain(|one| one.ended_ms.is_some() || one.socket.local != socket.local);
         if self.entries.len() >= MOST {
             self.entries.pop_front();
         }
-        // Who had this port before has it no more, whatever the jump host may be about to say of him.
-        for entry in self.entries.iter_mut().filter(|entry| entry.local == local) {
-            entry.gives_up(TOO_LATE);
-        }
-        let step = Step::Waits;
-        self.entries.push_back(Entry { local, origin, opened_ms: now_ms, due_ms, step });
+        let (opened_ms, ended_ms, step) = (now_ms, None, Step::Waits);
+        self.entries.push_back(Entry { socket, origin, opened_ms, ended_ms, due_ms, step });
     }
 
-    /// Forgets what has ended and is of no use any more. `is_there` says whether a local port is in use.
-    pub fn sweep(&mut self, now_ms: u64, is_there: impl Fn(u16) -> bool) {
+    /// A connection has ended: whoever comes from its port from now on is another.
+    pub fn ended(&mut self, inode: u64, now_ms: u64) {
+        let is_it = |one: &&mut Entry| one.socket.inode == inode && one.ended_ms.is_none();
+        self.entries.iter_mut().filter(is_it).for_each(|one| one.ended_ms = Some(now_ms));
+    }
+
+    /// Forgets what has ended and is of no use any more. `is_there` says whether a socket is in use.
+    pub fn sweep(&mut self, now_ms: u64, is_there: impl Fn(Socket) -> bool) {
         let old = |entry: &Entry| now_ms.saturating_sub(entry.opened_ms) > KEPT_MS;
-        self.entries.retain(|entry| !old(entry) || is_there(entry.local));
+        self.entries.retain(|entry| !old(entry) || is_there(entry.socket));
     }
 
-    /// The connection by which somebody logged in at `at_ms` from `local`. A port is used again: it is the
-    /// last that was there before the login, and of none that came later.
-    pub fn find(&mut self, local: u16, at_ms: u64) -> Option<&mut Entry> {
-        let is_it = |entry: &&mut Entry| entry.local == local && entry.opened_ms <= at_ms;
-        self.entries.iter_mut().rev().find(is_it)
+    /// The connection by which somebody may have logged in at `at_ms` from `local`: the last that was there before the login,
+    /// and had not ended. Where it is not known to have ended, it is his only while the kernel has it: its port
+    /// is used again by others, of whom nothing is heard here.
+    pub fn find(&mut self, local: SocketAddr, at_ms: u64) -> Option<&mut Entry> {
+        let is_it = |entry: &&mut Entry| entry.socket.local == local && entry.opened_ms <= at_ms;
+        let last = self.entries.iter_mut().rev().find(is_it)?;
+        last.ended_ms.is_none_or(|ended_ms| at_ms <= ended_ms).then_some(last)
     }
 
     /// When the jump host is to be asked next; 0 for now.
@@ -99,14 +109,14 @@ impl Table {
     }
 
     /// Takes out what the jump host is to be asked now, `most` at a time, those first for whom somebody
-    /// waits: our port, and what it is there. What is not there any more is not asked about: its port there
+    /// waits: our end, and what it is there. What is not there any more is not asked about: its port there
     /// may be another's.
     pub fn take_due(
         &mut self,
         now_ms: u64,
         most: usize,
-        is_open: impl Fn(u16) -> bool,
-    ) -> Vec<(u16, Origin)> {
+        is_open: impl Fn(Socket) -> bool,
+    ) -> Vec<(Socket, Origin)> {
         let mut due = Vec::new();
         for wanted in [true, false] {
             for entry in &mut self.entries {
@@ -118,9 +128,9 @@ impl Table {
                 if !is_due || due.len() >= most {
                     continue;
                 }
-                if is_open(entry.local) {
+                if is_open(entry.socket) {
                     entry.step = Step::Asked;
-                    due.push((entry.local, entry.origin));
+                    due.push((entry.socket, entry.origin));
                 } else {
                     entry.gives_up(TOO_LATE);
                 }
@@ -131,8 +141,8 @@ impl Table {
 
     /// Takes in what the jump host has said of a connection that it was asked about, and whether that is
     /// there still: a port that was free for a moment may have been another's when the jump host looked.
-    pub fn told(&mut self, (local, origin): (u16, Origin), answer: Answer, is_open: bool) {
-        let is_it = |e: &&mut Entry| (e.local, e.origin) == (local, origin);
+    pub fn told(&mut self, asked: (Socket, Origin), answer: Answer, is_open: bool) {
+        let is_it = |e: &&mut Entry| (e.socket, e.origin) == asked;
         let mut asked = self.entries.iter_mut().filter(is_it);
         let Some(entry) = asked.find(|entry| entry.step == Step::Asked) else { return };
         let answer = match answer {
@@ -144,10 +154,13 @@ impl Table {
         entry.step = Step::Known(answer);
     }
 
-    /// The tunnel's session has ended, and the jump host can be asked about none of its connections any
+    /// The tunnel's session has ended, and its connections with it; the jump host can be asked about none of them any
     /// more.
-    pub fn end(&mut self) {
-        self.entries.iter_mut().for_each(|entry| entry.gives_up("the tunnel has ended since"));
+    pub fn end(&mut self, now_ms: u64) {
+        for entry in &mut self.entries {
+            entry.gives_up("the tunnel has ended since");
+            entry.ended_ms.get_or_insert(now_ms);
+        }
     }
 
     /// How many there are.
@@ -169,6 +182,19 @@ mod tests {
 
     use super::*;
 
+    fn local(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    /// The socket of this port, of those that it has had one after the other.
+    fn nth(port: u16, nth: u64) -> Socket {
+        Socket { local: local(port), inode: u64::from(port) * 10 + nth }
+    }
+
+    fn socket(port: u16) -> Socket {
+        nth(port, 0)
+    }
+
     fn from(from: u16) -> Origin {
         Origin { from, to: 2222 }
     }
@@ -177,8 +203,8 @@ mod tests {
         Answer::Matched(Person { user: name.into(), ..Person::default() })
     }
 
-    fn known(table: &mut Table, local: u16, at_ms: u64) -> Option<Answer> {
-        match &table.find(local, at_ms)?.step {
+    fn known(table: &mut Table, port: u16, at_ms: u64) -> Option<Answer> {
+        match &table.find(local(port), at_ms)?.step {
             Step::Known(answer) => Some(answer.clone()),
             _ => None,
         }
@@ -189,51 +215,75 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_used_again_is_two_connections() {
-        let mut table = Table::default();
-        table.add(40_000, from(1), 1_000, 1_100);
-        assert_eq!(table.take_due(1_100, 9, |_| true), [(40_000, from(1))]);
-        table.told((40_000, from(1)), person("alice"), true);
-        table.add(40_000, from(2), 5_000, 5_100);
-        assert_eq!(table.take_due(5_100, 9, |_| true), [(40_000, from(2))]);
-        table.told((40_000, from(2)), person("bob"), true);
+    fn a_port_that_is_used_again_is_two_connections_and_between_them_another_s() {
+        let (mut table, one, two) = (Table::default(), nth(40_000, 1), nth(40_000, 2));
+        table.add(one, from(1), 1_000, 1_100);
+        assert_eq!(table.take_due(1_100, 9, |_| true), [(one, from(1))]);
+        table.told((one, from(1)), person("alice"), true);
+        table.ended(one.inode, 4_000);
+        table.add(two, from(2), 5_000, 5_100);
+        assert_eq!(table.take_due(5_100, 9, |_| true), [(two, from(2))]);
+        table.told((two, from(2)), person("bob"), true);
+        table.ended(two.inode, 9_000);
+        table.ended(two.inode, 9_999);
         for (at_ms, want) in [
             (999, None),
             (1_000, Some("alice")),
-            (4_999, Some("alice")),
+            (4_000, Some("alice")),
+            // Somebody of this host, by no tunnel.
+            (4_001, None),
+            (4_999, None),
             (5_000, Some("bob")),
             (9_000, Some("bob")),
+            (9_001, None),
         ] {
             assert_eq!(known(&mut table, 40_000, at_ms), want.map(person), "{at_ms}");
         }
         assert_eq!(known(&mut table, 40_001, 9_000), None);
+        let other = ([127, 0, 0, 2], 40_000).into();
+        assert!(table.find(other, 9_000).is_none());
     }
 
     #[test]
-    fn a_port_that_has_another_connection_by_now_is_not_answered_for_the_first() {
+    fn of_two_of_one_port_the_first_of_which_was_not_heard_to_end_it_is_the_second_or_nobody() {
         let mut table = Table::default();
-        table.add(7, from(1), 0, 0);
+        table.add(nth(7, 1), from(1), 1_000, 0);
+        table.take_due(1_000, 9, |_| true);
+        table.told((nth(7, 1), from(1)), person("alice"), true);
+        table.add(nth(7, 2), from(2), 5_000, 0);
+        assert!(table.find(local(7), 4_000).is_none());
+        assert!(table.find(local(7), 5_000).is_some_and(|one| one.origin == from(2)));
+    }
+
+    #[test]
+    fn a_descriptor_that_has_another_connection_by_now_is_not_answered_for_the_first() {
+        let mut table = Table::default();
+        table.add(socket(7), from(1), 0, 0);
         table.take_due(0, 9, |_| true);
         // ssh had closed the first when its line was read, and had given its descriptor to the second.
-        table.add(7, from(2), 0, 0);
-        table.told((7, from(1)), person("alice"), true);
-        assert_eq!(table.take_due(0, 9, |_| true), [(7, from(2))]);
-        table.told((7, from(2)), person("bob"), true);
+        table.ended(socket(7).inode, 0);
+        table.add(socket(7), from(2), 0, 0);
+        table.told((socket(7), from(1)), person("alice"), true);
+        assert_eq!(table.take_due(0, 9, |_| true), [(socket(7), from(2))]);
+        table.told((socket(7), from(2)), person("bob"), true);
         assert_eq!(known(&mut table, 7, 0), Some(person("bob")));
+        assert_eq!(known(&mut table, 7, 9), Some(person("bob")));
     }
 
     #[test]
     fn what_is_wanted_goes_first_and_what_has_ended_is_not_asked_about() {
         let mut table = Table::default();
-        for (local, due_ms) in [(1, 500), (2, 100), (3, 100), (4, 900), (5, u64::MAX)] {
-            table.add(local, from(local + 100), 0, due_ms);
+        for (port, due_ms) in [(1, 500), (2, 100), (3, 100), (4, 900), (5, u64::MAX)] {
+            table.add(socket(port), from(port + 100), 0, due_ms);
         }
         assert_eq!(table.due_ms(), 100);
-        table.find(5, 0).unwrap().step = Step::Wanted;
+        table.find(local(5), 0).unwrap().step = Step::Wanted;
         assert_eq!(table.due_ms(), 0);
-        assert_eq!(table.take_due(500, 2, |local| local != 2), [(5, from(105)), (1, from(101))]);
-        assert!(table.find(3, 0).unwrap().step == Step::Waits);
-        assert_eq!(table.take_due(500, 2, |local| local != 2), [(3, from(103))]);
+        let open = |one| one != socket(2);
+        let first = [(socket(5), from(105)), (socket(1), from(101))];
+        assert_eq!(table.take_due(500, 2, open), first);
+        assert!(table.find(local(3), 0).unwrap().step == Step::Waits);
+        assert_eq!(table.take_due(500, 2, open), [(socket(3), from(103))]);
         assert!(matches!(known(&mut table, 2, 0), Some(Answer::Unmatched(_))));
         assert_eq!(table.due_ms(), 900);
     }
@@ -241,36 +291,37 @@ mod tests {
     #[test]
     fn an_answer_counts_for_a_connection_that_is_there_still() {
         let mut table = Table::default();
-        for local in [1, 2, 3] {
-            table.add(local, from(100), 0, 0);
+        for port in [1, 2, 3] {
+            table.add(socket(port), from(100), 0, 0);
         }
         table.take_due(0, 9, |_| true);
-        table.told((1, from(100)), person("alice"), true);
-        table.told((2, from(100)), person("alice"), false);
-        table.told((3, from(100)), Answer::unmatched("no record"), false);
+        table.told((socket(1), from(100)), person("alice"), true);
+        table.told((socket(2), from(100)), person("alice"), false);
+        table.told((socket(3), from(100)), Answer::unmatched("no record"), false);
         // Nobody asked.
-        table.told((9, from(100)), person("alice"), true);
-        table.told((1, from(100)), person("mallory"), true);
+        table.told((socket(9), from(100)), person("alice"), true);
+        table.told((socket(1), from(100)), person("mallory"), true);
         assert_eq!(known(&mut table, 1, 0), Some(person("alice")));
         assert!(!is_matched(&known(&mut table, 2, 0)));
         assert_eq!(known(&mut table, 3, 0), Some(Answer::unmatched("no record")));
-        table.end();
+        table.end(0);
         assert_eq!(known(&mut table, 1, 0), Some(person("alice")), "what is known stays");
     }
 
     #[test]
     fn the_end_of_the_session_is_that_of_what_was_not_asked() {
         let mut table = Table::default();
-        for local in [1, 2, 3] {
-            table.add(local, from(100), 0, u64::MAX);
+        for port in [1, 2, 3] {
+            table.add(socket(port), from(100), 0, u64::MAX);
         }
-        table.find(2, 0).unwrap().step = Step::Wanted;
-        table.find(3, 0).unwrap().step = Step::Asked;
-        table.end();
-        for local in [1, 2, 3] {
-            assert!(matches!(known(&mut table, local, 0), Some(Answer::Unmatched(_))), "{local}");
+        table.find(local(2), 0).unwrap().step = Step::Wanted;
+        table.find(local(3), 0).unwrap().step = Step::Asked;
+        table.end(0);
+        for port in [1, 2, 3] {
+            assert!(matches!(known(&mut table, port, 0), Some(Answer::Unmatched(_))), "{port}");
+            assert!(table.find(local(port), 1).is_none(), "from then on another's");
         }
-        table.told((3, from(100)), person("alice"), true);
+        table.told((socket(3), from(100)), person("alice"), true);
         assert!(!is_matched(&known(&mut table, 3, 0)));
     }
 
@@ -278,13 +329,13 @@ mod tests {
     fn it_is_bounded_and_forgets_what_has_ended_long_ago() {
         let mut table = Table::default();
         for n in 0..MOST + 10 {
-            table.add(u16::try_from(n).unwrap(), from(1), 1, 0);
+            table.add(socket(u16::try_from(n).unwrap()), from(1), 1, 0);
         }
         assert_eq!(table.len(), MOST);
-        assert!(table.find(9, 1).is_none() && table.find(10, 1).is_some());
+        assert!(table.find(local(9), 1).is_none() && table.find(local(10), 1).is_some());
         table.sweep(1 + KEPT_MS, |_| false);
         assert_eq!(table.len(), MOST);
-        table.sweep(2 + KEPT_MS, |local| local == 100);
-        assert_eq!((table.len(), table.find(100, 1).is_some()), (1, true));
+        table.sweep(2 + KEPT_MS, |one| one == socket(100));
+        assert_eq!((table.len(), table.find(local(100), 1).is_some()), (1, true));
     }
 }

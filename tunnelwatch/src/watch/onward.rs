@@ -23,6 +23,7 @@ use notifier::foreign::Foreign;
 
 use crate::chain::door;
 use crate::config::{LOOPBACK, Settings};
+use crate::release::listener;
 
 /// The socket in the run directory.
 pub const SOCKET: &str = "went";
@@ -101,11 +102,13 @@ fn session(dir: &Path, pid: u32, at_ms: u64) -> Option<Record> {
     (record.at.unix_ms == at_ms && record.is_alive(&Stamp::now())).then_some(record)
 }
 
-/// The connections to ports of tunnels, and to which.
+/// The connections to ports of tunnels, and to which. Those of the user who holds a port are the tunnel's own looks, and no
+/// person's; a user who is root may be anybody.
 fn connections<'a>(table: &str, ports: &'a [(u16, String)]) -> Vec<(Ports, &'a str)> {
     let to = |(to, name): &'a (u16, String)| {
-        let open = opened_to(table, *to).into_iter();
-        open.map(|from| (Ports { from, to: *to }, name.as_str()))
+        let holder = listener(table, *to).map(|holder| holder.uid).filter(|uid| *uid != 0);
+        let open = opened_to(table, *to).into_iter().filter(move |(_, uid)| Some(*uid) != holder);
+        open.map(|(from, _)| (Ports { from, to: *to }, name.as_str()))
     };
     ports.iter().flat_map(to).take(TOGETHER).collect()
 }
@@ -170,14 +173,37 @@ mod tests {
     }
 
     #[test]
-    fn of_the_ports_that_are_open_those_of_tunnels_count() {
-        let table = "  sl  local_address rem_address   st\n   \
-             0: 0100007F:1234 0100007F:08AE 01\n   1: 0100007F:1235 0100007F:08AF 01\n   \
-             2: 0100007F:1236 0100007F:08AE 06\n   3: 0100007F:08AE 00000000:0000 0A\n";
+    fn of_the_ports_that_are_open_those_of_tunnels_count_and_not_the_tunnel_s_own() {
+        let row = |local: u16, remote: Option<u16>, state: &str, uid: u32| {
+            let local = format!("0100007F:{local:04X}");
+            let remote =
+                remote.map_or("00000000:0000".to_owned(), |port| format!("0100007F:{port:04X}"));
+            format!(
+                "0: {local} {remote} {state} 00000000:00000000 00:00000000 00000000 {uid} 0 7 1 0\n"
+            )
+        };
+        let (alice, tunnel) = (2001, 2003);
+        let table = |holder: u32| {
+            let rows = [
+                row(2222, None, "0A", holder),
+                row(1, Some(2222), "01", alice),
+                row(2, Some(2223), "01", alice),
+                row(3, Some(2222), "06", 0),
+                row(4, Some(2222), "01", tunnel),
+                row(5, Some(2222), "01", 0),
+            ];
+            "  sl  local_address rem_address   st\n".to_owned() + &rows.concat()
+        };
         let ports = [(2222, "home".to_owned()), (2224, "shed".to_owned())];
-        let here = cfg!(target_endian = "little");
-        let want = if here { vec![(Ports { from: 0x1234, to: 2222 }, "home")] } else { vec![] };
-        assert_eq!(connections(table, &ports), want);
+        let from = |table: &str| -> Vec<u16> {
+            connections(table, &ports).iter().map(|(ports, _)| ports.from).collect()
+        };
+        if cfg!(target_endian = "little") {
+            assert_eq!(from(&table(tunnel)), [1, 5]);
+            assert_eq!(from(&table(0)), [1, 4, 5]);
+            let first = connections(&table(tunnel), &ports).remove(0);
+            assert_eq!(first, (Ports { from: 1, to: 2222 }, "home"));
+        }
     }
 
     #[test]

@@ -197,7 +197,6 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tell::Way;
 
     #[test]
     fn a_lock_that_somebody_holds_is_a_run_at_work() {

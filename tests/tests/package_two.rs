@@ -128,7 +128,7 @@ fn is_critical(machine: &Machine) -> Vec<String> {
 }
 
 /// Logs in from the laptop to the internal host, as its configuration of one word has it: an alert each,
-/// from the jump host, which sees where from, and the internal host, which sees the tunnel.
+/// from the jump host, which sees where from, and the internal host, which is told so by it.
 fn told_by_both(laptop: &Laptop, jump: &Server, inside: &Server) {
     let from_world = format!("login alice from {LAPTOP}");
     let told = |server: &Server, words: &[&str]| {
@@ -140,9 +140,9 @@ fn told_by_both(laptop: &Laptop, jump: &Server, inside: &Server) {
             .count()
     };
     let by_jump = || told(jump, &[&from_world]);
-    let by_inside = || told(inside, &["login alice", "via tunnel"]);
+    let by_inside = || told(inside, &["login alice", "via jump: alice, key ", LAPTOP]);
     let before = (by_jump(), by_inside());
-    let said = laptop.ssh_in_the_end(&["home", "hostname"]);
+    let said = laptop.ssh_in_the_end(&["home", "hostname; sleep 1"]);
     assert_eq!(said.text(), "inside\n");
     let both = wait_until(ALERT, || by_jump() > before.0 && by_inside() > before.1);
     assert!(both, "{:#?}\n{:#?}", jump.provider.accepted(), inside.provider.accepted());

@@ -44,6 +44,12 @@ outer() {
     ssh-keygen -q -t ed25519 -N '' -C 'alice@laptop' -f "$at/client/id"
     install -m 600 -o 1000 -g 1000 "$at/client/id.pub" "$at/root/home/alice/.ssh/authorized_keys"
 
+    # nspawn hides the kernel's boot_id below one of its own, but not from a unit that has a /proc of its own: two processes of
+    # one boot would see two. No real machine has that.
+    printf '%s\n' '#!/bin/sh' 'umount /proc/sys/kernel/random/boot_id' 'exec /lib/systemd/systemd' \
+        >"$at/root/usr/sbin/init-of-test"
+    chmod 755 "$at/root/usr/sbin/init-of-test"
+
     # Should this process be killed, unshare is, and with it process 1 and all below it.
     setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child=KILL \
         bash -c "$BASH_EXECUTION_STRING" "$0" inner "$at" "$name" "$group" </dev/null &
@@ -69,7 +75,7 @@ inner() {
         # Without a manager that knows of machines on this one: --register=no --keep-unit.
         systemd-nspawn --quiet --directory="$at/root" --machine="$name" --register=no --keep-unit \
             --network-namespace-path=/proc/self/ns/net --capability=CAP_NET_ADMIN --resolv-conf=off \
-            --timezone=off --link-journal=no --console=pipe --boot </dev/null >>"$at/console" 2>&1 || code=$?
+            --timezone=off --link-journal=no --console=pipe /usr/sbin/init-of-test </dev/null >>"$at/console" 2>&1 || code=$?
         # 133: it reboots, and whoever keeps its unit is to start it again.
         [ $code = 133 ] || break
     done

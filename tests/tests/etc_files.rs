@@ -29,6 +29,7 @@ const JUDGES: &[(&str, &str, Judge)] = &[
     ("apt/apt.conf.d/", "", by_apt),
     ("examples/", ".toml", by_our_programs),
     ("examples/", "-policy.json", |file| by_another_test(file, "cloud_moto.rs")),
+    ("examples/jump-exec.sh", "", by_a_cloud),
     ("bastion.toml", "", by_our_programs),
     ("pam.d/sshd.line", "", by_enable),
     ("polkit-1/", ".rules", |file| by_another_test(file, "tunnel_external.rs")),
@@ -252,6 +253,41 @@ fn by_enable(file: &str) {
 }
 
 /// The file is part of another test, which runs the real program with it.
+/// A cloud is a curl that says what it is told to.
+fn by_a_cloud(file: &str) {
+    let dir = std::env::temp_dir().join(format!("jump-exec-{}", std::process::id()));
+    fs::create_dir_all(&dir).expect("a directory");
+    let curl = dir.join("curl");
+    let says = "#!/bin/sh\ngrep -q 'Bearer token' || exit 2\nprintf '%s' \"$SAYS\"\n";
+    fs::write(&curl, says).expect("a program");
+    fs::set_permissions(&curl, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("a mode");
+    fs::write(dir.join("secrets_my-cloud"), "token\n").expect("a secret");
+    let ask = |word: &str, says: &str| {
+        let path = format!("{}:/usr/bin:/bin", dir.display());
+        let mut command = std::process::Command::new("/bin/sh");
+        command.arg(etc().join(file)).arg(word).env_clear().env("PATH", path);
+        let output = command.env("CREDENTIALS_DIRECTORY", &dir).env("SAYS", says).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let runs = "{\"status\": \"running\",\n \"ipv4\": \"198.51.100.7\"}\n200";
+    let on = "{\"state\":\"on\",\"address\":\"198.51.100.7\"}\n";
+    for (word, says, code, want) in [
+        ("start", runs, 0, on),
+        ("describe", runs, 0, on),
+        ("stop", "{\"status\":\"stopping\"}\n202", 0, "{\"state\":\"stopping\"}\n"),
+        ("describe", "\n404", 0, "{\"state\":\"gone\"}\n"),
+        ("start", "\n429", 75, "{\"retry-after-s\":60}\n"),
+        ("start", "\n503", 69, ""),
+        ("start", "\n403", 77, ""),
+        ("describe", "{\"status\":\"melted\"}\n200", 78, ""),
+        ("reboot", runs, 78, ""),
+    ] {
+        assert_eq!(ask(word, says), (code, want.to_owned()), "{word} {says}");
+    }
+    fs::remove_dir_all(&dir).expect("it is removed");
+}
+
 fn by_another_test(file: &str, test: &str) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(test);
     let source =

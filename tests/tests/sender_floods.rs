@@ -234,6 +234,32 @@ fn no_flood_of_notes_keeps_a_login_from_being_told() {
 }
 
 #[test]
+fn where_the_jump_host_is_is_told_whatever_is_told_with_it() {
+    let mut rig = start("");
+    rig.provider.fault(&Fault::new(Act::Refuse));
+    let reachable = "jump host of home: reachable at 203.0.113.50, and the tunnel is up";
+    let ids = [
+        ("info", "jump host of home: starting, because main is down for 20 s"),
+        ("warning", reachable),
+        ("info", "the backup of last night has ended, and all of it is well"),
+    ]
+    .map(|(severity, text)| {
+        let words = ["/artefacts/bastion", "send", "--severity", severity, text];
+        let id = rig.host.run(&words).ok().text().trim().to_owned();
+        rig.host.wait_room(&id, "queue", ARRIVAL);
+        id
+    });
+    rig.provider.heal();
+    for id in &ids {
+        rig.host.wait_room(id, "sent", ARRIVAL);
+    }
+    let bodies: Vec<String> =
+        rig.provider.accepted().iter().map(|sms| sms.body().to_owned()).collect();
+    let told = |body: &String| body.contains("reachable at 203.0.113.50") && body.len() <= 160;
+    assert!(bodies.iter().any(told), "{bodies:?}");
+}
+
+#[test]
 fn what_is_perhaps_out_is_perhaps_paid_for_and_counts() {
     let mut rig = start("max-per-hour = 3\ndigest = false\n");
     // A key that may not list, and a line that breaks after each message was taken.

@@ -118,7 +118,7 @@ fn dispatch(mut parser: Parser) -> Result<u8, Failure> {
         }
         (Some("answer"), []) => Err(Failure::usage("of which ports? answer [--release] PORT...")),
         (Some("release"), ports) => release::release(&numbers(ports)?).map(|()| 0),
-        (Some("status"), []) => status::status(&run_dir, json),
+        (Some("status"), []) => status::status(&config, &run_dir, json),
         (Some("jump"), [word, names @ ..]) if names.len() < 2 => {
             hand::jump(&config, &run_dir, word, names.first().copied(), json)
         }

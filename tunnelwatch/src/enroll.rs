@@ -257,8 +257,9 @@ fn instructions(tunnel: &Tunnel, public: &str, known: &Known) -> String {
     let moves = match &tunnel.on_demand {
         Some(_) => format!(
             "\nHost {host}\n    # Another address at each start: the message that it is reachable has it.\n    \
-             HostName {}\n    HostKeyAlias {host}\n",
-            tunnel.destination()
+             HostName {}\n    HostKeyAlias {}\n",
+            tunnel.destination(),
+            keys::known_as(tunnel)
         ),
         None => String::new(),
     };

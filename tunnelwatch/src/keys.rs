@@ -32,11 +32,19 @@ pub fn known_as(tunnel: &Tunnel) -> String {
     let host = tunnel.jump.host.to_ascii_lowercase();
     match (tunnel.option("hostkeyalias"), tunnel.jump.port) {
         (Some(alias), _) => alias.to_ascii_lowercase(),
-        // Of an alias ssh takes no port.
-        (None, _) if tunnel.on_demand.is_some() => host,
         (None, 22) => host,
         (None, port) => format!("[{host}]:{port}"),
     }
+}
+
+/// The name that ssh is told to look for, where the jump host has another address each time: [`known_as`], or what is
+/// in known_hosts without its port, which ssh does not look for by itself when it is told a name.
+#[must_use]
+pub fn alias(tunnel: &Tunnel, deadline: Instant) -> String {
+    let known_as = known_as(tunnel);
+    let other = without_port(&known_as)
+        .filter(|name| !is_there(&known_as, tunnel, deadline) && is_there(name, tunnel, deadline));
+    other.map(str::to_owned).unwrap_or(known_as)
 }
 
 /// Whether there is a key of the jump host in known_hosts, right or wrong. Where there is none with its port, ssh takes
@@ -44,14 +52,19 @@ pub fn known_as(tunnel: &Tunnel) -> String {
 #[must_use]
 pub fn is_known(tunnel: &Tunnel, deadline: Instant) -> bool {
     let known_as = known_as(tunnel);
-    let without_port = known_as.strip_prefix('[').and_then(|name| name.split_once("]:"));
-    let names = [Some(known_as.as_str()), without_port.map(|(name, _)| name)];
-    names.into_iter().flatten().any(|name| {
-        let mut command = ssh::command(Path::new(KEYGEN));
-        command.args(["-F", name, "-f"]).arg(&tunnel.known_hosts);
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        run(&mut command, deadline).is_some_and(|found| !found.trim().is_empty())
-    })
+    let names = [Some(known_as.as_str()), without_port(&known_as)];
+    names.into_iter().flatten().any(|name| is_there(name, tunnel, deadline))
+}
+
+fn without_port(name: &str) -> Option<&str> {
+    Some(name.strip_prefix('[')?.split_once("]:")?.0)
+}
+
+fn is_there(name: &str, tunnel: &Tunnel, deadline: Instant) -> bool {
+    let mut command = ssh::command(Path::new(KEYGEN));
+    command.args(["-F", name, "-f"]).arg(&tunnel.known_hosts);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    run(&mut command, deadline).is_some_and(|found| !found.trim().is_empty())
 }
 
 /// Fingerprints of lines of known_hosts: `SHA256:` and 43 characters each.
@@ -95,6 +108,7 @@ mod tests {
             ("[203.0.113.50]:22", false),
             ("203.0.113.5", false),
         ] {
+            let want = if line == "203.0.113.50" { line } else { "[203.0.113.50]:22022" };
             let file = tempfile(&format!("{line} {KEY}\n"));
             let text = format!(
                 "[[tunnel]]\nname = \"a\"\njump = \"t@203.0.113.50\"\nport = 22022\nremote-ports = [2222]\n\
@@ -103,6 +117,8 @@ mod tests {
             let tunnel = &Settings::parse(&text).unwrap().tunnels[0];
             let deadline = Instant::now() + std::time::Duration::from_secs(20);
             assert_eq!(is_known(tunnel, deadline), is_known_there, "{line}");
+            // Under whatever name it is there.
+            assert_eq!(alias(tunnel, deadline), want, "{line}");
             std::fs::remove_file(file).unwrap();
         }
     }

@@ -25,6 +25,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Time to end in peace after SIGTERM; then SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Longest wait for ssh-keygen to look into known_hosts.
+const MOST_KEYS: Duration = Duration::from_secs(5);
+
 /// Most that is read of what it says in one go, and most of a line that is kept, in bytes.
 const CHUNK: usize = 16 * 1024;
 const MAX_LINE: usize = 400;
@@ -104,7 +107,7 @@ pub(crate) fn to_the_jump_host(tunnel: &Tunnel, more: &[String], own: &Path) -> 
     options.extend_from_slice(more);
     if tunnel.on_demand.is_some() {
         // Its address is another each time, and its key is not.
-        options.push(format!("HostKeyAlias={}", keys::known_as(tunnel)));
+        options.push(format!("HostKeyAlias={}", keys::alias(tunnel, Instant::now() + MOST_KEYS)));
     }
     let mut words: Vec<OsString> = ["-F", "none", "-T"].map(OsString::from).into();
     // The first of two equal options counts, so the administrator's go before ours where both

@@ -13,6 +13,7 @@ use notifier::exit::Failure;
 use notifier::ffi::try_lock;
 
 use crate::cli::print;
+use crate::config::Settings;
 use crate::tell::{Book, STATE, State, Way};
 
 /// Age from which a state file says nothing any more: `run` writes it each 20 s.
@@ -29,7 +30,7 @@ const UNKNOWN: u8 = 3;
 /// # Errors
 ///
 /// Never; what is not known has a code of its own.
-pub fn status(run_dir: &Path, json: bool) -> Result<u8, Failure> {
+pub fn status(config: &Path, run_dir: &Path, json: bool) -> Result<u8, Failure> {
     match book(run_dir) {
         Ok((book, now_s)) => {
             if json {
@@ -41,7 +42,9 @@ pub fn status(run_dir: &Path, json: bool) -> Result<u8, Failure> {
             Ok(code(&book))
         }
         Err(why) => {
-            let text = format!("UNKNOWN: {why}");
+            let settings = Settings::load(config).ok();
+            let text =
+                format!("UNKNOWN: {}", settings.and_then(|all| elsewhere(&all)).unwrap_or(why));
             if json {
                 print(&format!("{}\n", serde_json::json!({ "unknown": text })))?;
             } else {
@@ -50,6 +53,16 @@ pub fn status(run_dir: &Path, json: bool) -> Result<u8, Failure> {
             Ok(UNKNOWN)
         }
     }
+}
+
+/// What to ask where no tunnel is kept, as on the jump host.
+fn elsewhere(settings: &Settings) -> Option<String> {
+    let keeps = !settings.tunnels.is_empty() || !settings.externals.is_empty();
+    (!settings.watches.is_empty() && !keeps).then(|| {
+        "no tunnel is kept on this host, which has [[tunnel-watch]] alone: ask the internal host; here: sudo tunnelwatch \
+         check, and journalctl -u tunnelwatch-watch"
+            .to_owned()
+    })
 }
 
 /// What `run` has written, if that is fresh, and now in seconds since 1970: in the book's own time, for the clock may
@@ -69,7 +82,7 @@ pub(crate) fn book(run_dir: &Path) -> Result<(Book, u64), String> {
         let now_s = book.written_s.saturating_add(age.as_secs());
         if age > STALE { Err(format!("it is {} old", words(age))) } else { Ok((book, now_s)) }
     });
-    let fix = "does tunnelwatch run? (on the jump host: journalctl -u tunnelwatch-watch)";
+    let fix = "does tunnelwatch run?";
     book.map_err(|why| format!("{}: {why}; {fix}", path.display()))
 }
 
@@ -208,6 +221,16 @@ mod tests {
         std::os::unix::fs::symlink(dir.join("other"), dir.join("lock")).unwrap();
         assert_eq!(runs(&dir), None, "a link");
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn where_no_tunnel_is_kept_it_is_said_what_to_ask() {
+        const WATCH: &str = "[[tunnel-watch]]\nname = \"home\"\nports = [2222]\n";
+        const TUNNEL: &str =
+            "[[tunnel]]\nname = \"a\"\njump = \"t@192.0.2.1\"\nremote-ports = [2222]\n";
+        let said = |text: &str| elsewhere(&Settings::parse(text).unwrap());
+        assert!(said(WATCH).unwrap().contains("no tunnel is kept on this host"));
+        assert_eq!((said(TUNNEL), said(&format!("{TUNNEL}{WATCH}"))), (None, None));
     }
 
     #[test]

@@ -51,9 +51,10 @@ pub(super) fn line(
             format!("{} logins {}: ", events.len(), span(events, context)),
             logins(events, context, alphabet),
         ),
-        What::Note(_) => {
-            (format!("{} notes {}: ", events.len(), span(events, context)), notes(events, alphabet))
-        }
+        What::Note(_) => (
+            format!("{} notes {}: ", events.len(), span(events, context)),
+            notes(events, context, alphabet),
+        ),
         What::Report(_) | What::Tally(_) | What::Back(_) => {
             (format!("{} reports: ", events.len()), reports(events, context, alphabet))
         }
@@ -155,19 +156,19 @@ fn logins(events: &[&Event], context: &Context<'_>, alphabet: &Alphabet) -> Vec<
         .collect()
 }
 
-/// The texts, the urgent ones first.
-fn notes(events: &[&Event], alphabet: &Alphabet) -> Vec<Piece> {
+/// The texts, the urgent ones first, and of equal ones the newest: it says how things are now.
+fn notes(events: &[&Event], context: &Context<'_>, alphabet: &Alphabet) -> Vec<Piece> {
     let mut notes: Vec<_> = events
         .iter()
         .filter_map(|event| match &event.what {
-            What::Note(note) => Some((event.severity, note)),
+            What::Note(note) => Some(((event.severity, event.at.by_clock_of(context.now)), note)),
             _ => None,
         })
         .collect();
-    notes.sort_by_key(|(severity, _)| std::cmp::Reverse(*severity));
+    notes.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
     notes
         .into_iter()
-        .map(|(severity, note)| {
+        .map(|((severity, _), note)| {
             let urgent = if severity == Severity::Critical { "CRITICAL: " } else { "" };
             let text = headline_text(&note.text, alphabet, TEXT);
             Piece { text: format!("{urgent}{text}"), events: 1 }

@@ -61,7 +61,10 @@ pub fn jump(
     };
     let what = match start {
         true => "is to run until: tunnelwatch jump stop",
-        false => "is to be off until the main line was back, once nobody is logged in through it",
+        false => {
+            "is stopped as soon as nobody is logged in through it, and started by itself only for an outage \
+             that begins after this"
+        }
     };
     print(&format!("the jump host of {name} {what}; {then}\n"))
 }
@@ -163,6 +166,8 @@ fn line(name: &str, jump: &Jump, now_s: u64) -> String {
     };
     let people = match jump.logged_in {
         0 => String::new(),
+        // It waits for them, and says so itself.
+        _ if jump.why.contains("logged in") => String::new(),
         people => format!("; {people} logged in through it"),
     };
     let month = |s: u64| long(Duration::from_secs(s));

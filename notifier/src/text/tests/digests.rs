@@ -118,6 +118,25 @@ fn a_note_in_a_digest_cannot_pass_for_two() {
 }
 
 #[test]
+fn of_notes_the_worst_comes_first_and_of_equal_ones_the_newest() {
+    let at = |minute, severity, text: &str| Event { severity, ..at_minute(minute, note(text)) };
+    let reachable = "jump host of home: reachable at 203.0.113.50, and the tunnel is up";
+    let events = [
+        at(0, Severity::Info, "jump host of home: starting, because main is down for 20 s"),
+        at(
+            0,
+            Severity::Warning,
+            "jump host of home: not up 5 min after it was started; look there",
+        ),
+        at(1, Severity::Warning, reachable),
+        at(2, Severity::Info, "backup of nas is done"),
+    ];
+    let text = digest_of(&events, 0);
+    assert!(text.contains(" UTC: jump host of home: reachable at 203.0.113.50"), "{text}");
+    assert!(text.contains(", +"), "{text}");
+}
+
+#[test]
 fn whatever_the_events_a_digest_fits_and_keeps_the_count_and_the_id() {
     let mut random = Random(77);
     for round in 0..60 {

@@ -85,11 +85,12 @@ impl Tale {
     #[must_use]
     pub fn severity(&self) -> (Severity, Level) {
         match self {
-            Self::Reachable { .. } | Self::Stopped { .. } | Self::TroubleOver => {
+            Self::Starting { .. } | Self::Stopped { .. } | Self::TroubleOver => {
                 (Severity::Info, Level::Info)
             }
             Self::Trouble { needed: true, .. } | Self::Gone => (Severity::Critical, Level::Error),
-            Self::Starting { .. } => (Severity::Warning, Level::Info),
+            // By its address one gets in, so it comes before other notes in a digest, and goes where warnings go.
+            Self::Reachable { .. } => (Severity::Warning, Level::Info),
             _ => (Severity::Warning, Level::Warning),
         }
     }

@@ -213,8 +213,12 @@ pub fn find_leftover(user: &str) -> Option<Finding> {
     let own = std::env::current_exe().ok()?;
     // That nothing can be looked at is the drill's to tell.
     let (account, place, _) = target(user).ok()?;
-    let count: usize = keys::ask(&own, &account, &place, keys::FIND, &[]).ok()?.parse().ok()?;
-    let text = "has a key of a drill that was ended in the middle; it has let nobody in since two minutes after that";
+    let found = keys::ask(&own, &account, &place, keys::FIND, &[]).ok()?;
+    let (count, ends) = found.split_once(' ').unwrap_or((&found, "three minutes after that"));
+    let count: usize = count.parse().ok()?;
+    let text = format!(
+        "has a key of a drill that was ended in the middle; it lets nobody in from {ends} on"
+    );
     let fix = "bastion drill takes it out; or remove the line with bastion-drill- by hand";
     let file = place.file.display().to_string();
     (count > 0).then(|| Finding::new(Severity::Warning, "drill-key-left", file, text, fix))

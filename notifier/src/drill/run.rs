@@ -90,7 +90,7 @@ pub fn run(config: &Path, cleanup: &Cleanup) -> Report {
         let of_login: Vec<Part> =
             of_login.into_iter().map(|part| tunnel::excuse(&parts, part)).collect();
         parts.extend(of_login);
-        parts.extend(of_host);
+        parts.extend(host::beside(of_host, &parts));
         parts.extend(ends(plan, &rules));
     });
     Report::new(parts, begun.elapsed())

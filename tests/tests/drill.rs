@@ -41,9 +41,44 @@ fn a_host_on_which_all_is_well_passes_and_says_so_part_by_part() {
     assert!(told.iter().any(|text| text.contains("drill: alerts get out this way")), "{told:#?}");
     let login = told.iter().find(|text| text.contains("login alice")).expect("the login's alert");
     assert!(login.contains("via tunnel") && login.contains("key bastion drill"), "{login}");
-    assert!(!login.contains("NEW"), "{login}");
+    assert!(!login.contains("NEW") && !login.contains("unmatched"), "{login}");
     // The tunnel was left alone.
     assert_eq!(rig.line.events("ssh-ended"), 0, "{}", rig.line.log());
+}
+
+/// Has the sender take over a change of its file, by a script of sed's.
+fn reconfigure(rig: &Rig, script: &str) {
+    rig.line.inside.sh(&format!("sed -i '{script}' /etc/bastion/bastion.toml"));
+    rig.sender.signal(libc::SIGHUP);
+    rig.line.inside.wait_syslog("bastion", "config-reloaded", 1);
+}
+
+#[test]
+fn its_login_is_told_at_once_and_alone_whatever_was_told_just_before() {
+    let rig = Rig::new(DRILL);
+    reconfigure(&rig, "s/^digest = .*/digest = true/");
+    let note = |text: &str| rig.line.inside.sh(&format!("{BASTION} send {text}"));
+    for (count, text) in ["one", "two"].iter().enumerate() {
+        note(text);
+        assert!(wait_until(DEADLINE, || rig.told().len() == count + 1), "{:#?}", rig.told());
+    }
+    // What comes now is collected for half a minute.
+    note("three");
+    let (state, text) = part(&rig.report(), "login cloud");
+    assert_eq!(state, "ok", "{text}");
+    let told = rig.told();
+    let login = told.iter().find(|text| text.contains("login alice")).expect("the login's alert");
+    assert!(login.contains("via tunnel, key bastion drill"), "{login}");
+    assert!(!told.iter().any(|text| text.contains("three")), "{told:#?}");
+}
+
+#[test]
+fn a_login_whose_channel_has_sent_as_much_as_it_may_waits_for_its_turn() {
+    let rig = Rig::new(DRILL);
+    reconfigure(&rig, "s/^max-per-hour = .*/max-per-hour = 1/");
+    assert_eq!(part(&rig.report(), "login cloud").0, "ok");
+    let (state, text) = part(&rig.report(), "login cloud");
+    assert!(state == "warning" && text.contains("waits for its turn: sms has sent"), "{text}");
 }
 
 /// What is wrong, by a script on the internal host, in which CONFIG and KEYS are those files; then the part that says
@@ -59,7 +94,13 @@ fn each_part_that_does_not_work_is_named_with_what_to_do() {
             "failed",
             "no way through cloud: tunnelwatch run does not keep it",
         ),
-        ("pkill tunnelwatch; sleep 0.5", "tunnelwatch", "failed", "systemctl enable --now"),
+        (
+            "pkill tunnelwatch; sleep 0.5",
+            "tunnelwatch",
+            "failed",
+            "tunnelwatch run does not work here -> systemctl enable --now",
+        ),
+        ("pkill tunnelwatch; sleep 0.5", "host", "ok", "finds nothing else"),
         ("echo wrong >/etc/bastion/twilio-token", "channel sms", "failed", "auth-token-file"),
         ("sed -i 's/^user = .*//' CONFIG", "login cloud", "skipped", "[drill] user"),
         (

@@ -94,8 +94,8 @@ fn check_tunnels(
     let mut findings: Vec<String> = if runs(&run_dir.join("lock")) {
         Vec::new()
     } else {
-        let fix = "systemctl enable --now --no-block tunnelwatch; if it ends again: journalctl -u tunnelwatch -n 20";
-        vec![format!("tunnelwatch run does not work here: {fix}")]
+        let fix = "systemctl enable --now --no-block tunnelwatch, and if it ends again: journalctl -u tunnelwatch -n 20";
+        vec![format!("tunnelwatch run does not work here; {fix}")]
     };
     let (states, jumps) =
         states(run_dir).map(|book| (book.tunnels, book.jumps)).unwrap_or_default();

@@ -62,6 +62,8 @@ struct Entry {
     at: Stamp,
     /// What of it was never seen before.
     new: New,
+    /// Whether it goes at once and in a message of its own: a drill waits for it.
+    alone: bool,
     state: State,
 }
 
@@ -217,6 +219,7 @@ impl Outbox {
             patience: self.policy.patience,
             expiry: if believed { self.policy.expiry(entry.kind) } else { Duration::MAX },
             claim: entry.claim(),
+            alone: entry.alone,
             age,
             state: &entry.state,
             health: &self.health,

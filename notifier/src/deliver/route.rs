@@ -51,6 +51,8 @@ pub struct View<'a> {
     pub expiry: Duration,
     /// How much it may use of its channels. A critical one never waits for company.
     pub claim: Claim,
+    /// Whether it goes at once and in a message of its own.
+    pub alone: bool,
     /// How old the event is.
     pub age: Duration,
     /// What has been tried.
@@ -152,7 +154,7 @@ pub fn next(view: &View<'_>) -> Step {
             if leg.phase == Phase::Waiting {
                 full |= full_until > view.now_ms;
                 at_ms = at_ms.max(full_until);
-                if leg.tries == 0 && !view.claim.critical {
+                if leg.tries == 0 && !view.claim.critical && !view.alone {
                     let until = view.gates.collecting_until(&stop.channel, recipient);
                     at_ms = at_ms.max(until);
                 }
@@ -260,6 +262,7 @@ mod tests {
                 patience: Duration::from_secs(60),
                 expiry: DAY,
                 claim: Claim { critical: self.critical, login: false },
+                alone: false,
                 gates: &self.gates,
                 age: Duration::from_secs(self.age_s),
                 state: &self.state,

@@ -12,6 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::chain::{Answer, MAX_ANSWER};
 use crate::clock::Stamp;
 use crate::config::Document;
+use crate::drill::mark;
 use crate::event::{Event, Login, What};
 use crate::fact::{Fact, Finder};
 use crate::foreign::Foreign;
@@ -61,7 +62,8 @@ impl Finder for Through {
     fn patience(&self, event: &Event) -> Option<Duration> {
         let What::Login(login) = &event.what else { return None };
         let is_ours = event.host == self.host && question(login, event).is_some();
-        is_ours.then_some(self.patience)
+        // A drill's came from here: the jump host has no session of it.
+        (is_ours && !mark::is_login_of_drill(login)).then_some(self.patience)
     }
 
     fn find(&self, event: &Event, deadline: Instant) -> Option<Fact> {

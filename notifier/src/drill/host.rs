@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use super::report::{Part, State};
+use super::tunnel::NOT_RUNNING;
 use crate::doctor::finding::{Finding, Severity};
 use crate::doctor::spool::judge_room;
 use crate::ffi::{self, Room};
+
+/// What is said of a host of which `bastion check` finds nothing that is of no other part.
+const WELL: &str = "bastion check finds nothing wrong";
 
 /// The part that a finding belongs to, by its id.
 fn part_of(id: &str) -> &'static str {
@@ -35,7 +39,7 @@ pub fn parts(
     let note = |part| of(part).into_iter().find(|finding| finding.severity == Severity::Note);
     let mut parts = Vec::new();
     for (name, well) in [
-        ("host", "bastion check finds nothing wrong"),
+        ("host", WELL),
         ("units", "all that is configured runs, and begins with the machine"),
         ("clock", "it is set from the network"),
     ] {
@@ -52,6 +56,26 @@ pub fn parts(
     let free: Vec<String> = rooms.iter().filter_map(|(path, room)| free(path, (*room)?)).collect();
     parts.push(Part::of_findings("disk", of("disk"), &free.join(", ")));
     parts
+}
+
+/// The same parts, with no more claimed than was looked at: what the parts of others tell is wrong with this host too.
+#[must_use]
+pub fn beside(of_host: Vec<Part>, others: &[Part]) -> Vec<Part> {
+    let stands = others.iter().any(|part| part.text.starts_with(NOT_RUNNING));
+    let wrong = others.iter().chain(&of_host).any(|part| part.state >= State::Warning);
+    let one = |part: Part| match part.name.as_str() {
+        "host" if part.text == WELL && wrong => {
+            Part { text: "bastion check finds nothing else".into(), ..part }
+        }
+        "units" if part.state == State::Ok && stands => Part {
+            state: State::Failed,
+            text: "tunnelwatch does not run".into(),
+            fix: "systemctl status tunnelwatch".into(),
+            ..part
+        },
+        _ => part,
+    };
+    of_host.into_iter().map(one).collect()
 }
 
 /// How much room there is in these places.
@@ -77,6 +101,32 @@ mod tests {
 
     fn found(severity: Severity, id: &'static str) -> Finding {
         Finding::new(severity, id, "it", "is odd", "mend it")
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_what_other_parts_tell() {
+        let part = |name: &str, state, text: &str| Part::new(name, state, text, "");
+        let stands = part("tunnelwatch", State::Failed, "tunnelwatch run does not work here");
+        let down = part("tunnel home", State::Failed, "down");
+        let table = [
+            (vec![], "ok bastion check finds nothing wrong", "ok all runs"),
+            (vec![down], "ok bastion check finds nothing else", "ok all runs"),
+            (
+                vec![stands],
+                "ok bastion check finds nothing else",
+                "failed tunnelwatch does not run",
+            ),
+        ];
+        for (others, host, units) in table {
+            let of_host = vec![part("host", State::Ok, WELL), part("units", State::Ok, "all runs")];
+            let said: Vec<String> = beside(of_host, &others)
+                .iter()
+                .map(|part| format!("{} {}", part.state.as_str(), part.text))
+                .collect();
+            assert_eq!(said, [host, units]);
+        }
+        let of_host = vec![part("host", State::Ok, WELL), part("disk", State::Failed, "is full")];
+        assert!(beside(of_host, &[])[0].text.ends_with("nothing else"), "the disk is not all");
     }
 
     #[test]

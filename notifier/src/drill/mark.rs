@@ -7,6 +7,8 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::event::Login;
+
 /// What a drill's key is called in messages and in the log.
 pub const NAME: &str = "bastion drill";
 
@@ -23,6 +25,16 @@ const MAX: u64 = 128;
 #[must_use]
 pub fn is_of_drill(fingerprint: &str) -> bool {
     read(&Path::new(DIR).join(FILE)).is_some_and(|marked| marked == fingerprint)
+}
+
+/// Whether a login is that of a drill that is under way: the name alone anybody may give his key.
+#[must_use]
+pub fn is_login_of_drill(login: &Login) -> bool {
+    let mut keys = login.auth.iter().filter_map(|factor| factor.key.as_ref());
+    keys.any(|key| {
+        let named = key.name.as_ref().is_some_and(|name| name.as_bytes() == NAME.as_bytes());
+        named && is_of_drill(&key.fingerprint)
+    })
 }
 
 /// The fingerprint in a file that is root's alone.

@@ -13,6 +13,7 @@ use crate::clock::unix_ms;
 use crate::config;
 use crate::doctor::file;
 use crate::doctor::{self, programs};
+use crate::event::Severity;
 use crate::ffi;
 
 /// Longest time for who watches the sender.
@@ -65,9 +66,14 @@ pub fn run(config: &Path, cleanup: &Cleanup) -> Report {
             let places = [read.host.spool.as_path(), read.host.state.as_path()];
             host::parts(findings, Path::new(SYSTEMD).is_dir(), &host::rooms(&places))
         });
+        let has_channel = read.settings.as_ref().is_none_or(|settings| {
+            !settings.notify.policy.route("login", Severity::Warning).stops.is_empty()
+        });
         let login = Login {
             own,
             spool: &read.host.spool,
+            state: &read.host.state,
+            has_channel,
             rules: &rules,
             written_s: written_s(config),
             cleanup,
@@ -84,7 +90,7 @@ pub fn run(config: &Path, cleanup: &Cleanup) -> Report {
         let of_login: Vec<Part> =
             of_login.into_iter().map(|part| tunnel::excuse(&parts, part)).collect();
         parts.extend(of_login);
-        parts.extend(of_host);
+        parts.extend(host::beside(of_host, &parts));
         parts.extend(ends(plan, &rules));
     });
     Report::new(parts, begun.elapsed())

@@ -11,10 +11,14 @@ use super::report::{Part, State};
 use crate::cli::others::{self, Said};
 use crate::clock::unix_ms;
 use crate::daemon::words;
+use crate::doctor::finding::Finding;
 use crate::doctor::programs::{self, Answer};
 
 /// Longest time for `tunnelwatch check`, which asks the jump host for half a minute.
 const MOST: Duration = Duration::from_secs(50);
+
+/// How the text begins that tells of a tunnelwatch that does not run.
+pub const NOT_RUNNING: &str = "tunnelwatch run does not work here";
 
 /// How the text of a tunnel begins whose jump host is off, as it is to be.
 const OFF: &str = "off by plan";
@@ -94,6 +98,9 @@ fn judge(tunnels: &[Tunnel], status: &Answer, said: &Said, now_s: u64) -> Vec<Pa
         .findings
         .iter()
         .filter(|finding| !tunnels.iter().any(|tunnel| finding.text.starts_with(&begin(tunnel))));
+    // By the first of the worst it is told.
+    let mut of_none: Vec<&Finding> = of_none.collect();
+    of_none.sort_by_key(|finding| !finding.text.starts_with(NOT_RUNNING));
     let rest = Part::of_findings("tunnelwatch", of_none, "nothing is wrong with what it does");
     if rest.state != State::Ok || tunnels.is_empty() {
         parts.push(rest);
@@ -122,7 +129,7 @@ fn up(state: &Value, now_s: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::{Finding, Severity};
+    use crate::doctor::finding::Severity;
 
     fn tunnel(name: &str) -> Tunnel {
         let target = "127.0.0.1:22".parse().unwrap();
@@ -180,10 +187,12 @@ mod tests {
         let parts = judge(
             &[tunnel("home")],
             &status(up),
-            &said(&["tunnelwatch run does not work here: x"]),
+            &said(&["a line of the file; mend it", "tunnelwatch run does not work here; x"]),
             100,
         );
         assert_eq!((&*parts[1].name, parts[1].state), ("tunnelwatch", State::Failed));
+        let text = "tunnelwatch run does not work here (and 1 more: bastion check)";
+        assert_eq!((&*parts[1].text, &*parts[1].fix), (text, "x"));
         let parts = judge(&[], &Answer::Missing, &said(&[]), 100);
         assert_eq!(
             (parts.len(), parts[0].state),

@@ -181,9 +181,9 @@ fn check_unit() -> Option<String> {
 /// What is wrong when systemd says this of the unit.
 fn judge_unit(state: &str) -> Option<String> {
     let fix =
-        format!("systemctl enable --now {UNIT}; if it ends again: journalctl -u {UNIT} -n 20");
+        format!("systemctl enable --now {UNIT}, and if it ends again: journalctl -u {UNIT} -n 20");
     (state != "active")
-        .then(|| format!("nobody watches the tunnels here, {UNIT} is {state}: {fix}"))
+        .then(|| format!("nobody watches the tunnels here, {UNIT} is {state}; {fix}"))
 }
 
 fn user(uid: u32) -> String {

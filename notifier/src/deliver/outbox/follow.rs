@@ -189,6 +189,7 @@ impl Outbox {
         let Ok(event) = self.queue.sent_event(name) else { return true };
         let entry = super::Entry {
             new: New::default(),
+            alone: false,
             subject: None,
             id: id_of(name).unwrap_or_else(|| AlertId::from_bits(0)),
             kind: event.what.kind(),

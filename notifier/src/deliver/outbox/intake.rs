@@ -2,6 +2,7 @@
 
 use super::{Entry, Outbox, Thing};
 use crate::clock::{Stamp, unix_ms};
+use crate::drill::mark;
 use crate::event::{Event, Severity, What};
 use crate::fact::Fact;
 use crate::spool::claim::{Claimed, Room};
@@ -122,7 +123,8 @@ impl Outbox {
             self.changes.entry(subject.clone()).or_default().push(name.to_owned());
         }
         self.hold(name, event, &state, now_ms);
-        let entry = Entry { id, kind, subject, severity, at, new, state };
+        let alone = matches!(&event.what, What::Login(login) if mark::is_login_of_drill(login));
+        let entry = Entry { id, kind, subject, severity, at, new, alone, state };
         self.entries.insert(name.to_owned(), entry);
         self.see_doubt(name);
     }

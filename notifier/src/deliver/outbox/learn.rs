@@ -115,8 +115,9 @@ impl Outbox {
     /// Takes down what a channel has used up of what it may send.
     fn count(&mut self, report: &Report, now_ms: u64) {
         let perhaps_out = matches!(report.outcome, Outcome::Doubtful { .. });
-        let login = report.names.iter().filter_map(|name| self.entries.get(name));
-        let login = login.map(Entry::is_login).next().unwrap_or(false);
+        let first = report.names.iter().find_map(|name| self.entries.get(name));
+        let login = first.is_some_and(Entry::is_login);
+        let alone = first.is_some_and(|first| first.alone);
         if !perhaps_out && !matches!(report.outcome, Outcome::Delivered { .. }) {
             return;
         }
@@ -125,7 +126,8 @@ impl Outbox {
             // What has expired since it was prepared is for the next one to tell.
             self.books.ledger.told_of_expired(report.expired);
         }
-        if way.together {
+        // Nobody else waits because of a drill.
+        if way.together && !alone {
             let to = (report.channel.clone(), report.recipient.clone());
             self.paces.entry(to).or_default().sent(now_ms);
         }

@@ -194,6 +194,9 @@ impl Outbox {
             all.sort_by_key(|(_, entry)| entry.id != id);
             return all.into_iter().map(|(name, _)| name.clone()).collect();
         }
+        if lead.alone {
+            return names;
+        }
         // What is collected goes now; but where a channel is full, its messages go another way.
         let gates = Gates { collecting: BTreeMap::new(), ..self.gates(now_ms) };
         for (name, entry) in &self.entries {
@@ -204,7 +207,7 @@ impl Outbox {
             let leg = entry.state.leg(channel, recipient);
             let is_held = self.held_until(name, now_ms).is_some();
             let stays = is_held || !leg.is_none_or(|leg| waits(leg.phase));
-            if entry.kind != lead.kind || name == first || stays {
+            if entry.kind != lead.kind || name == first || stays || entry.alone {
                 continue;
             }
             let step = route::next(&self.view(entry, &gates, now, now_ms));

@@ -310,6 +310,27 @@ fn a_burst_makes_three_messages_that_account_for_all() {
     assert!(state.contains(&format!("\"told_as\":\"{}\"", job_id(&others[0]))), "{state}");
 }
 
+#[test]
+fn the_login_that_a_drill_waits_for_goes_at_once_and_in_no_digest() {
+    let rig = Rig::new("drill");
+    let mut outbox = rig.digests(Limits::default());
+    rig.publish_login("192.0.2.1");
+    outbox.claim(0);
+    let (first, _) = begin_one(&mut outbox, 0);
+    outbox.learn(&report(&first, delivered()), 10);
+    let others = [rig.publish_login("192.0.2.2"), rig.publish_login("192.0.2.3")];
+    let of_drill = rig.publish_login("127.0.0.1");
+    outbox.claim(20);
+    assert_eq!(sms_due(&mut outbox, 20), [], "it is collected");
+    outbox.entries.get_mut(&of_drill).unwrap().alone = true;
+    let (due, job) = begin_one(&mut outbox, 20);
+    assert_eq!((due.names.as_slice(), job.message.more.len()), (&[of_drill][..], 0));
+    outbox.learn(&report(&due, delivered()), 30);
+    let (due, _) = begin_one(&mut outbox, 5010);
+    let told: std::collections::BTreeSet<String> = due.names.into_iter().collect();
+    assert_eq!(told, others.into(), "the others are told together, and no later for it");
+}
+
 fn job_id(name: &str) -> AlertId {
     crate::spool::id_of(name).unwrap()
 }

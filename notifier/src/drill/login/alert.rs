@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::clock::unix_ms;
 use crate::config::{self, Document, allowances};
+use crate::daemon::words;
+use crate::deliver::limits::{self, IsFull};
 use crate::deliver::lock::Lock;
 use crate::event::What;
 use crate::known_good::{Facts, KnownGood, Verdict};
@@ -27,6 +30,8 @@ pub enum Told {
     Failed(String),
     /// It still waits, for this reason.
     Waits(String),
+    /// The sender has it, and its channel has sent as much as it may.
+    ItsTurn(String),
     /// There is none.
     Missing,
 }
@@ -34,6 +39,8 @@ pub enum Told {
 /// Logins with a drill's key in the spool, and those that are known already.
 pub struct Alerts {
     spool: Spool,
+    /// `[host] state`.
+    state: PathBuf,
     fingerprint: String,
     known: BTreeSet<String>,
 }
@@ -41,8 +48,9 @@ pub struct Alerts {
 impl Alerts {
     /// Of a key that nobody has used yet.
     #[must_use]
-    pub fn new(spool: Spool, fingerprint: &str) -> Self {
-        Self { spool, fingerprint: fingerprint.to_owned(), known: BTreeSet::new() }
+    pub fn new(spool: Spool, state: &Path, fingerprint: &str) -> Self {
+        let (state, fingerprint) = (state.to_owned(), fingerprint.to_owned());
+        Self { spool, state, fingerprint, known: BTreeSet::new() }
     }
 
     /// Waits for what becomes of the next one, at most until then.
@@ -60,7 +68,7 @@ impl Alerts {
         self.known.insert(name.clone());
         loop {
             let told = self.look(&name);
-            if !matches!(told, Told::Waits(_)) || Instant::now() >= until {
+            if !matches!(told, Told::Waits(_) | Told::ItsTurn(_)) || Instant::now() >= until {
                 return told;
             }
             thread::sleep(STEP);
@@ -102,10 +110,15 @@ impl Alerts {
             return Told::Failed(reason);
         }
         let runs = !matches!(Lock::is_held(&self.spool.queue()), Ok(false));
-        Told::Waits(match runs {
-            true => waits(&state(self.spool.queue())),
-            false => "the sender does not run".into(),
-        })
+        if !runs {
+            return Told::Waits("the sender does not run".into());
+        }
+        let state = state(self.spool.queue());
+        let taken = self.spool.queue().join(name).exists();
+        match full(&limits::full_in(&self.state, unix_ms())) {
+            Some(why) if taken && !state.is_begun() => Told::ItsTurn(why),
+            _ => Told::Waits(waits(&state)),
+        }
     }
 }
 
@@ -115,6 +128,17 @@ fn done(state: &State) -> Vec<String> {
         legs.values().any(|leg| leg.phase == Phase::Done)
     };
     state.channels.iter().filter(|(_, legs)| has(legs)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Which channels take no login now, and until when.
+fn full(full: &[IsFull]) -> Option<String> {
+    let full = full.iter().filter(|one| !one.left_for_logins.is_zero());
+    let one = |one: &IsFull| {
+        let left = words(one.left_for_logins);
+        format!("{} has sent as much as it may, and takes the next login in {left}", one.channel)
+    };
+    let all: Vec<String> = full.map(one).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// Why it waits, by what was tried last.
@@ -193,7 +217,7 @@ mod tests {
             fs::create_dir_all(room).unwrap();
         }
         let now = Instant::now;
-        let mut alerts = Alerts::new(spool.clone(), "SHA256:ours");
+        let mut alerts = Alerts::new(spool.clone(), &dir, "SHA256:ours");
         let put = |room: &Path, event: &Event| {
             let name = file_name(event);
             fs::write(room.join(&name), serde_json::to_vec(event).unwrap()).unwrap();
@@ -213,6 +237,19 @@ mod tests {
         let name = put(&spool.failed(), &login("SHA256:ours", 4));
         fs::write(spool.failed().join(format!("{name}.reason")), "refused\n").unwrap();
         assert_eq!(alerts.next(now()), Told::Failed("refused".into()));
+
+        // The sender has taken it in, and its channel has sent as much as it may.
+        let _sender = Lock::take(&spool.queue()).unwrap();
+        let until_ms = unix_ms() + 1_830_000;
+        let usage = format!(
+            "{{\"sms\":{{\"minutes\":[],\"full_until_ms\":{until_ms},\"full_for_logins_until_ms\":{until_ms}}}}}"
+        );
+        fs::write(dir.join(limits::FILE), usage).unwrap();
+        put(&spool.drop(), &login("SHA256:ours", 5));
+        assert_eq!(alerts.next(now()), Told::Waits("it was not tried yet".into()));
+        put(&spool.queue(), &login("SHA256:ours", 6));
+        let turn = "sms has sent as much as it may, and takes the next login in 30 min";
+        assert_eq!(alerts.next(now()), Told::ItsTurn(turn.into()));
         fs::remove_dir_all(&dir).unwrap();
     }
 }

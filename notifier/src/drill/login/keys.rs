@@ -33,7 +33,7 @@ const MOST: Duration = Duration::from_secs(8);
 pub const ADD: &str = "key-add";
 /// The word for taking the lines of drills out again.
 pub const REMOVE: &str = "key-remove";
-/// The word for counting them.
+/// The word for counting them, and for when the last of them ends.
 pub const FIND: &str = "key-find";
 
 /// What `ADD` has made, and `REMOVE` takes away again where nothing else is in it.
@@ -62,6 +62,21 @@ fn without(text: &[u8]) -> (Vec<u8>, usize) {
     let lines = || text.split_inclusive(|byte| *byte == b'\n');
     let left = lines().filter(|line| !is_ours(line)).collect::<Vec<_>>().concat();
     (left, lines().filter(|line| is_ours(line)).count())
+}
+
+/// When the last line of a drill ends: `2026-11-23 12:00 UTC`, or without a zone in this host's time.
+fn ends(text: &[u8]) -> Option<String> {
+    let line = text.rsplit(|byte| *byte == b'\n').find(|line| is_ours(line))?;
+    let line = std::str::from_utf8(line).ok()?;
+    let (moment, _) = line.split_once(",expiry-time=\"")?.1.split_once('"')?;
+    let digits = moment.strip_suffix('Z').unwrap_or(moment);
+    if digits.len() != 12 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let [year, month, day, hour, minute] =
+        [0..4, 4..6, 6..8, 8..10, 10..12].map(|at| digits.get(at).unwrap_or_default());
+    let zone = if digits == moment { "" } else { " UTC" };
+    Some(format!("{year}-{month}-{day} {hour}:{minute}{zone}"))
 }
 
 /// The file itself, where the name is a link: who changes it is who may.
@@ -234,7 +249,8 @@ pub fn serve(word: &str, file: &Path, words: &[String]) -> Result<(), Failure> {
                     text
                 }
             };
-            print(&without(&text).1.to_string());
+            let count = without(&text).1;
+            print(&ends(&text).map_or(count.to_string(), |ends| format!("{count} {ends}")));
         }
     }
     Ok(())
@@ -303,6 +319,20 @@ mod tests {
         }
         let both = format!("{OURS}\n\n# c\n\t{OURS} \nlast");
         assert_eq!(without(both.as_bytes()), (b"\n# c\nlast".to_vec(), 2));
+    }
+
+    #[test]
+    fn the_end_of_a_line_is_told_as_a_person_reads_it() {
+        for (moment, want) in [
+            ("202611231200Z", Some("2026-11-23 12:00 UTC")),
+            ("202611231200", Some("2026-11-23 12:00")),
+            ("1", None),
+            ("20261123120\u{e4}", None),
+        ] {
+            let line = OURS.replace("\"1\"", &format!("\"{moment}\""));
+            assert_eq!(ends(format!("{OURS}\n{line}\nx\n").as_bytes()).as_deref(), want);
+        }
+        assert_eq!(ends(b"x\n"), None);
     }
 
     #[test]

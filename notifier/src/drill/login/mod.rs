@@ -213,8 +213,12 @@ pub fn find_leftover(user: &str) -> Option<Finding> {
     let own = std::env::current_exe().ok()?;
     // That nothing can be looked at is the drill's to tell.
     let (account, place, _) = target(user).ok()?;
-    let count: usize = keys::ask(&own, &account, &place, keys::FIND, &[]).ok()?.parse().ok()?;
-    let text = "has a key of a drill that was ended in the middle; it has let nobody in since two minutes after that";
+    let found = keys::ask(&own, &account, &place, keys::FIND, &[]).ok()?;
+    let (count, ends) = found.split_once(' ').unwrap_or((&found, "three minutes after that"));
+    let count: usize = count.parse().ok()?;
+    let text = format!(
+        "has a key of a drill that was ended in the middle; it lets nobody in from {ends} on"
+    );
     let fix = "bastion drill takes it out; or remove the line with bastion-drill- by hand";
     let file = place.file.display().to_string();
     (count > 0).then(|| Finding::new(Severity::Warning, "drill-key-left", file, text, fix))
@@ -226,6 +230,10 @@ pub struct Login<'a> {
     pub own: &'a Path,
     /// Where the alerts go.
     pub spool: &'a Path,
+    /// `[host] state`.
+    pub state: &'a Path,
+    /// Whether a channel is to tell of logins.
+    pub has_channel: bool,
     /// Who is known good.
     pub rules: &'a Rules,
     /// When those were written, in seconds since 1970.
@@ -311,7 +319,7 @@ impl Login<'_> {
 
     fn all(&self, tunnels: &[&Tunnel], ready: &Ready) -> Vec<Part> {
         let until = ready.begun + MOST;
-        let mut alerts = Alerts::new(Spool::new(self.spool), &ready.key.fingerprint);
+        let mut alerts = Alerts::new(Spool::new(self.spool), self.state, &ready.key.fingerprint);
         let one = |tunnel: &&Tunnel| {
             let begun = Instant::now();
             let name = format!("login {}", tunnel.name);
@@ -391,7 +399,7 @@ impl Login<'_> {
             );
         }
         match alerts.next(until.min(Instant::now() + ALERT)) {
-            Told::Sent(channels) if channels.is_empty() => Part::new(
+            Told::Sent(channels) if channels.is_empty() && !self.has_channel => Part::new(
                 name,
                 State::Warning,
                 format!("{good}; there is no channel to tell it"),
@@ -399,10 +407,12 @@ impl Login<'_> {
             ),
             Told::Sent(channels) => {
                 let took = begun.elapsed().as_secs_f64();
-                Part::ok(
-                    name,
-                    format!("{good}; told {took:.1} s after it began, by {}", channels.join(", ")),
-                )
+                // A disk that is full keeps no account of it.
+                let by = match channels.as_slice() {
+                    [] => "by which channel is not known, as that could not be written".to_owned(),
+                    channels => format!("by {}", channels.join(", ")),
+                };
+                Part::ok(name, format!("{good}; told {took:.1} s after it began, {by}"))
             }
             Told::Missing => failed(
                 &format!("{good}; but nobody is told of it: there is no alert"),
@@ -411,6 +421,12 @@ impl Login<'_> {
             Told::Failed(why) => failed(
                 &format!("{good}; its alert reached nobody: {why}"),
                 "bastion queue --failed",
+            ),
+            Told::ItsTurn(why) => Part::new(
+                name,
+                State::Warning,
+                format!("{good}; its alert waits for its turn: {why}"),
+                "bastion queue",
             ),
             Told::Waits(why) => failed(
                 &format!("{good}; its alert still waits: {why}"),

@@ -479,10 +479,12 @@ print('ready', flush=True); sys.stdin.read(); import time; time.sleep(1000)";
 
 #[test]
 fn on_the_jump_host_the_settings_that_count_there_are_looked_at() {
-    let (host, _sender) = in_order();
+    let (host, sender) = in_order();
     host.sh("sed -i /^tunnel:/d /etc/passwd; cp /artefacts/tunnelwatch /srv");
     let config = host.read(CONFIG);
     host.write_config(&format!("{config}\n[[tunnel-watch]]\nname = \"home\"\nports = [2222]\n"));
+    sender.signal(libc::SIGHUP);
+    host.wait_syslog("bastion", "config-reloaded", 1);
     let notes = ["note sshd-forwarding", "note sshd-port"];
     let ids = |host: &Host| {
         let mut found = ids(&findings(host, &[]));

@@ -391,6 +391,29 @@ fn check_tells_each_fault_and_what_to_do() {
 }
 
 #[test]
+fn check_tells_that_the_sender_works_by_an_older_file() {
+    let (host, sender) = in_order();
+    let outdated = || {
+        let found = findings(&host, &[]);
+        let found = found.iter().find(|one| one["id"] == "sender-outdated");
+        found.map(|one| one["fix"].as_str().unwrap().to_owned())
+    };
+    host.sh(&format!("printf '# a comment\\n[check]\\n' >>{CONFIG}"));
+    assert_eq!(outdated(), None, "what others read");
+    let table = [
+        "[notify.expiry]\nnote = \"2h\"",
+        "[[tunnel]]\nname = \"home\"\njump = \"tunnel@203.0.113.50\"\nremote-ports = [2222]",
+    ];
+    for (times, text) in (1..).zip(table) {
+        host.sh(&format!("printf '%b\\n' '{text}' >>{CONFIG}"));
+        assert_eq!(outdated().as_deref(), Some("systemctl reload bastion"), "{text}");
+        sender.signal(libc::SIGHUP);
+        host.wait_syslog("bastion", "config-reloaded", times);
+        assert_eq!(outdated(), None, "{text}");
+    }
+}
+
+#[test]
 fn check_tells_that_the_sender_does_not_run_and_all_faults_at_once() {
     let (host, sender) = in_order();
     drop(sender);
@@ -456,10 +479,12 @@ print('ready', flush=True); sys.stdin.read(); import time; time.sleep(1000)";
 
 #[test]
 fn on_the_jump_host_the_settings_that_count_there_are_looked_at() {
-    let (host, _sender) = in_order();
+    let (host, sender) = in_order();
     host.sh("sed -i /^tunnel:/d /etc/passwd; cp /artefacts/tunnelwatch /srv");
     let config = host.read(CONFIG);
     host.write_config(&format!("{config}\n[[tunnel-watch]]\nname = \"home\"\nports = [2222]\n"));
+    sender.signal(libc::SIGHUP);
+    host.wait_syslog("bastion", "config-reloaded", 1);
     let notes = ["note sshd-forwarding", "note sshd-port"];
     let ids = |host: &Host| {
         let mut found = ids(&findings(host, &[]));

@@ -190,6 +190,8 @@ fn of_several_channels_one_that_is_away_is_a_warning() {
     let config = rig.host.read(CONFIG).replace("route = [\"sms\"]", "route = [\"sms\", \"other\"]");
     let other = bastion_tests::sender::section("other", "http://127.0.0.1:9", &["+15550102"]);
     rig.host.write_config(&(config + &other));
+    rig.sender.signal(libc::SIGHUP);
+    rig.host.wait_syslog("bastion", "config-reloaded", 1);
     let found = findings(&rig.host, &["--online"]);
     assert_eq!(ids(&found), ["warning channel-unreachable"], "{found:#?}");
     assert_eq!(found[0]["subject"], "channel other");

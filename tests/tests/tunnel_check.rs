@@ -151,7 +151,7 @@ fn enroll_pins_a_second_jump_host_beside_the_first_under_the_name_that_ssh_uses(
     line.inside.write("/var/lib/tunnelwatch/known_hosts", other, 0o666);
     line.inside.write_config(&(TUNNEL.to_owned() + "ssh-options = [\"HostKeyAlias=Cloud\"]\n"));
     let shown = line.jump.fingerprint("/etc/ssh/ssh_host_ed25519_key.pub");
-    assert_eq!(line.tunnelwatch(&["enroll"]).code, Some(64), "whose key it is has to be said");
+    assert_eq!(line.tunnelwatch(&["enroll"]).code, Some(69), "whose key it is has to be said");
     for words in [&["enroll", "--host-key", &shown][..], &["enroll"]] {
         let done = line.tunnelwatch(words);
         assert_eq!(

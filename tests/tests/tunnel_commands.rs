@@ -16,7 +16,7 @@ fn enroll_makes_what_is_missing_and_says_what_is_to_be_done_until_it_works() {
     // Whose key it is can only be said by somebody who has seen the jump host.
     let asked = line.tunnelwatch(&["enroll"]);
     let shown = line.jump.fingerprint("/etc/ssh/ssh_host_ed25519_key.pub");
-    assert_eq!((asked.code, asked.errors().contains(&shown)), (Some(64), true), "{asked:?}");
+    assert_eq!((asked.code, asked.errors().contains(&shown)), (Some(69), true), "{asked:?}");
     let next = "sudo -u _tunnelwatch tunnelwatch enroll cloud --host-key SHA256:...";
     assert!(asked.errors().contains(next), "{asked:?}");
     let other = line.inside.fingerprint("/etc/ssh/ssh_host_ed25519_key.pub");

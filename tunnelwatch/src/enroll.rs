@@ -186,8 +186,8 @@ fn pin(tunnel: &Tunnel, wanted: Option<&str>) -> Result<(), Failure> {
         let kind = |line: &str| line.split(' ').nth(1).unwrap_or_default().to_owned();
         let list = shown.iter().map(|(line, key)| format!("  {key} {}\n", kind(line)));
         let list: String = list.collect();
-        return Err(Failure::usage(format!(
-            "{host} shows these keys:\n{list}Whether they are its own can only be seen there: ssh-keygen -lf \
+        return Err(Failure::unavailable(format!(
+            "not yet: {host} shows these keys:\n{list}Whether they are its own can only be seen there: ssh-keygen -lf \
              /etc/ssh/ssh_host_ed25519_key.pub\nThen, with that one: {} --host-key SHA256:...",
             again(&tunnel.name, notifier::ffi::geteuid())
         )));

@@ -11,6 +11,8 @@
 mod connection;
 mod dialog;
 mod letter;
+
+pub(crate) use letter::fnv1a;
 mod line;
 mod settings;
 mod trust;

@@ -15,6 +15,7 @@ use super::lookup::Lookups;
 use super::outbox::Outbox;
 use super::settings::{Notify, Settings};
 use super::silence::{self, Mark};
+use super::version::Version;
 use super::wakeup::{Request, Wakeup};
 use super::worker::{Answer, Worker};
 use crate::channel::{Outcome, Secrets};
@@ -79,6 +80,7 @@ pub struct Engine {
     config: PathBuf,
     secrets: Secrets,
     host: Host,
+    version: Version,
     log: Log,
     outbox: Outbox,
     workers: Vec<Worker>,
@@ -116,7 +118,7 @@ impl Engine {
         secrets: Secrets,
         log: Log,
     ) -> Result<Self, EngineError> {
-        let Settings { host, notify, login_findings, .. } = settings;
+        let Settings { host, notify, login_findings, version, .. } = settings;
         warn(&log, config, &login_findings);
         let failed = |what: String| move |source| EngineError::Io { what, source };
         let spool = Spool::new(&host.spool);
@@ -125,6 +127,8 @@ impl Engine {
             .ok_or_else(|| EngineError::Locked(spool.queue()))?;
         // For who wants to send it a signal without systemd; it runs without it as well.
         let _ = std::fs::write(host.run.join("sender.pid"), format!("{}\n", std::process::id()));
+        // For who asks whether it has read the file as it is.
+        let _ = version.leave(&host.run);
         for dir in [spool.drop(), spool.queue(), spool.failed(), spool.sent()] {
             look_into(&dir)?;
         }
@@ -143,6 +147,7 @@ impl Engine {
             config: config.to_owned(),
             secrets,
             host,
+            version,
             log,
             outbox,
             workers: Vec::new(),
@@ -398,7 +403,10 @@ impl Engine {
                 );
             }
             warn(&self.log, &self.config, &settings.login_findings);
-            self.employ(settings.notify).map_err(|error| error.to_string())
+            self.employ(settings.notify).map_err(|error| error.to_string())?;
+            self.version = self.version.reloaded(settings.version);
+            let _ = self.version.leave(&self.host.run);
+            Ok(())
         });
         match result {
             Ok(()) => {

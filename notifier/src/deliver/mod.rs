@@ -22,6 +22,7 @@ pub mod settings;
 pub mod silence;
 pub mod throttle;
 pub mod through;
+pub mod version;
 mod wakeup;
 pub mod weekly;
 pub mod worker;

@@ -10,6 +10,7 @@ use super::outbox::books;
 use super::policy::{Policy, Rule, Way};
 use super::route::{Route, Stop};
 use super::through::Through;
+use super::version::Version;
 use super::weekly::Weekly;
 use crate::channel::{self, Channel, Reader, Secrets};
 use crate::config::{
@@ -43,6 +44,8 @@ pub struct Settings {
     /// What is wrong in `[login]`, `[check]` or `[drill]`: the module leaves it out and tells more, as
     /// do check and drill, so it does not keep the sender from starting.
     pub login_findings: Vec<Finding>,
+    /// What of all that the sender works by.
+    pub version: Version,
 }
 
 /// `[notify]`.
@@ -90,10 +93,13 @@ impl Settings {
         let login = config::login::read(&mut document);
         let mut notify =
             document.table("notify", |section| notify(section, secrets)).unwrap_or_default();
+        let mut asked = format!("{:?}", login.hold);
         if let Some(through) = Through::wanted(text, &host.name, &host.run, login.hold) {
+            asked.push_str(" run");
             notify.finders.push(Arc::new(through));
         }
         if let Some(onward) = Onward::wanted(text, &host.name, &host.run, login.hold) {
+            asked.push_str(" watch");
             notify.finders.push(Arc::new(onward));
         }
         let check = config::check::read(&mut document);
@@ -107,7 +113,8 @@ impl Settings {
         if broken || !findings.iter().all(of_login) {
             return Err(findings);
         }
-        Ok(Self { host, login, notify, check, drill, login_findings: findings })
+        let version = Version::of(text, &asked);
+        Ok(Self { host, login, notify, check, drill, login_findings: findings, version })
     }
 }
 

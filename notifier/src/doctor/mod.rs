@@ -29,6 +29,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock::unix_ms;
 use crate::config::{self, Document, host::Host};
 use crate::deliver::lock::Lock;
+use crate::deliver::version::Version;
 use crate::drill::login;
 use crate::ffi;
 use crate::spool::Spool;
@@ -386,7 +387,19 @@ impl Patient<'_> {
             ));
         }
         // What may not be looked at is told where it is.
-        if let Ok(false) = Lock::is_held(&spool.queue()) {
+        let is_held = Lock::is_held(&spool.queue());
+        if let (Ok(true), Some(settings)) = (&is_held, &self.read.settings) {
+            let running = Version::left(&self.host().run);
+            let remedy = running.and_then(|running| settings.version.remedy(running));
+            // Without a channel there is worse to tell.
+            if let Some(fix) = remedy.filter(|_| self.sections.notify) {
+                let text = "runs with an older bastion.toml: what was changed since then in [host], in [notify], or by a \
+                            first tunnel, does not count yet";
+                let warning = Severity::Warning;
+                findings.push(Finding::new(warning, "sender-outdated", "bastion", text, fix));
+            }
+        }
+        if let Ok(false) = is_held {
             let text = "the sender does not run, so no alert gets out";
             let fix =
                 "systemctl enable --now bastion; if it ends again: journalctl -u bastion -n 20";

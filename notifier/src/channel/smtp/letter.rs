@@ -72,7 +72,7 @@ fn message_id(message: &Message, domain: &str) -> String {
 
 /// FNV-1a, 64 bits: std's hasher may differ from one compiler to the next, and so from a try
 /// before an upgrade to one after it.
-fn fnv1a(parts: &[&[u8]]) -> u64 {
+pub(crate) fn fnv1a(parts: &[&[u8]]) -> u64 {
     // A byte that is in no part of UTF-8 stands between the parts.
     let bytes = parts.iter().flat_map(|part| part.iter().chain(&[0xff]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

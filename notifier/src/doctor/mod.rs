@@ -89,6 +89,8 @@ struct Answers {
     /// Of each user who may log in, and how many more there are.
     sshd_of_users: (Vec<(String, Answer)>, usize),
     ss: Answer,
+    /// A moment later, when the others have answered.
+    ss_again: Answer,
     apt: Answer,
     /// `None`: no systemd is at work here.
     units: Option<Answer>,
@@ -199,11 +201,14 @@ impl Patient<'_> {
             (answers, of_users)
         });
         let [sshd, sshd_of_root, ss, apt, units, clock, journal] = answers;
+        let has_answered = ss.good().is_some();
+        let ss_again = if has_answered { ask("ss", &ports::ARGUMENTS) } else { Answer::Missing };
         Answers {
             sshd,
             sshd_of_root,
             sshd_of_users: (of_users, more),
             ss,
+            ss_again,
             apt,
             units: systemd.then_some(units),
             clock: systemd.then_some(clock),
@@ -226,7 +231,8 @@ impl Patient<'_> {
             };
             let accepted =
                 self.read.settings.as_ref().map(|settings| &settings.check.open_ports[..]);
-            findings.extend(ports::judge(&answers.ss, &ports, accepted.unwrap_or_default()));
+            let judge = |ss: &Answer| ports::judge(ss, &ports, accepted.unwrap_or_default());
+            findings.extend(ports::lasting(judge(&answers.ss), &judge(&answers.ss_again)));
             let settings = self.read.settings.as_ref();
             let user = settings.and_then(|settings| settings.drill.user.as_deref());
             findings.extend(user.and_then(login::find_leftover));

@@ -18,6 +18,9 @@ const DHCP: [u16; 2] = [68, 546];
 /// likely somebody's who asks, and not who answers.
 const EPHEMERAL: u16 = 32768;
 
+/// The id of what is found here.
+pub const OPEN: &str = "open-port";
+
 /// Somebody who listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Socket {
@@ -65,6 +68,16 @@ pub fn judge(answer: &Answer, sshd: &[u16], accepted: &[OpenPort]) -> Vec<Findin
         .collect()
 }
 
+/// What is found again a moment later. Who looks a name up has a port for a moment as well (getaddrinfo(3) sorts addresses
+/// by it), and has gone before his name can be read.
+#[must_use]
+pub fn lasting(found: Vec<Finding>, again: &[Finding]) -> Vec<Finding> {
+    let is_open = |one: &Finding| one.id == OPEN;
+    let heard = again.is_empty() || again.iter().any(is_open);
+    let lasts = |one: &Finding| !is_open(one) || again.iter().any(|two| two.subject == one.subject);
+    found.into_iter().filter(|one| !heard || lasts(one)).collect()
+}
+
 fn finding(protocol: Protocol, port: u16, program: Option<&str>, addresses: &[String]) -> Finding {
     let who = program.unwrap_or("the kernel (WireGuard, NFS) or a program we may not know");
     let word = protocol.as_str();
@@ -81,7 +94,7 @@ fn finding(protocol: Protocol, port: u16, program: Option<&str>, addresses: &[St
     };
     Finding::new(
         severity,
-        "open-port",
+        OPEN,
         format!("port {port}/{word}"),
         format!("{who} listens on {}, where others can reach it", addresses.join(" and ")),
         format!(
@@ -186,6 +199,22 @@ garbage
         assert!(text("port 51820/udp").text.contains("the kernel"));
         assert!(text("port 51820/udp").text.contains("0.0.0.0 and [::]"));
         assert!(text("port 9100/tcp").fix.contains("[check] open-ports = [\"9100/tcp\"]"));
+    }
+
+    #[test]
+    fn a_port_that_was_there_for_a_moment_is_none() {
+        let two = |lines: &str, again: &Answer| {
+            let found = lasting(judge(&said(lines), &[], &[]), &judge(again, &[], &[]));
+            found.into_iter().map(|one| one.subject).collect::<Vec<_>>()
+        };
+        let stays = "tcp LISTEN 0 5 0.0.0.0:2223 0.0.0.0:*\n";
+        let both = format!("{stays}udp UNCONN 0 0 *:44734 *:*\n");
+        assert_eq!(two(&both, &said(&both)), ["port 2223/tcp", "port 44734/udp"]);
+        assert_eq!(two(&both, &said(stays)), ["port 2223/tcp"]);
+        assert_eq!(two(&both, &said("")), [""; 0]);
+        // Who was not heard takes nothing back.
+        let unheard = Answer::Unheard("did not end".into());
+        assert_eq!(two(&both, &unheard), ["port 2223/tcp", "port 44734/udp"]);
     }
 
     #[test]

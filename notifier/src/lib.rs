@@ -35,6 +35,8 @@ pub mod deliver;
 #[cfg(feature = "deliver")]
 pub mod doctor;
 #[cfg(feature = "deliver")]
+pub mod fnv;
+#[cfg(feature = "deliver")]
 pub mod message;
 #[cfg(feature = "deliver")]
 pub mod pam_line;

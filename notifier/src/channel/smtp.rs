@@ -12,7 +12,6 @@ mod connection;
 mod dialog;
 mod letter;
 
-pub(crate) use letter::fnv1a;
 mod line;
 mod settings;
 mod trust;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::channel::smtp::fnv1a;
+use crate::fnv::fnv1a;
 
 /// Where it is kept, in the sender's own directory in /run.
 const FILE: &str = "sender.config";

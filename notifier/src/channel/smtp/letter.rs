@@ -7,6 +7,7 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION
 use lettre::message::{Mailbox, Message as Mail};
 
 use crate::channel::Message;
+use crate::fnv::fnv1a;
 use crate::text;
 
 /// Latest moment that a mail's Date can tell, the end of the year 9999, in seconds since 1970.
@@ -68,16 +69,6 @@ fn message_id(message: &Message, domain: &str) -> String {
     let ids: String = message.events().map(|event| event.id.to_string()).collect();
     let mark = fnv1a(&[message.recipient.as_bytes(), ids.as_bytes()]);
     format!("<{}.{}.{mark:016x}@{domain}>", message.id(), message.event.at.unix_ms)
-}
-
-/// FNV-1a, 64 bits: std's hasher may differ from one compiler to the next, and so from a try
-/// before an upgrade to one after it.
-pub(crate) fn fnv1a(parts: &[&[u8]]) -> u64 {
-    // A byte that is in no part of UTF-8 stands between the parts.
-    let bytes = parts.iter().flat_map(|part| part.iter().chain(&[0xff]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

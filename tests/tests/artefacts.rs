@@ -15,14 +15,15 @@ const MAX_MODULE: u64 = 700 * 1024;
 /// Most that the sender may weigh, stripped, in bytes. The goal is 2.4 MB; TLS and HTTP alone are
 /// 1.6 MB, and DESIGN.md says what the rest is. `bastion check` and `bastion enable` have 0.26 MB of
 /// it: a judge for each of a dozen programs, libpam's grammar, and words for a person; `bastion drill`
-/// has 0.18 MB, for much of the same.
-const MAX_SENDER: u64 = 3_530_000;
+/// has 0.18 MB, for much of the same, and who came through a tunnel and went on 0.13 MB.
+const MAX_SENDER: u64 = 3_690_000;
 
 /// The same without the feature `mail`, where the goal is 1.8 MB.
-const MAX_SENDER_WITHOUT_MAIL: u64 = 3_320_000;
+const MAX_SENDER_WITHOUT_MAIL: u64 = 3_480_000;
 
-/// Most that the tunnel's keeper may weigh, stripped, in bytes: 0.12 MB of it start and stop a jump host.
-const MAX_TUNNEL: u64 = 1_400_000;
+/// Most that the tunnel's keeper may weigh, stripped, in bytes: 0.12 MB of it start and stop a jump host, 0.07 MB ask
+/// who came.
+const MAX_TUNNEL: u64 = 1_490_000;
 
 /// Most that linkprobe may weigh, stripped, in bytes: HTTPS is 1.6 MB of it, as in the sender.
 const MAX_LINK: u64 = 3_200_000;

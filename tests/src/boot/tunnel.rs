@@ -66,7 +66,7 @@ pub fn enroll(inside: &Server, jump: &Server) -> String {
         inside.machine.run_with(DEADLINE * 2, &["bash", "-c", &line], b"")
     };
     let first = run("");
-    assert_eq!(first.code, Some(64), "{first:?}");
+    assert_eq!(first.code, Some(69), "{first:?}");
     let shown = jump.machine.sh("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
     let key = shown.split(' ').nth(1).expect("bits fingerprint comment (type)");
     assert!(first.errors().contains(key), "{first:?}");

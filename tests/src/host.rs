@@ -262,6 +262,19 @@ impl Host {
         find()
     }
 
+    /// Waits until `tag` has logged this event `count` times, and asserts that it has not more.
+    ///
+    /// What a program does can be seen before its record of it is here.
+    ///
+    /// # Panics
+    ///
+    /// When they are fewer for [`DEADLINE`], or more.
+    pub fn wait_events(&self, tag: &str, event: &str, count: usize) {
+        let found = || self.syslog_of(tag).iter().filter(|line| line.event() == event).count();
+        let _ = wait_until(DEADLINE, || found() >= count);
+        assert_eq!(found(), count, "{event} of {tag}: {:#?}", self.syslog_lines());
+    }
+
     /// Starts (again) the collector behind `/dev/log`.
     ///
     /// # Panics

@@ -357,8 +357,7 @@ fn a_monthly_drill_tells_what_failed_at_once_and_the_rest_in_the_weekly_report()
         "{note}"
     );
     counted(&rig, "drill parts: 11 of 13");
-    let logged = rig.line.inside.syslog_of("bastion");
-    assert_eq!(logged.iter().filter(|line| line.event() == "drill").count(), 2);
+    rig.line.inside.wait_events("bastion", "drill", 2);
 }
 
 #[test]

@@ -402,8 +402,8 @@ fn a_flood_of_good_notes_fills_the_queue_and_no_more() {
         assert!(peak < MEMORY_KIB, "start {starts}: {peak} KiB");
         rig.sender.signal(libc::SIGTERM);
         assert_eq!(rig.sender.wait(ARRIVAL), Some(0));
-        let stopped = rig.host.syslog_of("bastion");
-        let stopped = stopped.iter().rfind(|line| line.event() == "sender-stopped");
+        let stopped = rig.host.wait_syslog("bastion", "sender-stopped", starts);
+        let stopped = stopped.last();
         let count = stopped.and_then(|line| line.field("waiting"));
         assert_eq!(count, Some(CEILING.to_string()), "start {starts}");
         assert_eq!(waiting(&rig.host), full, "start {starts}");

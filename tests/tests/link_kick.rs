@@ -124,7 +124,7 @@ fn a_line_that_comes_and_goes_does_not_defeat_the_back_off() {
     let tries: u32 = tries.and_then(|tries| tries.parse().ok()).expect("a counter");
     // Three at once, and what the back-off brings in these seconds.
     assert!((3..=5).contains(&tries), "{tries} tries");
-    assert_eq!(rig.host.events("try-now"), 3);
+    rig.host.wait_events("bastion", "try-now", 3);
     rig.provider.heal();
     // The last of them counts, a minute later.
     rig.host.wait_syslog_for("bastion", "try-now", 4, Duration::from_secs(75));

@@ -129,7 +129,8 @@ fn each_way_in_which_a_line_dies_is_known_with_its_reason_and_so_is_its_end() {
         // It was too short to be told, and the sender may try again.
         assert!(wait_until(DEADLINE, || lines.spooled("back") == 1), "{}", lines.log());
         assert_eq!(told(&lines.inside), [], "{}", row.name);
-        assert_eq!((lines.events("link-down"), lines.events("link-up")), (1, 2), "{}", lines.log());
+        lines.inside.wait_events("linkprobe", "link-down", 1);
+        lines.inside.wait_events("linkprobe", "link-up", 2);
     });
 }
 

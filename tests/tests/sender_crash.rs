@@ -143,7 +143,7 @@ fn with_the_disk_full_what_was_dropped_gets_out_and_what_comes_later_is_told() {
             rig.host.wait_room(&draft.id, "sent", ARRIVAL);
             assert_eq!(rig.provider.copies(&draft.id), 1, "{option}");
         }
-        assert!(rig.host.events("spool-trouble") >= 1, "{option}: nobody is told");
+        rig.host.wait_syslog("bastion", "spool-trouble", 1);
 
         rig.host.sh(&format!("rm -r {SPOOL}/fill"));
         let id = rig.host.send("there is room again");
@@ -240,6 +240,6 @@ fn a_state_directory_that_takes_nothing_is_told_once_and_costs_no_alert() {
             rig.host.wait_room(&alert.id, "sent", ARRIVAL);
             assert_eq!(rig.provider.copies(&alert.id), 1, "{script}");
         }
-        assert_eq!(rig.host.events("state-trouble"), 1, "{script}");
+        rig.host.wait_events("bastion", "state-trouble", 1);
     });
 }

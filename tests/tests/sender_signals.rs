@@ -43,7 +43,7 @@ fn sigterm_lets_the_try_under_way_end_and_begins_no_other() {
         let copies = alerts.each_ref().map(|alert| rig.provider.copies(&alert.id));
         assert_eq!(copies[other], 1);
         assert_eq!(copies[under_way], usize::from(room == "sent"));
-        assert_eq!(rig.host.events("sender-stopped"), 1);
+        rig.host.wait_events("bastion", "sender-stopped", 1);
     });
 }
 

@@ -33,7 +33,7 @@ fn a_vpn_is_started_proved_and_ended_with_us() {
     let metrics = vpn.line.inside.read("/run/tunnelwatch/tunnelwatch.prom");
     assert!(metrics.contains("tunnelwatch_up{tunnel=\"cloud\"} 1"), "{metrics}");
     assert!(!metrics.contains("tunnelwatch_home{"), "it has no ports: {metrics}");
-    assert_eq!(vpn.line.events("target-known"), 1, "{}", vpn.line.log());
+    vpn.line.inside.wait_events("tunnelwatch", "target-known", 1);
     // A change of anything is a tunnel of its own: the old one goes, with its VPN.
     vpn.configure(&format!("{COMMANDS}{keys}timeout = \"20s\"\n"));
     vpn.line.run.as_ref().expect("it runs").signal(libc::SIGHUP);
@@ -166,7 +166,7 @@ fn a_start_that_cannot_be_is_told_at_once_and_is_not_hammered() {
         assert_eq!(end(&mut vpn), Some(0), "{}", vpn.line.log());
         assert_eq!(vpn.line.alerts().len(), 1, "{:?}", vpn.line.alerts());
     }
-    assert_eq!(vpn.line.events("vpn-not-started"), 2, "{}", vpn.line.log());
+    vpn.line.inside.wait_events("tunnelwatch", "vpn-not-started", 2);
     // One that fails says what it said, when it is time.
     vpn.line.inside.sh("rm -f /var/lib/tunnelwatch/*.down");
     vpn.line.inside.write("/etc/vpn/bad", "#!/bin/sh\necho no such peer >&2\nexit 3\n", 0o755);

@@ -32,7 +32,7 @@ fn a_full_spool_holds_alerts_up_and_loses_none() {
     assert!(wait_until(DEADLINE, || told(&line.inside).len() == 2), "{}", line.log());
     let status: Vec<_> = told(&line.inside).into_iter().map(|told| told.status).collect();
     assert_eq!(status, ["down", "up"], "as they happened");
-    assert_eq!(line.events("spooled-late"), 2);
+    line.inside.wait_events("tunnelwatch", "spooled-late", 2);
 }
 
 #[test]

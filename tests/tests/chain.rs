@@ -327,8 +327,9 @@ fn a_sender_that_is_killed_while_it_holds_a_login_tells_it_once() {
     chain.sender = chain.line.inside.spawn_sender();
     let _ = chain.provider.wait_accepted(1, DEADLINE);
     chain.line.inside.wait_syslog("bastion", "alert-sent", 1);
-    let is_told = chain.line.inside.spool_files("sent");
-    assert!(is_told.iter().any(|(_, text)| text.contains("looked")), "{is_told:#?}");
+    let is_told = || chain.line.inside.spool_files("sent");
+    let looked = || is_told().iter().any(|(_, text)| text.contains("looked"));
+    assert!(wait_until(DEADLINE, looked), "{:#?}", is_told());
     assert!(chain.only().contains("login alice "), "{}", chain.only());
     // Nor does the next start tell it again.
     chain.sender.signal(libc::SIGKILL);
